@@ -215,6 +215,8 @@ export const localCodes: ReadonlySet<string> = new Set([
   "file_missing",
   "file_changed",
   "request_unusable",
+  "blocked_port",
+  "out_of_sockets",
 ]);
 
 /** What an attempt's answer tells of its remote; `null` when it tells nothing because it never left this machine. */
