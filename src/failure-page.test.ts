@@ -1,3 +1,4 @@
+// Owns that the page of failures is made from the table. Leaves the table itself to failure.test.ts.
 import { expect, test } from "vitest";
 import { describeFailures } from "./failure-page.ts";
 import { failureTable } from "./failures.ts";

@@ -1,3 +1,5 @@
+// Owns one real case of every row, and that no input makes the judgement throw. Leaves reading waits to pacing.test.ts
+// and reading words to problem.test.ts.
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Phase, RequestFacts } from "./failure.ts";

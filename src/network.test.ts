@@ -1,3 +1,4 @@
+// Owns the rules by which evidence changes what is believed of a remote. Leaves who gathers and keeps it to the engine.
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Evidence, Reachability } from "./network.ts";

@@ -1,3 +1,4 @@
+// Owns every form in which a remote names a wait. Leaves what a wait means to failure.test.ts and network.test.ts.
 import { expect, test } from "vitest";
 import { instantOf, isExhausted, longestPaceMs, paceOf } from "./pacing.ts";
 

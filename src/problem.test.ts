@@ -1,3 +1,4 @@
+// Owns the shapes of error bodies that are understood. Leaves what a failure means to failure.test.ts.
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { wordsLimit, wordsOf } from "./problem.ts";
