@@ -18,7 +18,7 @@ const biome = "node_modules/@biomejs/biome/bin/biome";
 const steps: readonly Step[] = [
   { name: "types", run: () => runPlain("types", [tsc, "-p", "tsconfig.json"]) },
   { name: "pure", run: () => runPlain("pure", [tsc, "-p", "tsconfig.pure.json"]) },
-  { name: "lint", run: () => runPlain("lint", [biome, "ci", "--error-on-warnings", "."]) },
+  { name: "lint", run: () => runPlain("lint", [biome, "check", "--colors=off", "--error-on-warnings", "."]) },
   { name: "build", run: () => runPlain("build", ["scripts/build.ts"]) },
   ...checkStages.map((stage) => ({
     name: stage.name,
