@@ -1,3 +1,7 @@
+/**
+ * Owns the proof of the Node world with real files, processes and servers: clocks, witness, wake-ups, lock, reserve, probe.
+ * What the engine does with them is proven by the engine.
+ */
 import { fork } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { RequestListener, Server } from "node:http";
