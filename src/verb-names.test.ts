@@ -1,3 +1,4 @@
+// Holds the plain list of verbs to the verb table. Leaves what each verb does to the engine.
 import { expect, test } from "vitest";
 import { isRepeatable, verbKinds } from "./verb-names.ts";
 import { verbs } from "./verbs.ts";
