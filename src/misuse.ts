@@ -13,7 +13,9 @@ export function nearest(word: string, candidates: readonly string[]): string | n
   // A third of the letters may be wrong, but at least one and never more than three.
   let bestDistance = Math.min(3, Math.max(1, Math.floor(word.length / 3))) + 1;
   for (const candidate of candidates) {
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    const [left, right] = [word.toLowerCase(), candidate.toLowerCase()];
+    // A name that was broken off counts as one mistake, however much is missing.
+    const distance = left.length >= 3 && right.startsWith(left) ? 1 : editDistance(left, right);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
