@@ -114,6 +114,12 @@ function openLine(directory: string): Line {
   };
 }
 
+function destroyIdle({ agent }: Found): void {
+  for (const sockets of Object.values(agent.freeSockets)) {
+    for (const socket of sockets ?? []) socket.destroy();
+  }
+}
+
 function send(
   { endpoint, token, agent }: Found,
   request: ExchangeRequest,
