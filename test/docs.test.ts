@@ -1,0 +1,147 @@
+// Owns the promise that the documentation runs: every example of README.md and docs/ is executed as it is printed.
+// Leaves reading the pages to test/support/examples.ts. Uses dist/ as the last build left it.
+import { execFile } from "node:child_process";
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Example } from "./support/examples.ts";
+import { readExamples } from "./support/examples.ts";
+
+const run = promisify(execFile);
+const root = path.resolve(import.meta.dirname, "..");
+const command = path.join(root, "dist/cli/main.js");
+const exampleTimeoutMs = 40_000;
+
+const pages = globSync(["README.md", "docs/**/*.md"], { cwd: root })
+  .map((page) => page.split(path.sep).join("/"))
+  .sort();
+const examples = pages.flatMap((page) => readExamples(page, readFileSync(path.join(root, page), "utf8")));
+const runnable = examples.filter((example) => example.leftOut === undefined);
+
+const work = mkdtempSync(path.join(tmpdir(), "holdfast-docs-"));
+afterAll(() => rmSync(work, { recursive: true, force: true, maxRetries: 5 }));
+
+const folderOf = (page: string): string => path.join(work, page.replaceAll("/", "__"));
+const fileOf = ({ line, language, name }: Example): string => name ?? `example-${line}.${language}`;
+
+/** A folder as a reader has it: the package installed by name, the command on PATH, a queue of its own. */
+function setUpPage(page: string): NodeJS.ProcessEnv {
+  const folder = folderOf(page);
+  mkdirSync(path.join(folder, "node_modules/.bin"), { recursive: true });
+  symlinkSync(root, path.join(folder, "node_modules/holdfast"), "junction");
+  symlinkSync(path.join(root, "node_modules/@types"), path.join(folder, "node_modules/@types"), "junction");
+  symlinkSync(command, path.join(folder, "node_modules/.bin/holdfast"));
+  writeFileSync(path.join(folder, "package.json"), '{ "type": "module", "private": true }\n');
+  return {
+    ...process.env,
+    PATH: [path.join(folder, "node_modules/.bin"), path.dirname(process.execPath), process.env.PATH].join(
+      path.delimiter,
+    ),
+    HOME: folder,
+    HOLDFAST_HOME: path.join(folder, ".holdfast"),
+  };
+}
+
+async function runExample(example: Example, env: NodeJS.ProcessEnv): Promise<void> {
+  const cwd = folderOf(example.page);
+  const file = path.join(cwd, fileOf(example));
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, example.text);
+  if (example.name !== undefined) return;
+  const node = [process.execPath, "--disable-warning=ExperimentalWarning"];
+  const [program = "", ...args] = example.language === "sh" ? ["bash", "-euo", "pipefail"] : node;
+  try {
+    await run(program, [...args, file], { cwd, env, timeout: exampleTimeoutMs, maxBuffer: 10_000_000 });
+  } catch (error) {
+    const { stdout, stderr, code, killed } = error as { stdout: string; stderr: string; code: number; killed: boolean };
+    const end = killed ? `did not end within ${exampleTimeoutMs} ms` : `ended with exit code ${code}`;
+    throw new Error(`${example.page}:${example.line} ${end}\n${example.text}\n--- output\n${stdout}${stderr}`);
+  }
+}
+
+for (const page of pages.filter((name) => runnable.some((example) => example.page === name))) {
+  describe(page, () => {
+    let env: NodeJS.ProcessEnv = {};
+    beforeAll(() => {
+      env = setUpPage(page);
+    });
+    afterAll(async () => {
+      if (existsSync(path.join(folderOf(page), ".holdfast"))) {
+        await run(process.execPath, [command, "daemon", "stop"], { env, timeout: 20_000 }).catch(() => undefined);
+      }
+    });
+    for (const example of runnable.filter((candidate) => candidate.page === page)) {
+      test(`line ${example.line}: ${fileOf(example)} works as printed`, () => runExample(example, env));
+    }
+  });
+}
+
+test.runIf(runnable.some((example) => example.language === "ts"))("every TypeScript example type-checks", async () => {
+  const types = runnable.filter((example) => example.language === "ts");
+  const options = {
+    strict: true,
+    noEmit: true,
+    module: "NodeNext",
+    target: "ES2023",
+    types: ["node"],
+    skipLibCheck: true,
+  };
+  const config = {
+    compilerOptions: {
+      ...options,
+      moduleDetection: "force",
+      allowImportingTsExtensions: true,
+      erasableSyntaxOnly: true,
+    },
+    files: types.map((example) => path.join(folderOf(example.page), fileOf(example))),
+  };
+  const file = path.join(work, "tsconfig.json");
+  writeFileSync(file, JSON.stringify(config));
+  symlinkSync(path.join(root, "node_modules"), path.join(work, "node_modules"), "junction");
+  const tsc = path.join(root, "node_modules/typescript/bin/tsc");
+  await run(process.execPath, [tsc, "-p", file]).catch((error: { readonly stdout: string }) => {
+    throw new Error(error.stdout);
+  });
+});
+
+test("what is not run is counted, with its reason", () => {
+  const leftOut = examples.filter((example) => example.leftOut !== undefined);
+  const reasons = leftOut.map((example) => `${example.page}:${example.line} ${example.leftOut?.reason}`);
+  console.log([`${runnable.length} examples run, ${leftOut.length} left out`, ...reasons].join("\n  "));
+  expect(reasons.every((reason) => reason.length > 0)).toBe(true);
+});
+
+describe("reading a page", () => {
+  test("finds blocks with their line, language and text", () => {
+    const [example] = readExamples("a.md", "x\n\n```ts\nlet a = 1;\n```\n");
+    expect(example).toMatchObject({ page: "a.md", line: 3, language: "ts", text: "let a = 1;\n", leftOut: undefined });
+  });
+
+  test("a block without a language, with an unknown one or never closed is refused", () => {
+    expect(() => readExamples("a.md", "```\nx\n```\n")).toThrow("a.md:1: name the language");
+    expect(() => readExamples("a.md", "```bash\nx\n```\n")).toThrow("a.md:1: name the language");
+    expect(() => readExamples("a.md", "\n```sh\nx\n")).toThrow("a.md:2: the block is never closed");
+  });
+
+  test("no-run wants a reason in a comment before it", () => {
+    expect(() => readExamples("a.md", "```sh no-run\nx\n```\n")).toThrow("no-run needs its reason");
+    const [example] = readExamples("a.md", "<!-- wants a remote -->\n```sh no-run\nx\n```\n");
+    expect(example?.leftOut).toEqual({ reason: "wants a remote" });
+  });
+
+  test("a block may be the content of a named file", () => {
+    const [example] = readExamples("a.md", "<!-- file: holdfast.config.ts -->\n\n```ts\nexport {};\n```\n");
+    expect(example).toMatchObject({ name: "holdfast.config.ts", leftOut: undefined });
+  });
+});

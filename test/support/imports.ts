@@ -1,0 +1,67 @@
+// Owns reading out of a source file what it imports, in every way in which TypeScript can say so.
+// Leaves the judgement to test/support/laws.ts.
+import ts from "typescript";
+
+export type Import = {
+  /** The specifier as written; undefined when it is computed at run time. */
+  readonly specifier: string | undefined;
+  readonly line: number;
+  readonly isReexport: boolean;
+};
+
+export function parse(file: string, text: string): ts.SourceFile {
+  return ts.createSourceFile(file, text, ts.ScriptTarget.ESNext, true);
+}
+
+export function lineOf(source: ts.SourceFile, node: ts.Node): number {
+  return source.getLineAndCharacterOfPosition(node.getStart(source)).line + 1;
+}
+
+/** Calls `visit` with every node of the file. */
+export function walk(source: ts.SourceFile, visit: (node: ts.Node) => void): void {
+  const descend = (node: ts.Node): void => {
+    visit(node);
+    ts.forEachChild(node, descend);
+  };
+  descend(source);
+}
+
+/** Imports of values and of types, re-exports, `import()` as call and as type, `require` and built-in look-ups. */
+export function findImports(source: ts.SourceFile): readonly Import[] {
+  const imports: Import[] = source.typeReferenceDirectives.map(({ fileName, pos }) => ({
+    specifier: fileName,
+    line: source.getLineAndCharacterOfPosition(pos).line + 1,
+    isReexport: false,
+  }));
+  walk(source, (node) => {
+    const found = readImport(node);
+    if (found) imports.push({ ...found, line: lineOf(source, node) });
+  });
+  return imports;
+}
+
+function readImport(node: ts.Node): Omit<Import, "line"> | undefined {
+  if (ts.isImportDeclaration(node)) return { specifier: literal(node.moduleSpecifier), isReexport: false };
+  if (ts.isExportDeclaration(node) && node.moduleSpecifier) {
+    return { specifier: literal(node.moduleSpecifier), isReexport: true };
+  }
+  if (ts.isExternalModuleReference(node)) return { specifier: literal(node.expression), isReexport: false };
+  if (ts.isImportTypeNode(node)) {
+    const argument = ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined;
+    return { specifier: literal(argument), isReexport: false };
+  }
+  if (ts.isCallExpression(node) && isLoader(node.expression)) {
+    return { specifier: literal(node.arguments[0]), isReexport: false };
+  }
+  return undefined;
+}
+
+function isLoader(callee: ts.Expression): boolean {
+  if (callee.kind === ts.SyntaxKind.ImportKeyword) return true;
+  if (ts.isIdentifier(callee)) return callee.text === "require";
+  return ts.isPropertyAccessExpression(callee) && callee.name.text === "getBuiltinModule";
+}
+
+function literal(node: ts.Node | undefined): string | undefined {
+  return node && ts.isStringLiteralLike(node) ? node.text : undefined;
+}

@@ -1,0 +1,21 @@
+// Owns the vitest projects, one per stage that is made of test files; leaves the table itself to scripts/stages.ts
+// and the order and the counting to scripts/test.ts.
+import { defineConfig } from "vitest/config";
+import { checkStages, stages } from "./scripts/stages.ts";
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    projects: [...checkStages, ...stages.filter((stage) => stage.command === undefined)].map((stage) => ({
+      extends: true,
+      test: {
+        name: stage.name,
+        include: [...stage.include],
+        exclude: ["**/node_modules/**", "dist/**", ".toolchain/**", ".tmp/**", ...(stage.exclude ?? [])],
+        testTimeout: stage.testTimeoutMs,
+        hookTimeout: stage.testTimeoutMs,
+        fileParallelism: stage.parallel,
+      },
+    })),
+  },
+});
