@@ -3,19 +3,17 @@
  * Sending and waiting is `node/tus.ts`; an answer that tus does not define is judged like any other by `failure.ts`.
  */
 import type { Json } from "./operation.ts";
+import type { Headers } from "./pacing.ts";
+import { instantOf } from "./pacing.ts";
 import { originOf, parseUrl } from "./url.ts";
 
 export const tusVersion = "1.0.0";
 
-/** Broken connections in a row, without one byte gained between, before the attempt is given back to the queue. */
+/** Setbacks in a row (broken connections, locks, altered parts), without one byte gained between, before the attempt is given back to the queue. */
 export const tusPatience = 2;
 /** Uploads that may vanish under one attempt before it is given back to the queue. */
 export const tusRestarts = 2;
-/** Checksum refusals of one part before it is a failure of the remote. */
-export const tusChecksumTries = 3;
 
-/** Header values by lower-case name. */
-export type Headers = Readonly<Record<string, string | undefined>>;
 export type TusAnswer = { readonly status: number; readonly headers: Headers };
 
 /** Where an upload stands; kept with the operation. `url` and `sha256` tell whether it still belongs to the payload. */
@@ -53,20 +51,25 @@ export function readCheckpoint(
   const found = stored as Partial<TusCheckpoint>;
   const { uploadUrl, offset, createdAt, expiresAt, url, sha256 } = found;
   if (typeof uploadUrl !== "string" || parseUrl(uploadUrl) === null) return null;
-  if (typeof offset !== "number" || !Number.isSafeInteger(offset) || offset < 0 || offset > upload.sizeBytes) return null;
+  if (typeof offset !== "number" || !Number.isSafeInteger(offset) || offset < 0 || offset > upload.sizeBytes)
+    return null;
   if (typeof createdAt !== "number" || url !== upload.url || sha256 !== upload.sha256) return null;
   return { uploadUrl, offset, createdAt, expiresAt: typeof expiresAt === "number" ? expiresAt : null, url, sha256 };
 }
 
 /** Where to go after the answer to a creation; `location` is as the server wrote it. */
-export function judgeCreation({ status, headers }: TusAnswer): TusStep | { readonly kind: "created"; readonly location: string } {
+export function judgeCreation({
+  status,
+  headers,
+}: TusAnswer): TusStep | { readonly kind: "created"; readonly location: string } {
   if (status < 200 || status > 299) return { kind: "judge" };
-  const location = headers["location"];
+  const location = headers.location;
   // A portal or a proxy's page answers 200 to everything; only a tus server answers 201 with its version.
   if (status !== 201 || headers["tus-resumable"] === undefined) {
     return { kind: "malformed", reason: `the answer to the creation (${status}) is not that of a tus server` };
   }
-  if (location === undefined || location === "") return { kind: "malformed", reason: "the creation names no upload address" };
+  if (location === undefined || location === "")
+    return { kind: "malformed", reason: "the creation names no upload address" };
   return { kind: "created", location };
 }
 
@@ -86,12 +89,16 @@ export function judgeHead(
   if (length !== upload.sizeBytes) {
     return { kind: "foreign", reason: `the server keeps an upload of ${headers["upload-length"]} bytes there` };
   }
-  if (offset > upload.sizeBytes) return { kind: "foreign", reason: `the server has ${offset} bytes of ${upload.sizeBytes}` };
+  if (offset > upload.sizeBytes)
+    return { kind: "foreign", reason: `the server has ${offset} bytes of ${upload.sizeBytes}` };
   return { kind: "at", offset };
 }
 
 /** Where to go on after a PATCH of the bytes from `start` to before `end`. */
-export function judgePatch({ status, headers }: TusAnswer, part: { readonly start: number; readonly end: number }): TusStep {
+export function judgePatch(
+  { status, headers }: TusAnswer,
+  part: { readonly start: number; readonly end: number },
+): TusStep {
   if (status === 404 || status === 410) return { kind: "restart" };
   // 409: our offset is not the server's. It knows better, so ask it.
   if (status === 409) return { kind: "check" };
@@ -123,9 +130,9 @@ export function readExtensions({ status, headers }: TusAnswer): TusExtensions {
  * `null` when it does not expire or does not say so in a way that can be read.
  */
 export function readExpiry(headers: Headers, receivedAt: number): number | null {
-  const until = dateOf(headers["upload-expires"]);
+  const until = instantOf(headers["upload-expires"]);
   if (until === null) return null;
-  return receivedAt + (until - (dateOf(headers["date"]) ?? receivedAt));
+  return receivedAt + (until - (instantOf(headers.date) ?? receivedAt));
 }
 
 /** What `uploadUrl` becomes. `null`: it would carry the file in the clear although the creation did not. */
@@ -147,11 +154,4 @@ function countOf(text: string | undefined): number | null {
 
 function listOf(text: string | undefined): readonly string[] {
   return (text ?? "").split(",").map((each) => each.trim().toLowerCase());
-}
-
-/** An HTTP date in the form that servers must send (RFC 9110, section 5.6.7). */
-function dateOf(text: string | undefined): number | null {
-  if (text === undefined || !/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text.trim())) return null;
-  const instant = Date.parse(text);
-  return Number.isNaN(instant) ? null : instant;
 }

@@ -19,7 +19,9 @@ const sha256 = z.string().check(z.regex(/^[0-9a-f]{64}$/, "a SHA-256 in 64 lower
 const fileName = z.string().check(z.minLength(1), z.maxLength(255));
 // A media type goes into a header as it is, so nothing may stand in it that ends a header.
 const mediaType = z.string().check(z.maxLength(255), z.regex(/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?$/));
-const absolutePath = z.string().check(z.maxLength(4_096), z.regex(/^(\/|[A-Za-z]:[\\/]|\\\\)[^\0]*$/, "an absolute path"));
+const absolutePath = z
+  .string()
+  .check(z.maxLength(4_096), z.regex(/^(\/|[A-Za-z]:[\\/]|\\\\)[^\0]*$/, "an absolute path"));
 
 /** Content in the data directory, named by its hash. */
 const blobRef = z.strictObject({
@@ -61,8 +63,8 @@ const payloadShape = z.strictObject({
   /** Checksums on the wire; on unless switched off. */
   checksum: z.optional(z.boolean()),
   chunkBytes: z.optional(z.int().check(z.gte(1))),
-  /** Where the server's id is: "location" (last segment; default), "header:<name>" or "body:<JSON pointer>". */
-  idFrom: z.optional(z.string().check(z.regex(/^(location|header:[\w-]+|body:(\/.*)?)$/))),
+  /** Where the server's id is: the last segment of the address that it names (default), or a JSON Pointer (RFC 6901) into its answer. */
+  idFrom: z.optional(z.union([z.literal("location"), z.string().check(z.maxLength(500), z.regex(/^\//))])),
   /** Limit of one attempt; 0 is none. A transfer that stands still ends by itself, whatever this says. */
   timeoutMs: z.optional(z.int().check(z.gte(0))),
 });
@@ -100,13 +102,19 @@ export function checkUpload(payload: unknown): UploadPayload {
   const names = Object.keys(upload.headers ?? {}).map((name) => name.toLowerCase());
   for (const name of names) {
     if (secretHeaders.has(name)) {
-      throw refuse(`headers: ${name} would be stored in the clear`, 'name a credential instead, e.g. credential: "api"');
+      throw refuse(
+        `headers: ${name} would be stored in the clear`,
+        'name a credential instead, e.g. credential: "api"',
+      );
     }
     if (ownHeaders.test(name)) throw refuse(`headers: ${name} is set by Holdfast`, "leave it out");
   }
   if (names.length > uploadLimits.headers) throw refuse(`headers: more than ${uploadLimits.headers}`, "send fewer");
   if (Object.keys(upload.metadata ?? {}).length > uploadLimits.metadata) {
     throw refuse(`metadata: more than ${uploadLimits.metadata} entries`, "send fewer");
+  }
+  if (upload.protocol === "tus" && upload.idFrom !== undefined && upload.idFrom !== "location") {
+    throw refuse("idFrom: the answers of tus carry no body", 'leave it out or say "location"');
   }
   if (upload.protocol === "put" && upload.metadata !== undefined) {
     throw refuse("metadata: a plain PUT carries none", 'use protocol "tus", or headers');
@@ -121,7 +129,7 @@ export function blobsIn(payload: Json): readonly string[] {
   while (open.length > 0) {
     const each = open.pop();
     if (typeof each !== "object" || each === null) continue;
-    if (!Array.isArray(each) && "blob" in each && sha256Shape.test(String(each["blob"]))) found.add(String(each["blob"]));
+    if (!Array.isArray(each) && "blob" in each && sha256Shape.test(String(each.blob))) found.add(String(each.blob));
     for (const child of Array.isArray(each) ? each : Object.values(each)) open.push(child);
   }
   return [...found];
@@ -147,7 +155,15 @@ export function nameOf(file: FileRef): string {
 }
 
 const sha256Shape = /^[0-9a-f]{64}$/;
-const secretHeaders: ReadonlySet<string> = new Set(["authorization", "proxy-authorization", "cookie"]);
+const secretHeaders: ReadonlySet<string> = new Set([
+  "authorization",
+  "proxy-authorization",
+  "cookie",
+  "x-api-key",
+  "api-key",
+  "x-auth-token",
+  "x-access-token",
+]);
 const ownHeaders =
   /^(host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|content-length|content-digest|idempotency-key|tus-.*|upload-.*)$/;
 

@@ -43,7 +43,10 @@ export type Expected = {
 };
 
 /** Remembers by device, inode, size and times which content a file has. */
-export type Memory = { readonly has: (key: string, sha256: string) => boolean; readonly keep: (key: string, sha256: string) => void };
+export type Memory = {
+  readonly has: (key: string, sha256: string) => boolean;
+  readonly keep: (key: string, sha256: string) => void;
+};
 
 /** Makes the memory of checked files; one per process is enough. */
 export function makeMemory(): Memory {
@@ -64,19 +67,23 @@ export async function openChecked(expected: Expected, memory: Memory): Promise<B
   });
   try {
     let checked = await check(handle, expected, memory);
+    const recheck = async (isSure: boolean) => {
+      const hasKey = checked.key === keyOf(await handle.stat({ bigint: true }));
+      if (!hasKey || !isSure) checked = await check(handle, expected, memory);
+    };
+    // Somebody else may write there at any moment: look at the times before each block goes out.
+    const guard = expected.isOurs ? undefined : () => recheck(true);
+    const read = (start: number, end: number) => readBlocks(handle, expected, { start, end, guard });
     return {
       sizeBytes: expected.sizeBytes,
       sha256: expected.sha256,
-      read: (start, end) => readBlocks(handle, expected, { start, end }),
+      read,
       digest: async (algorithm, start, end) => {
         const hash = createHash(algorithm);
-        for await (const block of readBlocks(handle, expected, { start, end })) hash.update(block);
+        for await (const block of read(start, end)) hash.update(block);
         return hash.digest();
       },
-      assertUnchanged: async () => {
-        const isSettled = checked.isSettled && checked.key === keyOf(await handle.stat({ bigint: true }));
-        if (!isSettled) checked = await check(handle, expected, memory);
-      },
+      assertUnchanged: () => recheck(checked.isSettled),
       close: () => handle.close(),
     };
   } catch (error) {
@@ -124,7 +131,7 @@ async function check(handle: FileHandle, expected: Expected, memory: Memory): Pr
 async function* readBlocks(
   handle: FileHandle,
   expected: Expected,
-  range: { readonly start: number; readonly end: number },
+  range: { readonly start: number; readonly end: number; readonly guard: (() => Promise<void>) | undefined },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let at = range.start;
   while (at < range.end) {
@@ -132,6 +139,7 @@ async function* readBlocks(
     const block = Buffer.allocUnsafe(Math.min(blockBytes, range.end - at));
     const { bytesRead } = await handle.read(block, 0, block.length, at);
     if (bytesRead === 0) throw changed(expected, `it ends at byte ${at} now`);
+    await range.guard?.();
     at += bytesRead;
     yield block.subarray(0, bytesRead);
   }

@@ -25,7 +25,10 @@ export type Blobs = {
   /** Captures a file. When it resolves, the content is durable (`reference`: its hash is known). */
   readonly captureFile: (file: string, options?: CaptureOptions) => Promise<FileRef>;
   /** Captures bytes that are no file, e.g. standard input. */
-  readonly captureStream: (source: AsyncIterable<Uint8Array>, options?: Omit<CaptureOptions, "mode">) => Promise<FileRef>;
+  readonly captureStream: (
+    source: AsyncIterable<Uint8Array>,
+    options?: Omit<CaptureOptions, "mode">,
+  ) => Promise<FileRef>;
   /** Opens what was captured for sending; throws `file_missing` or `file_changed`, never gives another content. */
   readonly open: (ref: FileRef) => Promise<BlobFile>;
   /** Deletes content that is in no `used` hash and older than `minAgeMs`: younger content may be on its way into the queue. */
@@ -65,7 +68,8 @@ export function makeBlobs(directory: string, options: { readonly minFreeBytes?: 
 }
 
 const hints = {
-  reference: "put the file back as it was, queue the new content as an operation of its own, or capture by copy next time",
+  reference:
+    "put the file back as it was, queue the new content as an operation of its own, or capture by copy next time",
   link: "a hard link shares its bytes with the original, which was edited in place; queue the file again, by copy",
   copy: "the stored copy is damaged; check the disk and queue the file again",
 } as const;
@@ -137,7 +141,8 @@ async function linkInto(file: string, temp: string, source: BigIntStats): Promis
     await link(await realpath(file), temp);
   } catch (error) {
     // Another device, a file system without links, somebody else's file, too many links: then it is a copy.
-    if (["EXDEV", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(systemCode(error))) return false;
+    if (["EXDEV", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(systemCode(error)))
+      return false;
     throw error;
   }
   const linked = await stat(temp, { bigint: true });

@@ -21,13 +21,23 @@ export function sourceError(error: unknown, path: string): HoldfastError {
     });
   }
   if (code === "EACCES" || code === "EPERM") {
-    return new HoldfastError("file_missing", `${path} may not be read (${code})`, "give this user the right to read it", {
-      cause: error,
-    });
+    return new HoldfastError(
+      "file_missing",
+      `${path} may not be read (${code})`,
+      "give this user the right to read it",
+      {
+        cause: error,
+      },
+    );
   }
-  return new HoldfastError("io_failed", `reading ${path} failed (${code || String(error)})`, "check the disk it is on", {
-    cause: error,
-  });
+  return new HoldfastError(
+    "io_failed",
+    `reading ${path} failed (${code || String(error)})`,
+    "check the disk it is on",
+    {
+      cause: error,
+    },
+  );
 }
 
 /** What writing into our own folder failed with. */
@@ -36,12 +46,27 @@ export function storeError(error: unknown, folder: string): HoldfastError {
   const code = systemCode(error);
   const cause = { cause: error };
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new HoldfastError("disk_full", `no room in ${folder}; the file was not captured`, "free some space, or capture by reference", cause);
+    return new HoldfastError(
+      "disk_full",
+      `no room in ${folder}; the file was not captured`,
+      "free some space, or capture by reference",
+      cause,
+    );
   }
   if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
-    return new HoldfastError("read_only", `${folder} may not be written (${code})`, "check its owner and how it is mounted", cause);
+    return new HoldfastError(
+      "read_only",
+      `${folder} may not be written (${code})`,
+      "check its owner and how it is mounted",
+      cause,
+    );
   }
-  return new HoldfastError("io_failed", `writing into ${folder} failed (${code || String(error)})`, "check the disk it is on", cause);
+  return new HoldfastError(
+    "io_failed",
+    `writing into ${folder} failed (${code || String(error)})`,
+    "check the disk it is on",
+    cause,
+  );
 }
 
 /** Makes renames and new entries of a folder survive a power cut; platforms that cannot open a folder do it by themselves. */
