@@ -3,8 +3,8 @@
  */
 import type { Status } from "../operation.ts";
 import { reasons, statuses } from "../operation.ts";
+import { limits } from "../shapes.ts";
 import type { Input } from "../verbs.ts";
-import { limits } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { definedOnly } from "./order.ts";
 import { parseChoice, parseInteger, usage } from "./parse.ts";

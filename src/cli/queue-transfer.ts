@@ -4,8 +4,8 @@
  */
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
+import { limits } from "../shapes.ts";
 import type { Output } from "../verbs.ts";
-import { limits } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";

@@ -2,8 +2,8 @@
  * Owns `holdfast settings`: what the store keeps and may be changed while it runs. The file is `config.ts`.
  */
 import { HoldfastError } from "../errors.ts";
-import type { Settings } from "../verbs.ts";
-import { defaultSettings } from "../verbs.ts";
+import type { Settings } from "../shapes.ts";
+import { defaultSettings } from "../shapes.ts";
 import type { Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { nearest, parseLoose } from "./parse.ts";

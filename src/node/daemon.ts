@@ -7,7 +7,7 @@ import type { Config, DaemonConfig, NetworkConfig } from "../config.ts";
 import { daemonConfigOf, networkConfigOf, settingsDifference, settingsOf } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
-import type { Settings } from "../verbs.ts";
+import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 import { loadTypes, readConfig, watchConfig } from "./config.ts";
 import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
