@@ -3,7 +3,7 @@ import { validate, version } from "uuid";
 import { describe, expect, test } from "vitest";
 import { findReferences, localIdLength, newUuidV7, rewriteReferences, uuidRandomBytes } from "./id.ts";
 import type { Json } from "./operation.ts";
-import { limits } from "./verbs.ts";
+import { limits } from "./shapes.ts";
 
 const locals = ["local-1", "local-2", "local-3"] as const;
 const isLocal = (text: string): boolean => (locals as readonly string[]).includes(text);

@@ -63,7 +63,10 @@ export type OperationType = {
   readonly merge?: (local: Json, remote: Json) => Json | null;
   readonly run?: (attempt: Attempt) => Promise<Answer>;
   /** Sends up to `max` operations at once; answers come in the order of the attempts. */
-  readonly runBatch?: { readonly max: number; readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]> };
+  readonly runBatch?: {
+    readonly max: number;
+    readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]>;
+  };
 };
 
 /** What a probe of a remote found. A captive portal's page is no answer of the remote. */
