@@ -12,7 +12,7 @@ export type Random = {
   /** True with this probability. */
   readonly chance: (probability: number) => boolean;
   /** One of the values. */
-  readonly pick: <T>(values: readonly [T, ...T[]]) => T;
+  readonly pick: <const T>(values: readonly [T, ...T[]]) => T;
   /** `count` random bytes. */
   readonly bytes: (count: number) => Uint8Array;
   /** A stream of its own, so that what one part draws does not shift what another part gets. */

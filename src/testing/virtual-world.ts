@@ -46,7 +46,7 @@ function death(name: string): Error {
  */
 export function bootProcess(machine: VirtualMachine, name: string): VirtualProcess {
   const life = newLife(machine, name);
-  return { name, world: worldOf(machine, life), ...life };
+  return { ...life, world: worldOf(machine, life) };
 }
 
 type Life = Omit<VirtualProcess, "world">;
