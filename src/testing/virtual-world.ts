@@ -76,7 +76,7 @@ function newLife(machine: VirtualMachine, name: string): Life {
     thaw: () => {
       if (state !== "frozen") return;
       state = "running";
-      for (const task of waiting.splice(0)) task();
+      for (const task of waiting.splice(0)) runMortal(task);
     },
     isFrozen: () => state === "frozen",
     step: () => {

@@ -81,7 +81,7 @@ function judgeMessage(facts: Facts, op: ModelOperation, attempt: Attempt): Viola
   if (operation.subject !== op.subject)
     return says("subject", `${op.id} of ${op.subject} is sent for ${operation.subject}`);
   const open = mentioned(body).find((name) => facts.model.creators.has(name));
-  if (open !== undefined) return says("I9", `${op.id} is sent with the local id ${open}`);
+  if (open !== undefined) return says("I9", `${op.id} is sent with the local id ${open} of ${facts.model.creators.get(open)}`);
   const expected = JSON.stringify(resolved(op.body, (local) => serverIdOf(facts, local)));
   const sent = JSON.stringify(withoutBase(body));
   return sent === expected ? null : says("payload", `${op.id} is sent as ${sent}, it should be ${expected}`);
@@ -194,9 +194,9 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
 
 function judgeOutcome(facts: Facts, op: ModelOperation, outcome: string | null): Violation | null {
   if (outcome !== "applied" && outcome !== "duplicate") return null;
-  const effects = op.remote === "" ? (facts.jobEffects.get(op.id) ?? 0) : facts.server.effects(op.id);
+  const effects = op.type === "job" ? (facts.jobEffects.get(op.id) ?? 0) : facts.server.effects(op.id);
   if (effects === 0) return says("I2", `${op.id} is completed, but it never took effect`);
-  if (op.remote === "receipts" && effects !== 1 && !op.isForced)
+  if (op.type !== "note" && effects !== 1 && !op.isForced)
     return says("I2", `${op.id} is completed and took effect ${effects} times`);
   return null;
 }

@@ -46,6 +46,8 @@ export type RunResult = {
   readonly violation: Violation | null;
   readonly hash: string;
   readonly trace: readonly string[];
+  /** What the store says of the operations that a violation names. */
+  readonly story: readonly string[];
   readonly facts: { readonly operations: number; readonly sends: number; readonly effects: number; readonly kills: number };
 };
 
@@ -92,11 +94,28 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
       violation,
       hash: trace.hash(),
       trace: trace.lines(),
+      story: storyOf(sim),
       facts: { operations: facts.model.operations.size, ...counts },
     };
   } finally {
     database.close();
   }
+}
+
+const storyRow = `SELECT seq, id, type, lane, position, priority, rank, state, waits, due, reason, attempts, failures, generation,
+  unsure, creates, grp, outcome, payload, options FROM op WHERE id = ?`;
+const storyHistory = "SELECT seq, at, kind, detail FROM history WHERE id = ? ORDER BY seq";
+const anyId = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
+
+function storyOf(sim: Simulation): readonly string[] {
+  const ids = new Set(sim.violation?.detail.match(anyId) ?? []);
+  return [...ids].flatMap((id) => [
+    JSON.stringify(sim.facts.db.prepare(storyRow).get(id) ?? { id, row: "none" }),
+    ...sim.facts.db
+      .prepare(storyHistory)
+      .all(id)
+      .map((row) => `  ${row["seq"]} ${row["kind"]} ${row["detail"]}`),
+  ]);
 }
 
 function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simulation {

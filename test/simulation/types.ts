@@ -108,7 +108,7 @@ function job(parts: TypeParts, attempt: Attempt): Promise<Answer> {
 function requestOf(parts: TypeParts, attempt: Attempt): Request {
   const { operation, idempotencyKey, input } = attempt;
   return {
-    remote: operation.remote,
+    remote: remoteOfType[operation.type] ?? "",
     operation: operation.id,
     key: idempotencyKey,
     type: operation.type,
