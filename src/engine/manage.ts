@@ -6,7 +6,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
-import { linkReferences, payloadText, positionGap } from "./enqueue.ts";
+import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, rewritePayload } from "./ids.ts";
 import {
@@ -25,7 +25,6 @@ import { matching } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
-  addWaits,
   briefs,
   getBrief,
   getRow,
@@ -122,18 +121,7 @@ function editPayload(store: Store, op: Brief, given: Json, isForced: boolean): v
   replacePayload(store, { ...op, version: type?.version ?? 1, channel: channel.id }, written);
   // Another body under the same key would be refused by every remote that keeps receipts.
   if (op.attempts > 0) resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
-  const added = linkReferences(store, op.seq, { type, payload });
-  if (added > 0) waitForMore(store, op, added);
-}
-
-function waitForMore(store: Store, op: Brief, added: number): void {
-  addWaits(store, op.seq, added);
-  const now = getBrief(store, op.seq);
-  if (now === null) return;
-  refuseCycle(store, now);
-  if (op.state < State.held && op.state !== State.waiting) {
-    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
-  }
+  relinkReferences(store, op, { type, payload });
 }
 
 function editTerms(store: Store, op: Brief, input: Input<"queue.edit">): void {
