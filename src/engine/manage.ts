@@ -8,7 +8,7 @@ import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
 import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
-import { dropReferencesOf, rewritePayload } from "./ids.ts";
+import { rewritePayload } from "./ids.ts";
 import {
   dependenciesOf,
   dependentsOf,
@@ -279,7 +279,6 @@ export function detachOperation(store: Store, input: Input<"queue.detach">): Ope
   const from = input.from?.map((given) => requireOperation(store, given).seq) ?? dependenciesOf(store, op.seq);
   const freed = from.filter((needs) => detachFrom(store, needs, op.seq));
   if (freed.length === 0) refuse(op, "it depends on none of these", "see `holdfast queue why` for what it waits for");
-  if (dependenciesOf(store, op.seq).length === 0) dropReferencesOf(store, op.seq);
   const ids = freed.map((needs) => getBrief(store, needs)?.id ?? null);
   record(store, { op: op.seq, id: op.id, kind: "detached", status: "pending", detail: { from: ids } });
   return view(store, op.seq);
