@@ -5,11 +5,12 @@
 
 import type { Engine } from "../engine/engine.ts";
 import { openEngine as openOn } from "../engine/engine.ts";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
+import { removeReserve } from "./disk.ts";
 import { openStore, readLastReport } from "./salvage.ts";
 import type { NodeWorld, NodeWorldOptions } from "./world.ts";
 import { nodeWorld } from "./world.ts";
@@ -45,11 +46,11 @@ type Host = {
  * engine.start();
  */
 export async function openEngine(options: NodeEngineOptions): Promise<Engine> {
-  const world = nodeWorld(options);
+  const world = withReserve(options, () => nodeWorld(options));
   const types = new Map((options.types ?? []).map((type) => [type.type, type]));
   const host: Host = { options, world, types, listeners: new Set(), engine: null, isStarted: false, isClosed: false };
   try {
-    host.engine = openInner(host, false);
+    host.engine = withReserve(options, () => openInner(host, false));
   } catch (error) {
     world.close();
     throw error;
@@ -75,6 +76,16 @@ export async function openEngine(options: NodeEngineOptions): Promise<Engine> {
     },
     close: () => close(host),
   };
+}
+
+/** On a full disk the reserve makes just enough room to open; what is queued can then be read, and drained to make more. */
+function withReserve<T>(options: NodeEngineOptions, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (!isCode(error, "disk_full") || !removeReserve(options.directory)) throw error;
+    return open();
+  }
 }
 
 function openInner(host: Host, isSuspect: boolean): Engine {

@@ -26,6 +26,7 @@ import type { SequenceRange } from "./rescue.ts";
 import { rescueRows } from "./rescue.ts";
 import type { FileLock, SqliteDatabase } from "./sqlite.ts";
 import { acquireFileLock, acquireSharedLock, checkInBackground, openDatabase } from "./sqlite.ts";
+import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
 import { readWitness } from "./witness.ts";
 
 export const databaseName = "holdfast.db";
@@ -54,6 +55,11 @@ const counter = "counter";
 const raiseSequence = `UPDATE ${counter} SET n = max(n, ?) WHERE id = 100`;
 const lastReport = "SELECT value FROM meta WHERE name = 'recovery'";
 const storeReport = `INSERT INTO ${meta} (name, value) VALUES ('recovery', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
+
+/** SQLite's primary code 10, bare or in the extended forms that a read can end with; 8458 is what EIO becomes. */
+const ioFailure = /error code=(10|266|522|8458)\b/;
+const unreadable = 8458;
+const ioRetries = 2;
 
 /** What an opening found. `recovered`: the file is sound after an unclean end; `salvaged`: a fresh store got what could be proven. */
 export type RecoveryReport = {
@@ -95,8 +101,13 @@ type Context = {
  * if (report.kind === "salvaged") console.warn(report.findings.join("\n"));
  */
 export function openStore(directory: string, options: OpenStoreOptions = {}): OpenedStore {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, databaseName);
+  return guarded(path, () => openAt(directory, { path, options }));
+}
+
+function openAt(directory: string, at: { readonly path: string; readonly options: OpenStoreOptions }): OpenedStore {
+  const { path, options } = at;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
   const patienceMs = options.patienceMs ?? usualPatienceMs;
   const opening = enter(join(directory, openLockName), patienceMs);
   if (opening === null) return openReadOnly(path, options);
@@ -113,7 +124,7 @@ export function openStore(directory: string, options: OpenStoreOptions = {}): Op
   }
 }
 
-function openAlone(context: Context): OpenedStore {
+function openAlone(context: Context, retries: number = ioRetries): OpenedStore {
   const { path, options } = context;
   const wal = readWal(`${path}-wal`);
   const isUnclean = wal !== null;
@@ -124,6 +135,7 @@ function openAlone(context: Context): OpenedStore {
     database = openFile(context);
   } catch (error) {
     if (!isCode(error, "database_corrupt")) throw error;
+    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
   try {
@@ -140,6 +152,7 @@ function openAlone(context: Context): OpenedStore {
   } catch (error) {
     database.close();
     if (!isCode(error, "database_corrupt")) throw error;
+    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
 }
@@ -273,11 +286,15 @@ function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
 function findDamage(database: SqliteDatabase): readonly string[] {
   const foreign = foreignReason(database);
   if (foreign !== null) return [foreign];
-  const answers = database
-    .prepare(quickCheck)
-    .all()
-    .map((row) => String(row.quick_check));
-  return answers.length === 1 && answers[0] === "ok" ? [] : answers;
+  // A disk that stumbles once is no damage; one that cannot read a page for good is.
+  for (let left = ioRetries; ; left -= 1) {
+    const answers = database
+      .prepare(quickCheck)
+      .all()
+      .map((row) => String(row.quick_check));
+    if (answers.length === 1 && answers[0] === "ok") return [];
+    if (left === 0 || !answers.some((answer) => ioFailure.test(answer))) return answers;
+  }
 }
 
 function foreignReason(database: SqliteDatabase): string | null {
