@@ -4,11 +4,20 @@
  */
 import * as z from "zod/mini";
 import { strategies } from "./operation.ts";
-import { type RetryPolicy, type RetryPreset, retryPresets } from "./retry.ts";
-import { defaultSettings, type Settings } from "./verbs.ts";
+import type { RetryPolicy, RetryPreset } from "./retry.ts";
+import { retryPresets } from "./retry.ts";
+import type { Settings } from "./shapes.ts";
+import { defaultSettings } from "./shapes.ts";
 
 const optional = z.optional;
-const units: { readonly [unit: string]: number } = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const units: { readonly [unit: string]: number } = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
 const sizes: { readonly [unit: string]: number } = {
   b: 1,
   kb: 1e3,
@@ -29,15 +38,17 @@ export function parseSize(value: unknown): number | null {
   return parseAmount(value, sizes);
 }
 
-const duration = z.union([z.int().check(z.gte(0)), z.string()], { error: 'a duration such as "30s", "5m" or "7d"' }).check(
-  z.refine((value) => parseDuration(value) !== null, { error: 'a duration such as "30s", "5m" or "7d"' }),
-);
-const size = z.union([z.int().check(z.gte(0)), z.string()], { error: 'a size such as "64 MiB"' }).check(
-  z.refine((value) => parseSize(value) !== null, { error: 'a size such as "64 MiB"' }),
-);
+const duration = z
+  .union([z.int().check(z.gte(0)), z.string()], { error: 'a duration such as "30s", "5m" or "7d"' })
+  .check(z.refine((value) => parseDuration(value) !== null, { error: 'a duration such as "30s", "5m" or "7d"' }));
+const size = z
+  .union([z.int().check(z.gte(0)), z.string()], { error: 'a size such as "64 MiB"' })
+  .check(z.refine((value) => parseSize(value) !== null, { error: 'a size such as "64 MiB"' }));
 const port = z.int().check(z.gte(0), z.lte(65_535));
 const count = z.int().check(z.gte(1));
-const origin = z.string().check(z.regex(/^https?:\/\/[^/\s?#*]+$/, 'an origin such as "http://localhost:5173", without path or wildcard'));
+const origin = z
+  .string()
+  .check(z.regex(/^https?:\/\/[^/\s?#*]+$/, 'an origin such as "http://localhost:5173", without path or wildcard'));
 const strategy = z.enum(strategies);
 
 const retryTable = z.strictObject({
@@ -145,7 +156,12 @@ export const defaultDaemonConfig: DaemonConfig = {
 
 /** How remotes are probed, for the world's `probe`. */
 export type NetworkConfig = {
-  readonly probes: readonly { readonly remote: string; readonly url: string; readonly status?: number; readonly body?: string }[];
+  readonly probes: readonly {
+    readonly remote: string;
+    readonly url: string;
+    readonly status?: number;
+    readonly body?: string;
+  }[];
   readonly probeIntervalMs?: number;
   readonly probeTimeoutMs?: number;
   readonly reconnectJitterMs?: number;
@@ -155,10 +171,17 @@ export type NetworkConfig = {
 export type ConfigKey = { readonly key: string; readonly meaning: string; readonly standard: string };
 
 /** One finding about a file's content; `path` leads to it. */
-export type ConfigIssue = { readonly path: readonly string[]; readonly message: string; readonly suggestion: string | null };
+export type ConfigIssue = {
+  readonly path: readonly string[];
+  readonly message: string;
+  readonly suggestion: string | null;
+};
 
 /** Checks what a file says. The list of issues is empty exactly when `config` is there. */
-export function checkConfig(value: unknown): { readonly config: Config | null; readonly issues: readonly ConfigIssue[] } {
+export function checkConfig(value: unknown): {
+  readonly config: Config | null;
+  readonly issues: readonly ConfigIssue[];
+} {
   const parsed = z.safeParse(configShape, value);
   if (parsed.success) return { config: parsed.data, issues: [] };
   return { config: null, issues: parsed.error.issues.flatMap((issue) => issuesOf(issue)) };
@@ -241,28 +264,64 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "daemon.port", meaning: "TCP port; 0 takes any free one and writes it to daemon.json", standard: "0" },
   { key: "daemon.host", meaning: "Address to listen on", standard: '"127.0.0.1"' },
   { key: "daemon.allow_remote", meaning: "Permits a host that other machines can reach", standard: "false" },
-  { key: "daemon.allowed_hosts", meaning: "Names accepted in the Host header beside the loopback names", standard: "[]" },
+  {
+    key: "daemon.allowed_hosts",
+    meaning: "Names accepted in the Host header beside the loopback names",
+    standard: "[]",
+  },
   { key: "daemon.allowed_origins", meaning: "Web pages that may call the daemon", standard: "[]" },
   { key: "daemon.log_level", meaning: "debug, info, warn or error", standard: '"info"' },
   { key: "daemon.max_body", meaning: "Largest request body", standard: '"8 MiB"' },
   { key: "daemon.max_connections", meaning: "Connections at once, per listener", standard: "256" },
   { key: "daemon.max_event_clients", meaning: "Event streams at once", standard: "64" },
-  { key: "daemon.requests_per_second", meaning: "Requests of programs; pages get a tenth, strangers a hundredth", standard: "10000" },
-  { key: "daemon.stop_grace", meaning: "How long attempts in flight may take when the daemon stops", standard: '"10s"' },
+  {
+    key: "daemon.requests_per_second",
+    meaning: "Requests of programs; pages get a tenth, strangers a hundredth",
+    standard: "10000",
+  },
+  {
+    key: "daemon.stop_grace",
+    meaning: "How long attempts in flight may take when the daemon stops",
+    standard: '"10s"',
+  },
   { key: "network.probe_interval", meaning: "First pause between probes of a silent remote", standard: "built in" },
   { key: "network.probe_timeout", meaning: "How long a probe may take", standard: "built in" },
-  { key: "network.reconnect_jitter", meaning: "Longest random wait before the first send after an outage", standard: "built in" },
-  { key: "network.probes", meaning: "Endpoints to probe: remote, url, and optionally the expected status and body", standard: "the remote's origin" },
+  {
+    key: "network.reconnect_jitter",
+    meaning: "Longest random wait before the first send after an outage",
+    standard: "built in",
+  },
+  {
+    key: "network.probes",
+    meaning: "Endpoints to probe: remote, url, and optionally the expected status and body",
+    standard: "the remote's origin",
+  },
   { key: "retry.default", meaning: "Preset or table for every type without its own", standard: '"default"' },
   { key: "retry.<type>", meaning: "Preset or table for one type", standard: "the type's own" },
-  { key: "queue.max_operations", meaning: "Operations that may be stored", standard: String(defaultSettings.maxOperations) },
+  {
+    key: "queue.max_operations",
+    meaning: "Operations that may be stored",
+    standard: String(defaultSettings.maxOperations),
+  },
   { key: "queue.max_size", meaning: "Bytes of payloads that may be stored", standard: '"1 GiB"' },
   { key: "queue.overflow", meaning: "reject, or drop-completed-first", standard: `"${defaultSettings.overflow}"` },
-  { key: "queue.retain_count", meaning: "Finished operations that are kept", standard: String(defaultSettings.retainCount) },
+  {
+    key: "queue.retain_count",
+    meaning: "Finished operations that are kept",
+    standard: String(defaultSettings.retainCount),
+  },
   { key: "queue.retain_for", meaning: "How long finished operations are kept", standard: '"7d"' },
   { key: "queue.concurrency", meaning: "Operations in flight at once", standard: String(defaultSettings.concurrency) },
-  { key: "queue.concurrency_per_remote", meaning: "The same per remote", standard: String(defaultSettings.concurrencyPerRemote) },
-  { key: "queue.bulk_concurrency", meaning: "Uploads and other bulk operations at once", standard: String(defaultSettings.bulkConcurrency) },
+  {
+    key: "queue.concurrency_per_remote",
+    meaning: "The same per remote",
+    standard: String(defaultSettings.concurrencyPerRemote),
+  },
+  {
+    key: "queue.bulk_concurrency",
+    meaning: "Uploads and other bulk operations at once",
+    standard: String(defaultSettings.bulkConcurrency),
+  },
   { key: "queue.min_free", meaning: "Disk space below which enqueues are refused", standard: '"8 MiB"' },
   { key: "sync.mode", meaning: "eager, periodic or manual", standard: `"${defaultSettings.syncMode}"` },
   { key: "sync.interval", meaning: "Pause between periodic runs, at least 1s", standard: '"5m"' },
@@ -301,12 +360,17 @@ function retryOf(rule: NonNullable<Config["retry"]>[string]): Settings["retry"] 
 
 function issuesOf(issue: z.core.$ZodIssue): readonly ConfigIssue[] {
   const path = issue.path.map(String);
-  if (issue.code !== "unrecognized_keys") return [{ path, message: `expected ${expectationOf(issue)}`, suggestion: null }];
+  if (issue.code !== "unrecognized_keys")
+    return [{ path, message: `expected ${expectationOf(issue)}`, suggestion: null }];
   const siblings = configKeys
     .map(({ key }) => key.split("."))
     .filter((parts) => parts.length > path.length && path.every((part, index) => parts[index] === part))
     .map((parts) => parts[path.length] ?? "");
-  return issue.keys.map((key) => ({ path: [...path, key], message: "there is no such key", suggestion: suggest(key, [...new Set(siblings)]) }));
+  return issue.keys.map((key) => ({
+    path: [...path, key],
+    message: "there is no such key",
+    suggestion: suggest(key, [...new Set(siblings)]),
+  }));
 }
 
 function expectationOf(issue: z.core.$ZodIssue): string {

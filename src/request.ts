@@ -5,8 +5,8 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
+import { limits } from "./shapes.ts";
 import { checkUrl, displayUrl, originOf, parseUrl, pathSegments, replaceSegments } from "./url.ts";
-import { limits } from "./verbs.ts";
 import type { OperationType } from "./world.ts";
 
 /** Limits of one request. `timeoutMs` bounds each of two phases: up to the headers of the answer, and its body. */

@@ -72,6 +72,28 @@ function within<T>(store: Store, opening: string, work: () => T): T {
   }
 }
 
+const openSavepoint = "SAVEPOINT part";
+const keepSavepoint = "RELEASE part";
+const undoSavepoint = "ROLLBACK TO part";
+
+/** Why a part of a request was refused. */
+export type Refused = { readonly code: string; readonly message: string; readonly hint: string };
+
+/** Does one part of a request so that its refusal undoes only itself; failures of the storage go on and end the whole request. */
+export function apart(store: Store, work: () => void): Refused | null {
+  store.db.prepare(openSavepoint).run();
+  try {
+    work();
+    store.db.prepare(keepSavepoint).run();
+    return null;
+  } catch (error) {
+    if (isStorageFailure(error) || !(error instanceof HoldfastError) || error.code === "internal") throw error;
+    store.db.prepare(undoSavepoint).run();
+    store.db.prepare(keepSavepoint).run();
+    return { code: error.code, message: error.message, hint: error.hint };
+  }
+}
+
 function abandon(store: Store): void {
   try {
     store.db.prepare(rollback).run();
@@ -110,9 +132,7 @@ const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "d
 
 /** Whether an error came from the storage and not from the request; a refusal for lack of free space is the request's. */
 export function isStorageFailure(error: unknown): boolean {
-  return (
-    !(error instanceof HoldfastError) || (storageCodes.includes(error.code) && error.details?.freeBytes === undefined)
-  );
+  return error instanceof HoldfastError && storageCodes.includes(error.code) && error.details?.freeBytes === undefined;
 }
 
 export function refuseWhenUnwritable(store: Store): void {

@@ -37,6 +37,18 @@ export function parseJson(text: string): Json {
 }
 
 async function readBytes(request: Request, limitBytes: number): Promise<Uint8Array> {
+  try {
+    return await collect(request, limitBytes);
+  } catch (error) {
+    if (error instanceof HoldfastError) throw error;
+    // Only the sender can make reading fail; nobody is left to hear the answer, and it is no failure of ours.
+    throw new HoldfastError("aborted", "the client went away before its request was whole", "send it again", {
+      cause: error,
+    });
+  }
+}
+
+async function collect(request: Request, limitBytes: number): Promise<Uint8Array> {
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > limitBytes) throw tooLarge(limitBytes);
   // The parser holds a sender to its declared length, so there is nothing left to count.
@@ -102,7 +114,7 @@ function checkString(text: string, start: number, end: number): string {
   if (!raw.includes("\\")) return raw;
   const value = JSON.parse(text.slice(start, end + 1)) as string;
   // Half of a surrogate pair cannot be written as UTF-8: it would come back as something else.
-  if (!value.isWellFormed()) throw invalid("a string holds half of a surrogate pair");
+  if (/\p{Surrogate}/u.test(value)) throw invalid("a string holds half of a surrogate pair");
   return value;
 }
 

@@ -8,7 +8,8 @@ import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { parse, stringify, TomlError } from "smol-toml";
-import { type Config, type ConfigIssue, checkConfig } from "../config.ts";
+import type { Config, ConfigIssue } from "../config.ts";
+import { checkConfig } from "../config.ts";
 import { HoldfastError } from "../errors.ts";
 import type { OperationType } from "../world.ts";
 import { writeFileAtomically } from "./home.ts";
@@ -30,7 +31,14 @@ export function parseConfig(text: string, path: string): Config {
   if (config !== null) return config;
   const lines = issues.map((issue) => describeIssue(text, path, issue));
   throw new HoldfastError("config_invalid", lines.join("\n"), `edit ${path}; see docs/configuration.md for its keys`, {
-    details: { path, issues: issues.map((issue) => ({ key: issue.path.join("."), line: lineOf(text, issue.path), message: issue.message })) },
+    details: {
+      path,
+      issues: issues.map((issue) => ({
+        key: issue.path.join("."),
+        line: lineOf(text, issue.path),
+        message: issue.message,
+      })),
+    },
   });
 }
 
@@ -63,7 +71,10 @@ export function parseConfigValue(typed: string): unknown {
 }
 
 /** Calls `onChange` with each new valid content, `onInvalid` with what is wrong; the last valid content stays in force. */
-export function watchConfig(path: string, hear: { readonly onChange: (config: Config) => void; readonly onInvalid: (error: unknown) => void }): () => void {
+export function watchConfig(
+  path: string,
+  hear: { readonly onChange: (config: Config) => void; readonly onInvalid: (error: unknown) => void },
+): () => void {
   let last = existsSync(path) ? readFileSync(path, "utf8") : "";
   let timer: NodeJS.Timeout | undefined;
   const read = (): void => {
@@ -96,7 +107,8 @@ export async function loadTypes(paths: readonly string[], configPath: string): P
   for (const path of paths) {
     const types = await loadTypesFrom(resolvePath(path, configPath));
     for (const type of types) {
-      if (loaded.some((other) => other.type === type.type)) throw cannotLoad(path, `declares ${type.type}, which another file declares as well`);
+      if (loaded.some((other) => other.type === type.type))
+        throw cannotLoad(path, `declares ${type.type}, which another file declares as well`);
       loaded.push(type);
     }
   }
@@ -130,15 +142,21 @@ function typeProblem(type: unknown): string | null {
   if (run !== undefined && typeof run !== "function") return `(${name}): run is not a function`;
   if (upcast !== undefined && typeof upcast !== "function") return `(${name}): upcast is not a function`;
   if (check !== undefined && typeof check !== "function") return `(${name}): check is not a function`;
-  if (runBatch !== undefined && typeof (runBatch as { readonly run?: unknown } | null)?.run !== "function") return `(${name}): runBatch.run is not a function`;
+  if (runBatch !== undefined && typeof (runBatch as { readonly run?: unknown } | null)?.run !== "function")
+    return `(${name}): runBatch.run is not a function`;
   return null;
 }
 
 function cannotLoad(path: string, what: string, cause?: unknown): HoldfastError {
-  return new HoldfastError("config_invalid", `the types file ${path} ${what}`, "it is named under `types` in config.toml; see docs/configuration.md", {
-    details: { path },
-    cause,
-  });
+  return new HoldfastError(
+    "config_invalid",
+    `the types file ${path} ${what}`,
+    "it is named under `types` in config.toml; see docs/configuration.md",
+    {
+      details: { path },
+      cause,
+    },
+  );
 }
 
 function resolvePath(path: string, configPath: string): string {
@@ -199,7 +217,9 @@ function replaceValue(lines: readonly string[], line: number, value: unknown): r
   const end = endOfValue(lines, line);
   if (value === undefined) return [...lines.slice(0, line), ...lines.slice(end + 1)];
   const first = lines[line] ?? "";
-  const name = /^\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_.-]|\s*\.\s*)+?\s*=\s*/.exec(first)?.[0] ?? first.slice(0, first.indexOf("=") + 1);
+  const name =
+    /^\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_.-]|\s*\.\s*)+?\s*=\s*/.exec(first)?.[0] ??
+    first.slice(0, first.indexOf("=") + 1);
   const comment = end === line ? commentOf(first) : "";
   return [...lines.slice(0, line), `${name.trimEnd()} ${valueText(value)}${comment}`, ...lines.slice(end + 1)];
 }
@@ -214,7 +234,8 @@ function insertValue(lines: readonly string[], edit: Edit): readonly string[] {
     return [...lines.slice(0, at), assignment, ...(at < lines.length ? [""] : []), ...lines.slice(at)];
   }
   const header = lines.findIndex((line) => isDeepStrictEqual(headerOf(line), section));
-  if (header === -1) return [...lines, ...(lines.length === 0 ? [] : [""]), `[${section.map(keyText).join(".")}]`, assignment];
+  if (header === -1)
+    return [...lines, ...(lines.length === 0 ? [] : [""]), `[${section.map(keyText).join(".")}]`, assignment];
   let end = header + 1;
   while (end < lines.length && !/^\s*\[/.test(lines[end] ?? "")) end += 1;
   // Comments and blank lines above the next header belong to that one.
@@ -250,9 +271,15 @@ function headerOf(line: string): readonly string[] | null {
   }
 }
 
-function assignedKey(lines: readonly string[], line: number): { readonly keys: readonly string[]; readonly end: number } | null {
+function assignedKey(
+  lines: readonly string[],
+  line: number,
+): { readonly keys: readonly string[]; readonly end: number } | null {
   if (!/^\s*["'A-Za-z0-9_-]/.test(lines[line] ?? "")) return null;
-  const name = /^\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=/.exec(lines[line] ?? "")?.[1];
+  const name =
+    /^\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=/.exec(
+      lines[line] ?? "",
+    )?.[1];
   if (name === undefined) return null;
   return { keys: onlyPath(parse(`${name} = 0`) as Table), end: endOfValue(lines, line) };
 }
@@ -289,7 +316,10 @@ function withValue(table: Table, keys: readonly string[], value: unknown): Table
   if (rest.length > 0) {
     const inner = table[key];
     if (value === undefined && inner === undefined) return table;
-    return { ...table, [key]: withValue(typeof inner === "object" && inner !== null ? (inner as Table) : {}, rest, value) };
+    return {
+      ...table,
+      [key]: withValue(typeof inner === "object" && inner !== null ? (inner as Table) : {}, rest, value),
+    };
   }
   const { [key]: _old, ...others } = table;
   return value === undefined ? others : { ...table, [key]: value };
@@ -308,11 +338,18 @@ function valueAt(table: unknown, keys: readonly string[]): unknown {
 function splitKey(key: string): readonly string[] {
   const [section, ...rest] = key.split(".");
   if (section === undefined || section === "" || rest.some((part) => part === "")) {
-    throw new HoldfastError("invalid_input", `"${key}" is not a configuration key`, "write it as section.key, e.g. queue.concurrency");
+    throw new HoldfastError(
+      "invalid_input",
+      `"${key}" is not a configuration key`,
+      "write it as section.key, e.g. queue.concurrency",
+    );
   }
   if ((section !== "retry" && section !== "conflict") || rest.length === 0) return [section, ...rest];
   const last = rest.at(-1) ?? "";
-  const isField = section === "retry" && rest.length > 1 && ["preset", "max_attempts", "initial", "max", "jitter", "delays"].includes(last);
+  const isField =
+    section === "retry" &&
+    rest.length > 1 &&
+    ["preset", "max_attempts", "initial", "max", "jitter", "delays"].includes(last);
   return isField ? [section, rest.slice(0, -1).join("."), last] : [section, rest.join(".")];
 }
 
@@ -325,7 +362,9 @@ function valueText(value: unknown): string {
     const parts = Object.entries(value).map(([key, each]) => `${keyText(key)} = ${valueText(each)}`);
     return `{ ${parts.join(", ")} }`;
   }
-  return stringify({ value }).trim().replace(/^value\s*=\s*/, "");
+  return stringify({ value })
+    .trim()
+    .replace(/^value\s*=\s*/, "");
 }
 
 function parses(text: string): boolean {
@@ -354,5 +393,11 @@ function normal(value: unknown): unknown {
 }
 
 function isEmptyTable(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date) && Object.keys(value).length === 0;
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof Date) &&
+    Object.keys(value).length === 0
+  );
 }

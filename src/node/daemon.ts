@@ -3,30 +3,32 @@
  * Starting it in the background and finding it again is `detached.ts`; what it answers is `routes.ts`.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { type Config, type DaemonConfig, daemonConfigOf, type NetworkConfig, networkConfigOf, settingsDifference, settingsOf } from "../config.ts";
+import type { Config, DaemonConfig, NetworkConfig } from "../config.ts";
+import { daemonConfigOf, networkConfigOf, settingsDifference, settingsOf } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
-import type { Settings } from "../verbs.ts";
+import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 import { loadTypes, readConfig, watchConfig } from "./config.ts";
+import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
 import {
-  type AcquireFileLock,
   acquireInstance,
   alreadyRunning,
-  type FileLock,
   fitsSocket,
-  type Home,
   homeDirectory,
   openHome,
-  type PortFile,
   readOrCreateToken,
   removePortFile,
   writePortFile,
 } from "./home.ts";
-import { checkBind, type Listener, type ListenerOptions, type ListenPolicy, listenTcp, listenUnix } from "./listen.ts";
-import { type Log, openLog } from "./log.ts";
-import { type Metrics, openMetrics } from "./metrics.ts";
-import { type App, makeApp } from "./routes.ts";
+import type { Listener, ListenerOptions, ListenPolicy } from "./listen.ts";
+import { checkBind, listenTcp, listenUnix } from "./listen.ts";
+import type { Log } from "./log.ts";
+import { openLog } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import { openMetrics } from "./metrics.ts";
+import type { App } from "./routes.ts";
+import { makeApp } from "./routes.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** What the daemon hands to whoever opens the engine. */
@@ -131,11 +133,25 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   undo.push(() => removePortFile(home.portFile, portFile));
   undo.push(watchSettings({ configFile, live, options, engine, log, types }));
   engine.start();
-  log.write("info", "the daemon is ready", { directory: home.directory, port: portFile.port, socket: portFile.socket, version: options.version });
+  log.write("info", "the daemon is ready", {
+    directory: home.directory,
+    port: portFile.port,
+    socket: portFile.socket,
+    version: options.version,
+  });
   const { stop, stopped } = makeStop({ live, engine, app: parts.app, listeners, log, undo });
   if (options.handlesProcess === true) undo.unshift(handleProcess({ stop, stopped, engine, log }));
   const host = live.daemon.host.includes(":") ? `[${live.daemon.host.replace(/[[\]]/g, "")}]` : live.daemon.host;
-  return { home, engine, token, url: `http://${host}:${portFile.port}`, port: portFile.port, socket: portFile.socket, stop, stopped };
+  return {
+    home,
+    engine,
+    token,
+    url: `http://${host}:${portFile.port}`,
+    port: portFile.port,
+    socket: portFile.socket,
+    stop,
+    stopped,
+  };
 }
 
 type Live = { config: Config; daemon: DaemonConfig; isStopping: boolean };
@@ -160,9 +176,17 @@ type Assembly = {
   readonly live: Live;
 };
 
-function assemble(from: Assembly): { readonly app: App; readonly metrics: Metrics; readonly listening: ListenerOptions } {
+function assemble(from: Assembly): {
+  readonly app: App;
+  readonly metrics: Metrics;
+  readonly listening: ListenerOptions;
+} {
   const { options, engine, token, log, startedAt, live } = from;
-  const metrics: Metrics = openMetrics({ engine, version: options.version, countEventClients: () => app.countEventClients() });
+  const metrics: Metrics = openMetrics({
+    engine,
+    version: options.version,
+    countEventClients: () => app.countEventClients(),
+  });
   const app: App = makeApp({
     engine,
     metrics,
@@ -185,13 +209,19 @@ function assemble(from: Assembly): { readonly app: App; readonly metrics: Metric
   return { app, metrics, listening: { app, policy, onRefusal: metrics.observeRefusal, ...limits } };
 }
 
-type Listening = { readonly home: Home; readonly daemon: DaemonConfig; readonly log: Log; readonly undo: (() => void)[] };
+type Listening = {
+  readonly home: Home;
+  readonly daemon: DaemonConfig;
+  readonly log: Log;
+  readonly undo: (() => void)[];
+};
 
 async function listen(options: ListenerOptions, at: Listening): Promise<readonly Listener[]> {
   const { home, daemon, log, undo } = at;
   const listeners = [...(await listenTcp(options, daemon.host, daemon.port))];
-  undo.push(() => listeners.forEach((each) => cutOff(each)));
-  if (daemon.host === "127.0.0.1" && listeners.length === 1) log.write("info", "there is no listener on ::1", { port: listeners[0]?.port });
+  undo.push(() => listeners.forEach(cutOff));
+  if (daemon.host === "127.0.0.1" && listeners.length === 1)
+    log.write("info", "there is no listener on ::1", { port: listeners[0]?.port });
   if (fitsSocket(home.socket)) listeners.push(await listenUnix(options, home.socket));
   else log.write("warn", "no Unix socket: its path would be too long", { path: home.socket });
   return listeners;
@@ -214,12 +244,14 @@ type Watching = {
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
 function watchSettings({ configFile, live, options, engine, log, types }: Watching): () => void {
   const known = new Set(types.map((each) => each.type));
-  const complain = (error: unknown): void => log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
+  const complain = (error: unknown): void =>
+    log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
   const apply = async (config: Config): Promise<void> => {
     const daemon = withOverrides(daemonConfigOf(config), options);
     const difference = settingsDifference(settingsOf(live.config), settingsOf(config));
     if (Object.keys(difference).length > 0) engine.handle("settings.set", difference);
-    if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host) log.write("warn", "a new host or port takes effect when the daemon starts again");
+    if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
+      log.write("warn", "a new host or port takes effect when the daemon starts again");
     const fresh = await loadTypes(config.types ?? [], configFile);
     for (const type of fresh.filter((each) => !known.has(each.type))) {
       engine.register(type);
@@ -242,10 +274,13 @@ type Stopping = {
   readonly undo: (() => void)[];
 };
 
-function makeStop(parts: Stopping): { readonly stop: (graceMs?: number) => Promise<void>; readonly stopped: Promise<void> } {
+function makeStop(parts: Stopping): {
+  readonly stop: (graceMs?: number) => Promise<void>;
+  readonly stopped: Promise<void>;
+} {
   const { live, engine, app, listeners, log, undo } = parts;
-  const over = Promise.withResolvers<void>();
-  const hurry = Promise.withResolvers<void>();
+  const over = openPromise();
+  const hurry = openPromise();
   const run = async (graceMs: number): Promise<void> => {
     live.isStopping = true;
     log.write("info", "the daemon is stopping", { graceMs });
@@ -256,7 +291,8 @@ function makeStop(parts: Stopping): { readonly stop: (graceMs?: number) => Promi
     // Both at once: nothing new is claimed while the last callers get their answers.
     const drained = Promise.race([engine.stop(graceMs), hurry.promise.then(() => engine.stop(0))]);
     const failures = (await Promise.allSettled([idle, drained])).filter((each) => each.status === "rejected");
-    for (const failure of failures) log.write("error", "stopping met an error; the store is closed all the same", { error: failure.reason });
+    for (const failure of failures)
+      log.write("error", "stopping met an error; the store is closed all the same", { error: failure.reason });
     for (const listener of listeners) listener.cut();
     log.write("info", "the daemon has stopped");
     for (const step of undo.splice(0).reverse()) step();
@@ -270,7 +306,12 @@ function makeStop(parts: Stopping): { readonly stop: (graceMs?: number) => Promi
   return { stop, stopped: over.promise };
 }
 
-type Ending = { readonly stop: (graceMs?: number) => Promise<void>; readonly stopped: Promise<void>; readonly engine: Engine; readonly log: Log };
+type Ending = {
+  readonly stop: (graceMs?: number) => Promise<void>;
+  readonly stopped: Promise<void>;
+  readonly engine: Engine;
+  readonly log: Log;
+};
 
 /** A first signal stops in good order, a second one at once; both lose nothing, because nothing acknowledged is only in memory. */
 function handleProcess({ stop, engine, log }: Ending): () => void {
@@ -302,9 +343,27 @@ function handleProcess({ stop, engine, log }: Ending): () => void {
 function withOverrides(daemon: DaemonConfig, options: DaemonOptions): DaemonConfig {
   const port = options.port ?? daemon.port;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new HoldfastError("invalid_input", `${port} is not a TCP port`, "give a number from 0 to 65535; 0 takes any free port");
+    throw new HoldfastError(
+      "invalid_input",
+      `${port} is not a TCP port`,
+      "give a number from 0 to 65535; 0 takes any free port",
+    );
   }
   return { ...daemon, port, host: options.host ?? daemon.host };
+}
+
+type OpenPromise = {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+};
+
+function openPromise(): OpenPromise {
+  let settle: Pick<OpenPromise, "resolve" | "reject"> = { resolve: () => {}, reject: () => {} };
+  const promise = new Promise<void>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  return { promise, resolve: () => settle.resolve(), reject: (error) => settle.reject(error) };
 }
 
 function logsToFile(): boolean {

@@ -2,7 +2,8 @@
  * Owns the daemon as seen from outside: finding it, proving that it is ours before anything secret is sent, starting it in the
  * background and stopping it. What it does once it runs is `daemon.ts`.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { request } from "node:http";
@@ -10,7 +11,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { errorTable, HoldfastError } from "../errors.ts";
 import { logToFileVariable } from "./daemon.ts";
 import { isProof } from "./guard.ts";
-import { type AcquireFileLock, type Home, homePaths, openHome, type PortFile, readPortFile, readToken } from "./home.ts";
+import type { AcquireFileLock, Home, PortFile } from "./home.ts";
+import { homePaths, openHome, readPortFile, readToken } from "./home.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** How a daemon can be reached; the Unix socket goes first because only its owner can open it. */
@@ -54,7 +56,8 @@ export async function daemonStatus(directory: string, options: LookOptions = {})
   const found = readPortFile(home.portFile);
   const isLocked = (): boolean => isHeld(home, options.acquireFileLock ?? acquireFileLock);
   if (found === null) return isLocked() ? { state: "silent", pid: null } : { state: "stopped", stale: null };
-  if (!existsSync(home.token)) return isLocked() ? { state: "silent", pid: found.pid } : { state: "stopped", stale: found };
+  if (!existsSync(home.token))
+    return isLocked() ? { state: "silent", pid: found.pid } : { state: "stopped", stale: found };
   const token = readToken(home.token);
   let isStranger = false;
   for (const endpoint of endpointsOf(found)) {
@@ -64,11 +67,16 @@ export async function daemonStatus(directory: string, options: LookOptions = {})
   }
   // With a free lock the file is what a dead daemon left, and who answers there is just a program that took the port since.
   if (!isLocked()) return { state: "stopped", stale: found };
-  return isStranger ? { state: "untrusted", endpoint: { ...found, socket: null } } : { state: "silent", pid: found.pid };
+  return isStranger
+    ? { state: "untrusted", endpoint: { ...found, socket: null } }
+    : { state: "silent", pid: found.pid };
 }
 
 /** The running daemon, or the error that says what to do. */
-export async function findDaemon(directory: string, options: LookOptions = {}): Promise<Extract<DaemonStatus, { state: "running" }>> {
+export async function findDaemon(
+  directory: string,
+  options: LookOptions = {},
+): Promise<Extract<DaemonStatus, { state: "running" }>> {
   const status = await daemonStatus(directory, options);
   if (status.state === "running") return status;
   if (status.state === "untrusted") throw untrusted(status.endpoint);
@@ -76,13 +84,18 @@ export async function findDaemon(directory: string, options: LookOptions = {}): 
   throw new HoldfastError(
     "daemon_unreachable",
     status.state === "silent" ? `a daemon ${words}` : `no daemon ${words}`,
-    status.state === "silent" ? "wait a moment; if it stays, see `holdfast daemon logs` and use `holdfast daemon stop --force`" : "start it with `holdfast daemon start`",
+    status.state === "silent"
+      ? "wait a moment; if it stays, see `holdfast daemon logs` and use `holdfast daemon stop --force`"
+      : "start it with `holdfast daemon start`",
     { details: { directory } },
   );
 }
 
 /** Starts the daemon in the background unless it runs already; returns when it has proved itself. */
-export async function startDetached(directory: string, options: StartOptions): Promise<Extract<DaemonStatus, { state: "running" }>> {
+export async function startDetached(
+  directory: string,
+  options: StartOptions,
+): Promise<Extract<DaemonStatus, { state: "running" }>> {
   const home = openHome(directory);
   const present = await daemonStatus(home.directory, options);
   if (present.state === "running") return present;
@@ -91,7 +104,9 @@ export async function startDetached(directory: string, options: StartOptions): P
   const child = spawnDetached(home, options);
   const end: { reason: string | null; code: number | null } = { reason: null, code: null };
   child.once("error", (error) => Object.assign(end, { reason: `it cannot be started: ${error.message}` }));
-  child.once("exit", (code, signal) => Object.assign(end, { reason: `it ended with ${signal ?? `code ${code}`}`, code }));
+  child.once("exit", (code, signal) =>
+    Object.assign(end, { reason: `it ended with ${signal ?? `code ${code}`}`, code }),
+  );
   const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   for (;;) {
     const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
@@ -113,7 +128,8 @@ export async function stopDaemon(directory: string, options: StopOptions = {}): 
   if (status.state === "stopped") return false;
   if (status.state === "untrusted") throw untrusted(status.endpoint);
   // A process that is only starting or stopping has no proof to give; it is left alone unless it is meant.
-  if (status.state === "silent" && (options.force !== true || status.pid === null)) await findDaemon(directory, options);
+  if (status.state === "silent" && (options.force !== true || status.pid === null))
+    await findDaemon(directory, options);
   const pid = status.pid as number;
   signal(pid, status.state === "silent" ? "SIGKILL" : "SIGTERM");
   if (await waitForEnd(directory, options)) return true;
@@ -121,9 +137,14 @@ export async function stopDaemon(directory: string, options: StopOptions = {}): 
     signal(pid, "SIGKILL");
     if (await waitForEnd(directory, { ...options, waitMs: 5_000 })) return true;
   }
-  throw new HoldfastError("timed_out", `the daemon (process ${pid}) has not stopped yet`, "wait, or use `holdfast daemon stop --force`: nothing that was acknowledged is lost", {
-    details: { pid },
-  });
+  throw new HoldfastError(
+    "timed_out",
+    `the daemon (process ${pid}) has not stopped yet`,
+    "wait, or use `holdfast daemon stop --force`: nothing that was acknowledged is lost",
+    {
+      details: { pid },
+    },
+  );
 }
 
 async function waitForEnd(directory: string, options: StopOptions): Promise<boolean> {
@@ -136,9 +157,18 @@ async function waitForEnd(directory: string, options: StopOptions): Promise<bool
   return true;
 }
 
-type About = { readonly pid: number; readonly version: string; readonly startedAt: number; readonly uptimeMs: number; readonly health: Readonly<Record<string, unknown>> };
+type About = {
+  readonly pid: number;
+  readonly version: string;
+  readonly startedAt: number;
+  readonly uptimeMs: number;
+  readonly health: Readonly<Record<string, unknown>>;
+};
 type Proving = { readonly token: string; readonly timeoutMs: number };
-type Proved = { readonly kind: "proved"; readonly about: About } | { readonly kind: "stranger" } | { readonly kind: "nobody" };
+type Proved =
+  | { readonly kind: "proved"; readonly about: About }
+  | { readonly kind: "stranger" }
+  | { readonly kind: "nobody" };
 
 /** First the challenge, without the token; the token goes only to who has answered it. */
 async function prove(endpoint: Endpoint, { token, timeoutMs }: Proving): Promise<Proved> {
@@ -157,8 +187,12 @@ async function prove(endpoint: Endpoint, { token, timeoutMs }: Proving): Promise
 type Question = { readonly path: string; readonly timeoutMs: number; readonly token?: string };
 
 /** A small JSON answer, or `null` when nobody gives one in time. */
-function ask(endpoint: Endpoint, { path, timeoutMs, token }: Question): Promise<Readonly<Record<string, unknown>> | null> {
-  const where = endpoint.socket === null ? { host: endpoint.host, port: endpoint.port } : { socketPath: endpoint.socket };
+function ask(
+  endpoint: Endpoint,
+  { path, timeoutMs, token }: Question,
+): Promise<Readonly<Record<string, unknown>> | null> {
+  const where =
+    endpoint.socket === null ? { host: endpoint.host, port: endpoint.port } : { socketPath: endpoint.socket };
   // The name in Host must be a loopback name, whatever path or address leads there.
   const host = endpoint.socket === null ? `127.0.0.1:${endpoint.port}` : "localhost";
   return new Promise((resolve) => {
@@ -204,7 +238,8 @@ function isHeld(home: Home, acquire: AcquireFileLock): boolean {
 
 function spawnDetached(home: Home, options: StartOptions): ChildProcess {
   const [program, ...parameters] = options.command;
-  if (program === undefined) throw new TypeError("startDetached needs a command, e.g. [process.execPath, main, \"daemon\", \"run\"]");
+  if (program === undefined)
+    throw new TypeError('startDetached needs a command, e.g. [process.execPath, main, "daemon", "run"]');
   const log = openSync(home.log, "a", 0o600);
   try {
     return spawn(program, parameters, {
@@ -222,11 +257,19 @@ function spawnDetached(home: Home, options: StartOptions): ChildProcess {
 
 function notStarted(home: Home, reason: string, logStart: number): HoldfastError {
   const text = existsSync(home.log) ? readFileSync(home.log).subarray(logStart).toString("utf8") : "";
-  const tail = text.split("\n").filter((line) => line !== "").slice(-logTailLines);
+  const tail = text
+    .split("\n")
+    .filter((line) => line !== "")
+    .slice(-logTailLines);
   const said = tail.length === 0 ? "" : `; it said:\n${tail.map((line) => `  ${line}`).join("\n")}`;
-  return new HoldfastError("daemon_unreachable", `the daemon did not start: ${reason}${said}`, `see ${home.log}, or run it in the foreground: holdfast daemon run`, {
-    details: { directory: home.directory, log: home.log, tail },
-  });
+  return new HoldfastError(
+    "daemon_unreachable",
+    `the daemon did not start: ${reason}${said}`,
+    `see ${home.log}, or run it in the foreground: holdfast daemon run`,
+    {
+      details: { directory: home.directory, log: home.log, tail },
+    },
+  );
 }
 
 function untrusted(endpoint: Endpoint): HoldfastError {

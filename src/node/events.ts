@@ -33,7 +33,12 @@ type Position = { cursor: number; isBehind: boolean; takenAt: number; isOver: bo
 /** Opens a stream over the engine's feed. */
 export function openEventStream(engine: Engine, options: EventStreamOptions): EventStream {
   const now = options.now ?? (() => performance.now());
-  const position: Position = { cursor: options.after ?? lastOf(engine), isBehind: options.after !== null, takenAt: now(), isOver: false };
+  const position: Position = {
+    cursor: options.after ?? lastOf(engine),
+    isBehind: options.after !== null,
+    takenAt: now(),
+    isOver: false,
+  };
   let controller: Controller | null = null;
   let unsubscribe: () => void = () => {};
   let timer: NodeJS.Timeout | undefined;

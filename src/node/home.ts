@@ -3,6 +3,7 @@
  * one daemon per directory. What is inside the database is the engine's; who may call the daemon is `guard.ts`.
  */
 import { randomBytes, randomUUID } from "node:crypto";
+import type { Stats } from "node:fs";
 import {
   chmodSync,
   closeSync,
@@ -18,7 +19,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  type Stats,
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
@@ -87,7 +87,9 @@ export function openHome(directory: string): Home {
   if (lstatOrNull(whole) === null) mkdirSync(whole, { recursive: true, mode: ownerOnlyDirectory });
   const found = lstatSync(whole);
   const refuse = (what: string, hint: string): never => {
-    throw new HoldfastError("config_invalid", `the data directory ${whole} ${what}`, hint, { details: { path: whole } });
+    throw new HoldfastError("config_invalid", `the data directory ${whole} ${what}`, hint, {
+      details: { path: whole },
+    });
   };
   if (found.isSymbolicLink()) refuse("is a symbolic link", "set HOLDFAST_HOME to the directory itself");
   if (!found.isDirectory()) refuse("is not a directory", "set HOLDFAST_HOME to a directory");
@@ -119,12 +121,18 @@ export function readToken(path: string): string {
   const file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
   try {
     const opened = fstatSync(file);
-    if (isForeign(opened)) refuse(`belongs to user ${opened.uid}`, "remove it; the daemon makes a new one when it starts");
+    if (isForeign(opened))
+      refuse(`belongs to user ${opened.uid}`, "remove it; the daemon makes a new one when it starts");
     if (process.platform !== "win32" && (opened.mode & 0o077) !== 0) {
-      refuse("can be read by other users", `remove it, so that the daemon makes a new one, or run: chmod 600 '${path}'`);
+      refuse(
+        "can be read by other users",
+        `remove it, so that the daemon makes a new one, or run: chmod 600 '${path}'`,
+      );
     }
     const token = readFileSync(file, "utf8").trim();
-    return tokenPattern.test(token) ? token : refuse("is damaged", "remove it; the daemon makes a new one when it starts");
+    return tokenPattern.test(token)
+      ? token
+      : refuse("is damaged", "remove it; the daemon makes a new one when it starts");
   } finally {
     closeSync(file);
   }
@@ -143,7 +151,12 @@ export function alreadyRunning(home: Home): HoldfastError {
     "daemon_running",
     `a daemon for ${home.directory} is already running: ${who}`,
     "use it as it is, or stop it first with `holdfast daemon stop`",
-    { details: running === null ? { directory: home.directory } : { directory: home.directory, pid: running.pid, port: running.port } },
+    {
+      details:
+        running === null
+          ? { directory: home.directory }
+          : { directory: home.directory, pid: running.pid, port: running.port },
+    },
   );
 }
 
@@ -233,7 +246,9 @@ function isForeign(found: Stats): boolean {
 /** Empty, or with our files in it: then nobody put the directory to another use. */
 function isOurs(directory: string): boolean {
   const names = readdirSync(directory);
-  return names.length === 0 || names.includes("holdfast.db") || names.includes("token") || names.includes("config.toml");
+  return (
+    names.length === 0 || names.includes("holdfast.db") || names.includes("token") || names.includes("config.toml")
+  );
 }
 
 function isPositive(value: unknown): value is number {

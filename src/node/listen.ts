@@ -3,11 +3,14 @@
  * What the guard decides is `guard.ts`; what the application answers is `routes.ts`.
  */
 import { chmodSync, lstatSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
-import { type ErrorCode, HoldfastError } from "../errors.ts";
-import { type Caller, type GuardPolicy, isLoopback, judge, openBucket, pathOf, type RequestFacts, type TokenBucket } from "./guard.ts";
+import type { ErrorCode } from "../errors.ts";
+import { HoldfastError } from "../errors.ts";
+import type { Caller, GuardPolicy, RequestFacts, TokenBucket } from "./guard.ts";
+import { isLoopback, judge, openBucket, pathOf } from "./guard.ts";
 import { errorOf, problemMediaType, problemOf, problemResponse, safetyHeaders } from "./problem.ts";
 import type { App, CallFacts } from "./routes.ts";
 
@@ -74,7 +77,9 @@ export async function listenTcp(options: ListenerOptions, host: string, port: nu
 export async function listenUnix(options: ListenerOptions, path: string): Promise<Listener> {
   const stale = lstatSync(path, { throwIfNoEntry: false });
   if (stale !== undefined && !stale.isSocket()) {
-    throw new HoldfastError("config_invalid", `${path} is in the way of the daemon's socket`, "move it away", { details: { path } });
+    throw new HoldfastError("config_invalid", `${path} is in the way of the daemon's socket`, "move it away", {
+      details: { path },
+    });
   }
   if (stale !== undefined) rmSync(path, { force: true });
   const listener = await open(options, { path });
@@ -82,7 +87,10 @@ export async function listenUnix(options: ListenerOptions, path: string): Promis
   return listener;
 }
 
-async function open(options: ListenerOptions, where: { readonly path: string } | { readonly host: string; readonly port: number; readonly ipv6Only?: boolean }): Promise<Listener> {
+async function open(
+  options: ListenerOptions,
+  where: { readonly path: string } | { readonly host: string; readonly port: number; readonly ipv6Only?: boolean },
+): Promise<Listener> {
   const limits = { ...listenLimits, ...options.limits };
   const state = { isClosing: false };
   const server = createServer(
@@ -116,7 +124,10 @@ async function open(options: ListenerOptions, where: { readonly path: string } |
   };
 }
 
-function makeHandler(options: ListenerOptions, isClosing: () => boolean): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+function makeHandler(
+  options: ListenerOptions,
+  isClosing: () => boolean,
+): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const now = options.now ?? (() => performance.now());
   const buckets = openBuckets(options.policy);
   const waiting = new WeakMap<IncomingMessage, CallFacts>();
@@ -134,8 +145,14 @@ function makeHandler(options: ListenerOptions, isClosing: () => boolean): (incom
     const verdict = judge(policy, facts);
     const caller: Caller = verdict.kind === "admitted" ? verdict.caller : "anonymous";
     const waitMs = buckets(caller, now());
-    if (waitMs > 0) return refuse(options, outgoing, { facts, error: tooMany(waitMs), headers: { "retry-after": String(Math.ceil(waitMs / 1_000)) } });
-    if (verdict.kind === "refused") return refuse(options, outgoing, { facts, error: verdict.error, headers: verdict.headers });
+    if (waitMs > 0)
+      return refuse(options, outgoing, {
+        facts,
+        error: tooMany(waitMs),
+        headers: { "retry-after": String(Math.ceil(waitMs / 1_000)) },
+      });
+    if (verdict.kind === "refused")
+      return refuse(options, outgoing, { facts, error: verdict.error, headers: verdict.headers });
     if (verdict.kind === "preflight") {
       outgoing.writeHead(204, { ...safetyHeaders, ...verdict.headers }).end();
       return;
@@ -190,12 +207,17 @@ function hostsOf(rawHeaders: readonly string[]): readonly string[] {
   const found: string[] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index];
-    if (name !== undefined && name.length === 4 && name.toLowerCase() === "host") found.push(rawHeaders[index + 1] ?? "");
+    if (name !== undefined && name.length === 4 && name.toLowerCase() === "host")
+      found.push(rawHeaders[index + 1] ?? "");
   }
   return found;
 }
 
-type Refusal = { readonly facts: RequestFacts; readonly error: HoldfastError; readonly headers: Readonly<Record<string, string>> };
+type Refusal = {
+  readonly facts: RequestFacts;
+  readonly error: HoldfastError;
+  readonly headers: Readonly<Record<string, string>>;
+};
 
 function refuse(options: ListenerOptions, outgoing: ServerResponse, refusal: Refusal): void {
   options.onRefusal(refusal.error.code);
@@ -208,7 +230,10 @@ function refuse(options: ListenerOptions, outgoing: ServerResponse, refusal: Ref
 /** The adapter could not make a request of it, e.g. a path that no URL can hold. */
 function answerUnparsed(thrown: unknown): Response {
   const words = thrown instanceof Error ? thrown.message : "unreadable";
-  return problemResponse(new HoldfastError("invalid_input", `the request cannot be read: ${words}`, "check its path and headers"), "/");
+  return problemResponse(
+    new HoldfastError("invalid_input", `the request cannot be read: ${words}`, "check its path and headers"),
+    "/",
+  );
 }
 
 function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -223,7 +248,12 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
         ? [408, "Request Timeout"]
         : [400, "Bad Request"];
   const body = JSON.stringify({ ...problemOf(malformed(), "/"), status });
-  const head = [`HTTP/1.1 ${status} ${words}`, `content-type: ${problemMediaType}`, `content-length: ${Buffer.byteLength(body)}`, "connection: close"];
+  const head = [
+    `HTTP/1.1 ${status} ${words}`,
+    `content-type: ${problemMediaType}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    "connection: close",
+  ];
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
 }
 
@@ -232,13 +262,23 @@ function malformed(): HoldfastError {
 }
 
 function tooMany(waitMs: number): HoldfastError {
-  return new HoldfastError("rate_limited", "too many requests", `try again in ${waitMs} ms, or raise requests_per_second in config.toml`, { details: { waitMs } });
+  return new HoldfastError(
+    "rate_limited",
+    "too many requests",
+    `try again in ${waitMs} ms, or raise requests_per_second in config.toml`,
+    { details: { waitMs } },
+  );
 }
 
 function cannotListen(where: object, error: unknown): HoldfastError {
   const code = (error as NodeJS.ErrnoException).code;
-  const hint = code === "EADDRINUSE" ? "another program has this port: choose another, or 0 for any free one" : "check `host` and `port` in config.toml";
-  return new HoldfastError("config_invalid", `cannot listen on ${JSON.stringify(where)}: ${code ?? "unknown"}`, hint, { cause: error });
+  const hint =
+    code === "EADDRINUSE"
+      ? "another program has this port: choose another, or 0 for any free one"
+      : "check `host` and `port` in config.toml";
+  return new HoldfastError("config_invalid", `cannot listen on ${JSON.stringify(where)}: ${code ?? "unknown"}`, hint, {
+    cause: error,
+  });
 }
 
 function closeServer(server: Server): Promise<void> {

@@ -2,7 +2,18 @@
  * Owns the daemon's log: JSON lines to a bounded file or to the terminal, with every secret taken out before it is written.
  * What is worth a line is decided by whoever logs; levels come from `world.ts`.
  */
-import { closeSync, existsSync, fstatSync, openSync, readSync, renameSync, statSync, watchFile, unwatchFile, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+  unwatchFile,
+  watchFile,
+  writeSync,
+} from "node:fs";
 import { pino } from "pino";
 import type { LogLevel } from "../world.ts";
 
@@ -66,7 +77,10 @@ export function redact(value: unknown, depth = 0): unknown {
   if (depth >= logLimits.depth) return "[too deep]";
   if (value instanceof Error) return redactError(value, depth);
   if (Array.isArray(value)) return value.slice(0, 100).map((each) => redact(each, depth + 1));
-  const entries = Object.entries(value).map(([key, each]) => [key, secretKey.test(key) ? removed : redact(each, depth + 1)]);
+  const entries = Object.entries(value).map(([key, each]) => [
+    key,
+    secretKey.test(key) ? removed : redact(each, depth + 1),
+  ]);
   return Object.fromEntries(entries);
 }
 

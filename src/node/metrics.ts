@@ -14,7 +14,11 @@ export type Metrics = {
   readonly close: () => void;
 };
 
-export type MetricsOptions = { readonly engine: Engine; readonly version: string; readonly countEventClients: () => number };
+export type MetricsOptions = {
+  readonly engine: Engine;
+  readonly version: string;
+  readonly countEventClients: () => number;
+};
 
 const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 const lagResolutionMs = 20;
@@ -31,9 +35,24 @@ export function openMetrics(options: MetricsOptions): Metrics {
   const memory = gauge("resident_memory_bytes", "Resident memory of the daemon");
   const uptime = gauge("uptime_seconds", "Seconds since the daemon started");
   gauge("build_info", "Version of the daemon", ["version"]).set({ version: options.version }, 1);
-  const events = new Counter({ name: "holdfast_events_total", help: "Changes by kind", labelNames: ["kind"], registers });
-  const attempts = new Counter({ name: "holdfast_attempts_total", help: "Finished attempts by outcome", labelNames: ["outcome"], registers });
-  const refusals = new Counter({ name: "holdfast_http_refusals_total", help: "Requests refused by the guard, by code", labelNames: ["code"], registers });
+  const events = new Counter({
+    name: "holdfast_events_total",
+    help: "Changes by kind",
+    labelNames: ["kind"],
+    registers,
+  });
+  const attempts = new Counter({
+    name: "holdfast_attempts_total",
+    help: "Finished attempts by outcome",
+    labelNames: ["outcome"],
+    registers,
+  });
+  const refusals = new Counter({
+    name: "holdfast_http_refusals_total",
+    help: "Requests refused by the guard, by code",
+    labelNames: ["code"],
+    registers,
+  });
   const requests = new Histogram({
     name: "holdfast_http_request_duration_seconds",
     help: "Answered requests by route and status",
@@ -60,7 +79,8 @@ export function openMetrics(options: MetricsOptions): Metrics {
   };
   return {
     scrape,
-    observeRequest: (route, status, durationMs) => requests.observe({ route, status: String(status) }, durationMs / 1_000),
+    observeRequest: (route, status, durationMs) =>
+      requests.observe({ route, status: String(status) }, durationMs / 1_000),
     observeRefusal: (code) => refusals.inc({ code }),
     close: () => {
       unsubscribe();
@@ -109,6 +129,7 @@ function queueGauges(gauge: MakeGauge): (status: QueueStatus, nowMs: number) => 
 
 function outcomeOf(detail: unknown): string {
   if (typeof detail !== "object" || detail === null) return "unknown";
-  const kind = (detail as Readonly<Record<string, unknown>>).answer ?? (detail as Readonly<Record<string, unknown>>).kind;
+  const kind =
+    (detail as Readonly<Record<string, unknown>>).answer ?? (detail as Readonly<Record<string, unknown>>).kind;
   return typeof kind === "string" ? kind : "unknown";
 }

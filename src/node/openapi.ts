@@ -4,7 +4,9 @@
  */
 import * as z from "zod/mini";
 import { errorTable } from "../errors.ts";
-import { event, operation, receipt, type Verb, verbNames, verbs } from "../verbs.ts";
+import { event, operation, receipt } from "../shapes.ts";
+import type { Verb } from "../verbs.ts";
+import { verbNames, verbs } from "../verbs.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 export type OpenApiOperation = {
@@ -13,7 +15,10 @@ export type OpenApiOperation = {
   readonly tags: readonly string[];
   readonly security?: readonly JsonSchema[];
   readonly parameters?: readonly JsonSchema[];
-  readonly requestBody?: { readonly required: boolean; readonly content: { readonly [media: string]: { readonly schema: JsonSchema } } };
+  readonly requestBody?: {
+    readonly required: boolean;
+    readonly content: { readonly [media: string]: { readonly schema: JsonSchema } };
+  };
   readonly responses: { readonly [status: string]: JsonSchema };
 };
 export type OpenApiDocument = {
@@ -22,7 +27,10 @@ export type OpenApiDocument = {
   readonly servers: readonly JsonSchema[];
   readonly security: readonly JsonSchema[];
   readonly paths: { readonly [path: string]: { readonly [method: string]: OpenApiOperation } };
-  readonly components: { readonly schemas: { readonly [name: string]: JsonSchema }; readonly securitySchemes: JsonSchema };
+  readonly components: {
+    readonly schemas: { readonly [name: string]: JsonSchema };
+    readonly securitySchemes: JsonSchema;
+  };
 };
 
 const schemaPrefix = "#/components/schemas/";
@@ -46,7 +54,11 @@ const healthSchema: JsonSchema = {
   description: "Without the token only `status`, and `proof` where a challenge was given.",
   properties: {
     status: { type: "string", enum: ["ok", "degraded", "stopping"] },
-    proof: { type: "string", description: 'base64url(HMAC-SHA256(token, "holdfast-health\\n" + port + "\\n" + challenge)); port 0 on the socket' },
+    proof: {
+      type: "string",
+      description:
+        'base64url(HMAC-SHA256(token, "holdfast-health\\n" + port + "\\n" + challenge)); port 0 on the socket',
+    },
     version: { type: "string" },
     pid: { type: "integer" },
     port: { type: "integer" },
@@ -71,14 +83,19 @@ export function makeOpenApi(version: string): OpenApiDocument {
     info: {
       title: "Holdfast daemon",
       version,
-      description: "A durable queue of operations. Every verb is POST /v1/<verb>; an error is problem+json with `code` and `hint`.",
+      description:
+        "A durable queue of operations. Every verb is POST /v1/<verb>; an error is problem+json with `code` and `hint`.",
     },
-    servers: [{ url: "http://127.0.0.1:{port}", variables: { port: { default: "0", description: "The port in daemon.json" } } }],
+    servers: [
+      { url: "http://127.0.0.1:{port}", variables: { port: { default: "0", description: "The port in daemon.json" } } },
+    ],
     security: [{ token: [] }],
     paths,
     components: {
       schemas: { ...schemas, Problem: problemSchema, Health: healthSchema },
-      securitySchemes: { token: { type: "http", scheme: "bearer", description: "The content of the file `token` in the data directory" } },
+      securitySchemes: {
+        token: { type: "http", scheme: "bearer", description: "The content of the file `token` in the data directory" },
+      },
     },
   };
 }
@@ -105,8 +122,11 @@ function makeSchemas(): { readonly schemas: Record<string, JsonSchema>; readonly
     const { $schema: _dialect, $id: _id, ...rest } = relocate(schema) as Record<string, unknown>;
     schemas[name] = rest;
   }
-  const shared = (made.schemas as Readonly<Record<string, unknown>>)["__shared"] as { readonly $defs?: Readonly<Record<string, unknown>> } | undefined;
-  for (const [name, schema] of Object.entries(shared?.$defs ?? {})) schemas[sharedName(name)] = relocate(schema) as JsonSchema;
+  const shared = (made.schemas as Readonly<Record<string, unknown>>).__shared as
+    | { readonly $defs?: Readonly<Record<string, unknown>> }
+    | undefined;
+  for (const [name, schema] of Object.entries(shared?.$defs ?? {}))
+    schemas[sharedName(name)] = relocate(schema) as JsonSchema;
   return { schemas, nameOf: (schema) => registry.get(schema)?.id ?? "" };
 }
 
@@ -145,7 +165,12 @@ function eventsOperation(): OpenApiOperation {
     tags: ["events"],
     parameters: [
       { name: "after", in: "query", description: "Begin after this sequence", schema: { type: "integer", minimum: 0 } },
-      { name: "last-event-id", in: "header", description: "Sent by a client that resumes; goes before `after`", schema: { type: "integer", minimum: 0 } },
+      {
+        name: "last-event-id",
+        in: "header",
+        description: "Sent by a client that resumes; goes before `after`",
+        schema: { type: "integer", minimum: 0 },
+      },
     ],
     responses: {
       "200": {
@@ -160,11 +185,21 @@ function eventsOperation(): OpenApiOperation {
 
 function healthOperation(): OpenApiOperation {
   return {
-    ...plainOperation("health", "Tells whether the daemon serves, and proves that it is the right one", "application/json", refTo("Health")),
+    ...plainOperation(
+      "health",
+      "Tells whether the daemon serves, and proves that it is the right one",
+      "application/json",
+      refTo("Health"),
+    ),
     // An empty requirement: the token may be left out.
     security: [{}, { token: [] }],
     parameters: [
-      { name: "challenge", in: "query", description: "Any 16 to 128 characters of base64url", schema: { type: "string", pattern: "^[A-Za-z0-9_-]{16,128}$" } },
+      {
+        name: "challenge",
+        in: "query",
+        description: "Any 16 to 128 characters of base64url",
+        schema: { type: "string", pattern: "^[A-Za-z0-9_-]{16,128}$" },
+      },
     ],
   };
 }
@@ -179,5 +214,10 @@ function plainOperation(operationId: string, summary: string, media: string, sch
 }
 
 const refTo = (name: string): JsonSchema => ({ $ref: `${schemaPrefix}${name}` });
-const json = (schema: JsonSchema): { readonly "application/json": { readonly schema: JsonSchema } } => ({ "application/json": { schema } });
-const problemAnswer: JsonSchema = { description: "Refused or failed", content: { "application/problem+json": { schema: refTo("Problem") } } };
+const json = (schema: JsonSchema): { readonly "application/json": { readonly schema: JsonSchema } } => ({
+  "application/json": { schema },
+});
+const problemAnswer: JsonSchema = {
+  description: "Refused or failed",
+  content: { "application/problem+json": { schema: refTo("Problem") } },
+};

@@ -2,7 +2,8 @@
  * Owns how a failure looks over HTTP: problem+json (RFC 9457) with our `code`, `hint` and `details` beside the standard members.
  * Which failures exist is `errors.ts`; reading a problem back is the client's part.
  */
-import { type ErrorCode, errorTable, HoldfastError } from "../errors.ts";
+import type { ErrorCode } from "../errors.ts";
+import { errorFrom, errorTable, HoldfastError } from "../errors.ts";
 
 export type Problem = {
   readonly type: string;
@@ -42,16 +43,31 @@ export function problemOf(error: HoldfastError, instance: string): Problem {
 /** Turns whatever was thrown into an error of ours; the words of a stranger stay in the log. */
 export function errorOf(thrown: unknown): HoldfastError {
   if (thrown instanceof HoldfastError) return thrown;
-  return new HoldfastError("internal", "the daemon failed to answer this request", "see `holdfast daemon logs`", { cause: thrown });
+  // A type's own check may come with its own copy of this package: its errors count by their code.
+  if (thrown instanceof Error && isKnown((thrown as { readonly code?: unknown }).code) && "hint" in thrown) {
+    const { code, message, hint, details } = thrown as Error & { code?: unknown; hint: unknown; details?: unknown };
+    return errorFrom({ code, message, hint: String(hint), ...(details === undefined ? {} : { details }) });
+  }
+  return new HoldfastError("internal", "the daemon failed to answer this request", "see `holdfast daemon logs`", {
+    cause: thrown,
+  });
 }
 
 /** A complete answer for an error. */
-export function problemResponse(error: HoldfastError, instance: string, headers: Readonly<Record<string, string>> = {}): Response {
+export function problemResponse(
+  error: HoldfastError,
+  instance: string,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
   const problem = problemOf(error, instance);
   return new Response(JSON.stringify(problem), {
     status: problem.status,
     headers: { ...safetyHeaders, ...headers, "content-type": problemMediaType },
   });
+}
+
+function isKnown(code: unknown): boolean {
+  return typeof code === "string" && Object.hasOwn(errorTable, code);
 }
 
 function titleOf(code: ErrorCode): string {

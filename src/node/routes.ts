@@ -2,14 +2,18 @@
  * Owns the routes: every verb at POST /v1/<verb>, the event stream, health, metrics and the OpenAPI document.
  * Who may call is decided before, in `guard.ts`; sockets and limits per connection are `listen.ts`.
  */
-import { type Context, Hono } from "hono";
+import type { Context } from "hono";
+import { Hono } from "hono";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
-import { isVerb, type Verb, verbs } from "../verbs.ts";
+import type { Verb } from "../verbs.ts";
+import { isVerb, verbs } from "../verbs.ts";
 import type { LogLevel } from "../world.ts";
 import { readJson } from "./body.ts";
-import { type EventStream, openEventStream } from "./events.ts";
-import { type Caller, challengePattern, proofOf } from "./guard.ts";
+import type { EventStream } from "./events.ts";
+import { openEventStream } from "./events.ts";
+import type { Caller } from "./guard.ts";
+import { challengePattern, proofOf } from "./guard.ts";
 import type { Metrics } from "./metrics.ts";
 import { makeOpenApi } from "./openapi.ts";
 import { errorOf, problemResponse, safetyHeaders } from "./problem.ts";
@@ -54,7 +58,10 @@ export function makeApp(options: AppOptions): App {
   app.use(async (context, next) => {
     const began = performance.now();
     if (context.env?.caller === undefined || (context.env.caller === "anonymous" && context.req.path !== "/health")) {
-      return problemResponse(new HoldfastError("unauthorized", "this route needs the token", "send `Authorization: Bearer <token>`"), context.req.path);
+      return problemResponse(
+        new HoldfastError("unauthorized", "this route needs the token", "send `Authorization: Bearer <token>`"),
+        context.req.path,
+      );
     }
     await next();
     options.metrics.observeRequest(routeOf(context.req.path), context.res.status, performance.now() - began);
@@ -98,9 +105,14 @@ function perform<V extends Verb>(engine: Engine, verb: V, input: unknown): unkno
 
 function streamEvents(options: AppOptions, streams: Set<EventStream>, context: AppContext): Response {
   const after = parsePosition(context.req.header("last-event-id") ?? context.req.query("after"));
-  if (options.isStopping()) throw new HoldfastError("engine_closed", "the daemon is stopping", "connect again in a moment");
+  if (options.isStopping())
+    throw new HoldfastError("engine_closed", "the daemon is stopping", "connect again in a moment");
   if (streams.size >= options.limits().eventClients) {
-    throw new HoldfastError("rate_limited", `${streams.size} clients are listening already`, "close one, or raise `max_event_clients` in config.toml");
+    throw new HoldfastError(
+      "rate_limited",
+      `${streams.size} clients are listening already`,
+      "close one, or raise `max_event_clients` in config.toml",
+    );
   }
   const stream = openEventStream(options.engine, {
     after,
@@ -110,26 +122,43 @@ function streamEvents(options: AppOptions, streams: Set<EventStream>, context: A
     },
   });
   streams.add(stream);
-  return new Response(stream.body, { headers: { ...safetyHeaders, "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" } });
+  return new Response(stream.body, {
+    headers: { ...safetyHeaders, "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" },
+  });
 }
 
 function parsePosition(text: string | undefined): number | null {
   if (text === undefined || text === "") return null;
   const position = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(position)) return position;
-  throw new HoldfastError("invalid_input", "the position in the feed is not a whole number", "send the id of the last event that you have");
+  throw new HoldfastError(
+    "invalid_input",
+    "the position in the feed is not a whole number",
+    "send the id of the last event that you have",
+  );
 }
 
 function showHealth(options: AppOptions, context: AppContext): Response {
   const challenge = context.req.query("challenge");
   if (challenge !== undefined && !challengePattern.test(challenge)) {
-    throw new HoldfastError("invalid_input", "the challenge is not 16 to 128 characters of base64url", "send fresh random bytes");
+    throw new HoldfastError(
+      "invalid_input",
+      "the challenge is not 16 to 128 characters of base64url",
+      "send fresh random bytes",
+    );
   }
   const port = context.env.port;
   const proof = challenge === undefined ? {} : { proof: proofOf(options.token, port ?? 0, challenge) };
   const state = healthOf(options);
-  const more = context.env.caller === "anonymous" ? {} : { ...aboutProcess(options), ...(port === null ? {} : { port }), queue: state.queue };
-  return answer(JSON.stringify({ status: state.status, ...proof, ...more }), "application/json", state.status === "stopping" ? 503 : 200);
+  const more =
+    context.env.caller === "anonymous"
+      ? {}
+      : { ...aboutProcess(options), ...(port === null ? {} : { port }), queue: state.queue };
+  return answer(
+    JSON.stringify({ status: state.status, ...proof, ...more }),
+    "application/json",
+    state.status === "stopping" ? 503 : 200,
+  );
 }
 
 function aboutProcess(options: AppOptions): Readonly<Record<string, unknown>> {
@@ -150,7 +179,11 @@ function refuseRoute(context: AppContext): Response {
   const path = context.req.path;
   const allowed = allowedMethods(path);
   if (allowed !== null && !allowed.split(", ").includes(context.req.method)) {
-    const error = new HoldfastError("method_not_allowed", `${path} does not take ${context.req.method.slice(0, 20)}`, `use ${allowed}`);
+    const error = new HoldfastError(
+      "method_not_allowed",
+      `${path} does not take ${context.req.method.slice(0, 20)}`,
+      `use ${allowed}`,
+    );
     return problemResponse(error, path, { allow: allowed });
   }
   const verb = /^\/v1\/([^/]+)$/.exec(path)?.[1];
@@ -162,7 +195,8 @@ function refuseRoute(context: AppContext): Response {
 }
 
 function allowedMethods(path: string): string | null {
-  if (path === "/v1/events" || path === "/health" || path === "/metrics" || path === "/openapi.json") return "GET, HEAD";
+  if (path === "/v1/events" || path === "/health" || path === "/metrics" || path === "/openapi.json")
+    return "GET, HEAD";
   return path.startsWith("/v1/") && isVerb(path.slice(4)) ? "POST" : null;
 }
 
