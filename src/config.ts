@@ -6,8 +6,8 @@ import * as z from "zod/mini";
 import { strategies } from "./operation.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
 import { retryPresets } from "./retry.ts";
-import type { Settings } from "./verbs.ts";
-import { defaultSettings } from "./verbs.ts";
+import type { Settings } from "./shapes.ts";
+import { defaultSettings } from "./shapes.ts";
 
 const optional = z.optional;
 const units: { readonly [unit: string]: number } = {

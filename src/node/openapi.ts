@@ -4,8 +4,9 @@
  */
 import * as z from "zod/mini";
 import { errorTable } from "../errors.ts";
+import { event, operation, receipt } from "../shapes.ts";
 import type { Verb } from "../verbs.ts";
-import { event, operation, receipt, verbNames, verbs } from "../verbs.ts";
+import { verbNames, verbs } from "../verbs.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 export type OpenApiOperation = {

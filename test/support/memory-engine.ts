@@ -3,8 +3,10 @@
 import type { Engine } from "../../src/engine/engine.ts";
 import { HoldfastError } from "../../src/errors.ts";
 import { retryPresets } from "../../src/retry.ts";
-import type { AddInput, HoldfastEvent, Input, Output, QueueStatus, Receipt, Settings, Verb } from "../../src/verbs.ts";
-import { defaultSettings, isVerb, parseInput } from "../../src/verbs.ts";
+import type { Settings } from "../../src/shapes.ts";
+import { defaultSettings } from "../../src/shapes.ts";
+import type { AddInput, HoldfastEvent, Input, Output, QueueStatus, Receipt, Verb } from "../../src/verbs.ts";
+import { isVerb, parseInput } from "../../src/verbs.ts";
 
 type Operation = Output<"queue.get">;
 
