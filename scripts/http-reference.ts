@@ -51,7 +51,7 @@ function renderFields(title: string, schema: JsonSchema): readonly string[] {
   const required = (schema.required ?? []) as readonly string[];
   const rows = properties.map(
     ([name, each]) =>
-      `| \`${name}\` | ${typeName(each)} | ${required.includes(name) ? "yes" : ""} | ${escape(meaningOf(each))} |`,
+      `| \`${name}\` | ${typeName(each)} | ${required.includes(name) ? "yes" : ""} | ${escapeCell(meaningOf(each))} |`,
   );
   return [`${title}:`, "", "| field | type | required | meaning |", "|---|---|---|---|", ...rows];
 }
@@ -113,7 +113,7 @@ function typeName(schema: JsonSchema): string {
   return String(schema.type ?? "anything");
 }
 
-const escape = (text: string): string => text.replaceAll("|", "\\|");
+const escapeCell = (text: string): string => text.replaceAll("|", "\\|");
 
 if (import.meta.main)
   writeFileSync(join(import.meta.dirname, "../docs/http.md"), renderReference(makeOpenApi("0.1.0")));

@@ -20,7 +20,7 @@ test("docs/configuration.md names every key with its meaning and default", () =>
 });
 
 test("the example of docs/configuration.md is a valid file", () => {
-  const example = /```toml\n([^]*?)```/.exec(read("configuration.md"))?.[1] ?? "";
+  const example = /```toml\n([\s\S]*?)```/.exec(read("configuration.md"))?.[1] ?? "";
   expect(parseConfig(example, "config.toml").types).toEqual(["holdfast.config.mjs"]);
 });
 
