@@ -1,3 +1,4 @@
+// Proves the rules about ids: their form, and that rewriting touches references and nothing else. Leaves the engine out.
 import fc from "fast-check";
 import { validate, version } from "uuid";
 import { describe, expect, test } from "vitest";

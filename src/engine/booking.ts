@@ -2,7 +2,6 @@
  * Owns the commit that books answers and claims what goes next, and its fallback when one of the bookings fails by itself.
  * What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
  */
-import { HoldfastError } from "../errors.ts";
 import { bareAnswer } from "./attempt.ts";
 import type { Claimed } from "./claim.ts";
 import type { Settled } from "./settle.ts";
@@ -26,7 +25,7 @@ export function commitBooking(
       return then();
     });
   } catch (error) {
-    if (isStorageFailure(error) && error instanceof HoldfastError) throw error;
+    if (isStorageFailure(error)) throw error;
     store.world.log("error", "a booking failed; each answer is booked by itself", { error: String(error) });
   }
   for (const settled of booked) bookAlone(host, settled);
@@ -38,7 +37,7 @@ function bookAlone(host: LoopHost, settled: Settled): void {
   try {
     commit(() => settle(store, settled));
   } catch (error) {
-    if (isStorageFailure(error) && error instanceof HoldfastError) throw error;
+    if (isStorageFailure(error)) throw error;
     store.world.log("error", "an answer could not be booked whole", { error: String(error), sequence: settled.seq });
     commit(() => settle(store, { ...settled, answer: bareAnswer(settled.answer, error) }));
   }

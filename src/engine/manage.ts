@@ -46,7 +46,7 @@ import {
 import { clearAll, clearCompleted, countUnsent, dropOperation } from "./retention.ts";
 import { decideConflict, giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
-import { json } from "./store.ts";
+import { apart, json } from "./store.ts";
 
 const unsentOfGroup = `${selectBrief} WHERE grp = ? AND grp IS NOT NULL AND state < 8 ORDER BY seq`;
 
@@ -69,14 +69,12 @@ function each(store: Store, ids: readonly string[], act: (op: Brief) => void): {
   const done: string[] = [];
   const refused: Refusal[] = [];
   for (const given of ids) {
-    try {
+    const refusal = apart(store, () => {
       const op = requireOperation(store, given);
       act(op);
       done.push(op.id);
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code === "internal") throw error;
-      refused.push({ id: given, code: error.code, message: error.message, hint: error.hint });
-    }
+    });
+    if (refusal !== null) refused.push({ id: given, ...refusal });
   }
   return { done, refused };
 }

@@ -4,6 +4,7 @@
  */
 import type { Database, Row, SqlValue } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
+import type { NetworkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
@@ -38,6 +39,8 @@ export type Store = {
   readonly configured: Partial<Settings>;
   readonly version: string;
   readonly recovery: Json;
+  readonly network: NetworkPolicy;
+  readonly onDamage: (error: unknown) => void;
   readonly memory: Memory;
   /** Tells the listeners of this process what is only told live. */
   readonly tell: (event: HoldfastEvent) => void;
@@ -69,6 +72,28 @@ function within<T>(store: Store, opening: string, work: () => T): T {
   } catch (error) {
     abandon(store);
     throw error;
+  }
+}
+
+const openSavepoint = "SAVEPOINT part";
+const keepSavepoint = "RELEASE part";
+const undoSavepoint = "ROLLBACK TO part";
+
+/** Why a part of a request was refused. */
+export type Refused = { readonly code: string; readonly message: string; readonly hint: string };
+
+/** Does one part of a request so that its refusal undoes only itself; failures of the storage go on and end the whole request. */
+export function apart(store: Store, work: () => void): Refused | null {
+  store.db.prepare(openSavepoint).run();
+  try {
+    work();
+    store.db.prepare(keepSavepoint).run();
+    return null;
+  } catch (error) {
+    if (isStorageFailure(error) || !(error instanceof HoldfastError) || error.code === "internal") throw error;
+    store.db.prepare(undoSavepoint).run();
+    store.db.prepare(keepSavepoint).run();
+    return { code: error.code, message: error.message, hint: error.hint };
   }
 }
 
@@ -110,9 +135,7 @@ const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "d
 
 /** Whether an error came from the storage and not from the request; a refusal for lack of free space is the request's. */
 export function isStorageFailure(error: unknown): boolean {
-  return (
-    !(error instanceof HoldfastError) || (storageCodes.includes(error.code) && error.details?.freeBytes === undefined)
-  );
+  return error instanceof HoldfastError && storageCodes.includes(error.code) && error.details?.freeBytes === undefined;
 }
 
 export function refuseWhenUnwritable(store: Store): void {

@@ -3,29 +3,17 @@
  * and idempotency keys so that what had landed already is recognised by the remote.
  */
 
-import * as z from "zod/mini";
-import { HoldfastError } from "../errors.ts";
-import type { Json, Operation } from "../operation.ts";
-import { addInput } from "../shapes.ts";
+import { lineOf, readLine } from "../bundle.ts";
+import type { Operation } from "../operation.ts";
 import type { AddInput, Input, Output, Refusal } from "../verbs.ts";
+import { parseInput } from "../verbs.ts";
 import { addOperation } from "./enqueue.ts";
 import { leaveLane } from "./lanes.ts";
 import { listOperations } from "./list.ts";
 import { findById, getBrief, resetBudget } from "./queue.ts";
 import { park } from "./settle.ts";
 import type { Store } from "./store.ts";
-
-/** Version of the line format. */
-export const exportVersion = 1;
-
-const secretKey =
-  /^(authorization|proxy-authorization|cookie|set-cookie|x-api-key|.*(token|secret|password|passwd|credential|api[-_]?key).*)$/i;
-
-const exported = z.object({
-  holdfast: z.literal(exportVersion),
-  isRedacted: z.boolean(),
-  operation: z.looseObject({ id: z.uuid(), type: z.string(), status: z.string() }),
-});
+import { apart } from "./store.ts";
 
 export function exportOperations(store: Store, input: Input<"queue.export">): Output<"queue.export"> {
   const { redact, ...filter } = input;
@@ -35,59 +23,19 @@ export function exportOperations(store: Store, input: Input<"queue.export">): Ou
   return { lines, next: page.next };
 }
 
-function lineOf(operation: Operation, isRedacted: boolean): Json {
-  const plain = operation as unknown as { readonly [key: string]: Json };
-  return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain };
-}
-
-/** Replaces the values under keys that name secrets, anywhere. */
-export function redactJson(value: Json): Json {
-  if (Array.isArray(value)) return value.map((each) => redactJson(each as Json));
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, inner]) => [
-      key,
-      secretKey.test(key) && inner !== null ? "[redacted]" : redactJson(inner as Json),
-    ]),
-  );
-}
-
 export function importOperations(store: Store, input: Input<"queue.import">): Output<"queue.import"> {
   const imported: string[] = [];
   const skipped: string[] = [];
   const refused: Refusal[] = [];
   input.lines.forEach((line, index) => {
-    try {
+    const refusal = apart(store, () => {
       const operation = readLine(line, index);
       if (findById(store, operation.id) !== null) skipped.push(operation.id);
       else imported.push(importOne(store, operation, input.subject));
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code === "internal") throw error;
-      refused.push({ id: `line ${index + 1}`, code: error.code, message: error.message, hint: error.hint });
-    }
+    });
+    if (refusal !== null) refused.push({ id: `line ${index + 1}`, ...refusal });
   });
   return { imported, skipped, refused };
-}
-
-function readLine(line: string, index: number): Operation {
-  const refuse = (what: string, hint: string): never => {
-    throw new HoldfastError("invalid_input", `line ${index + 1}: ${what}`, hint);
-  };
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return refuse("it is not JSON", "give one exported operation per line, unchanged");
-  }
-  const parsed = z.safeParse(exported, value);
-  if (!parsed.success)
-    return refuse("it is no exported operation", "export with `holdfast queue export` of this version");
-  if (parsed.data.isRedacted)
-    return refuse("it was redacted, so its content is gone", "export without --redact to carry work over");
-  const operation = parsed.data.operation as unknown as Operation;
-  if (["completed", "cancelled", "expired"].includes(operation.status))
-    return refuse("it is finished", "only unsent operations are imported");
-  return operation;
 }
 
 function importOne(store: Store, operation: Operation, subject: string | undefined): string {
@@ -113,10 +61,7 @@ function importOne(store: Store, operation: Operation, subject: string | undefin
     ...(operation.expiresAt === null ? {} : { expiresAt: operation.expiresAt }),
     ...(operation.conflict === null ? {} : { conflict: operation.conflict }),
   };
-  const parsed = z.safeParse(addInput, candidate);
-  if (!parsed.success)
-    throw new HoldfastError("invalid_input", `operation ${operation.id} is malformed`, "export it again");
-  const receipt = addOperation(store, parsed.data);
+  const receipt = addOperation(store, parseInput("queue.add", candidate));
   restoreAttempts(store, receipt.sequence, operation);
   return receipt.id;
 }

@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync, realpathSync, statSync, truncateSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import type { Database, Row, SqlValue, Statement } from "../database.ts";
 import { isCode } from "../errors.ts";
 import { failureOf, guarded } from "./sqlite-failure.ts";
@@ -83,6 +84,44 @@ export function acquireFileLock(path: string): FileLock | null {
     },
   };
 }
+
+/**
+ * Joins a lock that many may hold at once, but never beside an exclusive one; `null` when somebody holds it exclusively.
+ * Dies with the process, as the exclusive lock does.
+ */
+export function acquireSharedLock(path: string): FileLock | null {
+  createPrivately(path);
+  const connection = guarded(path, () => connect(path, { timeoutMs: 0 }));
+  try {
+    connection.exec("BEGIN");
+    connection.prepare("SELECT count(*) FROM sqlite_schema").get();
+    return { release: () => (connection.isOpen ? connection.close() : undefined) };
+  } catch (error) {
+    connection.close();
+    const failure = failureOf(path, error);
+    if (isCode(failure, "database_busy")) return null;
+    throw failure;
+  }
+}
+
+/** Runs SQLite's quick check on a thread of its own and tells what it found, nothing when the file is sound. */
+export function checkInBackground(path: string, onDone: (findings: readonly string[]) => void): void {
+  const worker = new Worker(checkScript, { eval: true, workerData: path, execArgv: [] });
+  worker.once("message", onDone);
+  worker.once("error", (error) => onDone([String(error)]));
+  worker.unref();
+}
+
+/** As text, because a worker of its own file would have another address in the sources than in the package. */
+const checkScript = `
+const { workerData, parentPort } = require("node:worker_threads");
+process.removeAllListeners("warning");
+const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
+const database = new DatabaseSync(workerData, { readOnly: true, timeout: 5000 });
+const answers = database.prepare("PRAGMA quick_check(20)").all().map((row) => Object.values(row)[0]);
+database.close();
+parentPort.postMessage(answers.length === 1 && answers[0] === "ok" ? [] : answers);
+`;
 
 const heldLocks = new Set<string>();
 
