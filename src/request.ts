@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
 import { limits } from "./shapes.ts";
+import { fileRef } from "./upload.ts";
 import { checkUrl, displayUrl, originOf, parseUrl, pathSegments, replaceSegments } from "./url.ts";
 import type { OperationType } from "./world.ts";
 
@@ -20,13 +21,6 @@ export const requestLimits = {
 const optional = z.optional;
 const text = (max: number) => z.string().check(z.minLength(1), z.maxLength(max));
 
-/** A captured file; `sizeBytes` is what `Content-Length` will say. Other members belong to whoever captured it. */
-const fileBody = z.looseObject({
-  blob: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
-  sizeBytes: z.int().check(z.gte(0)),
-  mediaType: optional(text(200)),
-});
-
 /** What a caller says about a request. */
 export const requestPayload = z.strictObject({
   method: text(20),
@@ -36,7 +30,7 @@ export const requestPayload = z.strictObject({
     z.union([
       z.strictObject({ json: z.json() }),
       z.strictObject({ text: z.string() }),
-      z.strictObject({ file: fileBody }),
+      z.strictObject({ file: fileRef }),
     ]),
   ),
   timeoutMs: optional(z.int().check(z.gte(1), z.lte(requestLimits.timeoutMs.max))),
@@ -59,7 +53,6 @@ export const requestPayload = z.strictObject({
   idempotency: optional(z.enum(["raw", "quoted"])),
 });
 export type RequestPayload = z.infer<typeof requestPayload>;
-export type FileBody = z.infer<typeof fileBody>;
 
 const tokenShape = /^[!#$%&'*+.^_`|~0-9a-z-]+$/i;
 // Latin-1 without control characters: what a header can carry and `fetch` accepts.

@@ -11,6 +11,7 @@ import type { OperationType } from "../world.ts";
 import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { record } from "./history.ts";
+import { referencesOf } from "./ids.ts";
 import { leaveLane, restingPlace } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
@@ -161,6 +162,12 @@ function claimOne(store: Store, op: Brief, type: OperationType): Claimed | null 
     parkUnusable(store, op, "corrupt", "its payload no longer matches its hash: the storage has changed it");
     return null;
   }
+  const [local] = referencesOf(store, op.seq);
+  if (local !== undefined) {
+    // It was detached from the creation, or that was given up: the remote would not know what the local id means.
+    parkUnusable(store, op, "no_server_id", `it mentions "${local}", which has no id on the server`);
+    return null;
+  }
   const current = upcast(store, op, row, type);
   if (current === null) return null;
   leaseOperation(store, op.seq, store.memory.epoch);
@@ -194,7 +201,13 @@ function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operati
   }
 }
 
-function parkUnusable(store: Store, op: Brief, reason: "corrupt" | "rejected", message: string): void {
+const unusable = {
+  corrupt: { code: "payload_corrupt", hint: "edit its payload, or cancel it" },
+  rejected: { code: "payload_version", hint: "edit its payload, or cancel it" },
+  no_server_id: { code: "no_server_id", hint: "give the id by hand (`holdfast ids assign`), or edit its payload" },
+} as const;
+
+function parkUnusable(store: Store, op: Brief, reason: keyof typeof unusable, message: string): void {
   const isSkipped = op.options.onFailure === "skip";
   failOperation(store, op.seq, {
     state: isSkipped ? State.aside : State.parked,
@@ -203,11 +216,7 @@ function parkUnusable(store: Store, op: Brief, reason: "corrupt" | "rejected", m
     failures: op.failures,
     streak: op.streak,
     isUnsure: op.isUnsure,
-    problem: {
-      code: reason === "corrupt" ? "payload_corrupt" : "payload_version",
-      message,
-      hint: "edit its payload, or cancel it",
-    },
+    problem: { ...unusable[reason], message },
     remoteVersion: null,
   });
   record(store, { op: op.seq, id: op.id, kind: "parked", status: "failed", detail: { reason, message } });

@@ -10,11 +10,12 @@ import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
-import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
-import { addDependency, liftPredecessors } from "./lanes.ts";
+import { addReference, declareLocalId, dropReferencesOf, mentionsIn, rewritePayload } from "./ids.ts";
+import { addDependency, liftPredecessors, refuseCycle } from "./lanes.ts";
 import { channelFor, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
+  addWaits,
   briefs,
   dropDedupe,
   findById,
@@ -25,6 +26,7 @@ import {
   replacePayload,
   requireOperation,
   selectBrief,
+  setSchedule,
 } from "./queue.ts";
 import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
@@ -114,7 +116,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const payload = payloadText(prepared.payload);
   const channel = channelFor(store, prepared.remote, old.type, prepared.input.subject ?? "");
   replacePayload(store, { ...old, version: prepared.type?.version ?? 1, channel: channel.id }, payload);
-  linkReferences(store, old.seq, prepared);
+  relinkReferences(store, old, prepared);
   record(store, {
     op: old.seq,
     id: old.id,
@@ -219,19 +221,30 @@ function optionsOf(input: AddInput, type: OperationType | undefined, needs: read
   };
 }
 
-/** Makes an operation wait for the creators of the local ids that its payload mentions. */
-export function linkReferences(
+/** A payload was replaced: what it mentions now is what counts, and the operation waits for the creators of that. */
+export function relinkReferences(
   store: Store,
-  seq: number,
+  op: Brief,
   prepared: { readonly type: OperationType | undefined; readonly payload: Json },
-): number {
+): void {
+  dropReferencesOf(store, op.seq);
   let added = 0;
   for (const alias of mentionsIn(store, prepared.type, prepared.payload)) {
-    if (alias.server !== null || alias.seq === seq) continue;
-    addReference(store, alias.local, seq);
-    if (addDependency(store, alias.seq, seq)) added += 1;
+    if (alias.server !== null || alias.seq === op.seq) continue;
+    addReference(store, alias.local, op.seq);
+    if (addDependency(store, alias.seq, op.seq)) added += 1;
   }
-  return added;
+  if (added > 0) waitForMore(store, op, added);
+}
+
+function waitForMore(store: Store, op: Brief, added: number): void {
+  addWaits(store, op.seq, added);
+  const now = getBrief(store, op.seq);
+  if (now === null) return;
+  refuseCycle(store, now);
+  if (op.state <= State.held && op.state !== State.waiting) {
+    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
+  }
 }
 
 /** The text that is stored, sent and hashed. */

@@ -127,11 +127,7 @@ export function settleInto(store: Store, seq: number): void {
 function demoteFollowers(store: Store, op: Brief): void {
   if (op.lane === "") return;
   for (const next of laneAfter(store, op.lane, op.position, 2)) {
-    if (
-      next.state === State.ready ||
-      next.state === State.held ||
-      (next.state === State.scheduled && next.reason === "schedule")
-    ) {
+    if (next.state === State.ready || next.state === State.held || next.state === State.scheduled) {
       setSchedule(store, next.seq, { state: State.waiting, reason: "lane", due: next.due });
     }
   }

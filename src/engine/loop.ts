@@ -2,7 +2,7 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { HoldfastError, isCode } from "../errors.ts";
+import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
@@ -249,6 +249,10 @@ async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Sig
     return [checkAnswer(await type.run(first))];
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
+    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
+      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
+      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
+    }
     const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
     return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
   }

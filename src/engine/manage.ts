@@ -6,9 +6,9 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
-import { linkReferences, payloadText, positionGap } from "./enqueue.ts";
+import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
-import { dropReferencesOf, rewritePayload } from "./ids.ts";
+import { rewritePayload } from "./ids.ts";
 import {
   dependenciesOf,
   dependentsOf,
@@ -25,7 +25,6 @@ import { matching } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
-  addWaits,
   briefs,
   getBrief,
   getRow,
@@ -122,18 +121,7 @@ function editPayload(store: Store, op: Brief, given: Json, isForced: boolean): v
   replacePayload(store, { ...op, version: type?.version ?? 1, channel: channel.id }, written);
   // Another body under the same key would be refused by every remote that keeps receipts.
   if (op.attempts > 0) resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
-  const added = linkReferences(store, op.seq, { type, payload });
-  if (added > 0) waitForMore(store, op, added);
-}
-
-function waitForMore(store: Store, op: Brief, added: number): void {
-  addWaits(store, op.seq, added);
-  const now = getBrief(store, op.seq);
-  if (now === null) return;
-  refuseCycle(store, now);
-  if (op.state < State.held && op.state !== State.waiting) {
-    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
-  }
+  relinkReferences(store, op, { type, payload });
 }
 
 function editTerms(store: Store, op: Brief, input: Input<"queue.edit">): void {
@@ -291,7 +279,6 @@ export function detachOperation(store: Store, input: Input<"queue.detach">): Ope
   const from = input.from?.map((given) => requireOperation(store, given).seq) ?? dependenciesOf(store, op.seq);
   const freed = from.filter((needs) => detachFrom(store, needs, op.seq));
   if (freed.length === 0) refuse(op, "it depends on none of these", "see `holdfast queue why` for what it waits for");
-  if (dependenciesOf(store, op.seq).length === 0) dropReferencesOf(store, op.seq);
   const ids = freed.map((needs) => getBrief(store, needs)?.id ?? null);
   record(store, { op: op.seq, id: op.id, kind: "detached", status: "pending", detail: { from: ids } });
   return view(store, op.seq);

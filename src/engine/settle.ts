@@ -8,7 +8,7 @@ import { State, statusOf } from "../operation.ts";
 import { retryDelayMs } from "../retry.ts";
 import { acceptCredentials, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
-import { dropReferencesOf, referencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
+import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
 import { dropDependencies, leaveLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
 import type { Brief } from "./queue.ts";
@@ -369,9 +369,4 @@ function note(store: Store, op: Brief, what: Note): void {
 
 function lateDetail(settled: Settled): Json {
   return { answer: settled.answer.kind, next: "ignored", late: true, startedAt: settled.startedAt };
-}
-
-/** True while an operation still mentions a local id whose server id is unknown. */
-export function hasOpenReference(store: Store, seq: number): boolean {
-  return referencesOf(store, seq).length > 0;
 }

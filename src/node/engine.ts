@@ -85,7 +85,8 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
   const listeners = new Set<(event: HoldfastEvent) => void>();
   const log = options.log ?? (() => {});
   const state = { isStarted: false, isClosed: false, repairs: 0 };
-  const open = (isSuspect: boolean): Running => openOnce({ options, known, listeners, isSuspect, repair: () => repair() });
+  const open = (isSuspect: boolean): Running =>
+    openOnce({ options, known, listeners, isSuspect, repair: () => repair() });
   let running = open(false);
   const repair = (): void => {
     if (state.isClosed || state.repairs >= repairLimit) return;
