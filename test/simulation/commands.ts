@@ -169,7 +169,7 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
   const sent = JSON.stringify(withoutBase(input.payload as unknown as Body));
   const names = (input.payload as unknown as Body).refs ?? [];
   const isRewritten = names.some((name) => on.facts.server.created(model.creators.get(name) ?? "") !== null);
-  if (JSON.stringify(op.body) !== sent && !isRewritten)
+  if (JSON.stringify(op.body) !== sent && !isRewritten && input.dedupe === undefined)
     on.report({ rule: "payload", detail: `${op.id} was given as ${sent} and is kept as ${JSON.stringify(op.body)}` });
   op.notBefore = input.notBefore ?? null;
   const creators = names.map((name) => model.creators.get(name) ?? "");
