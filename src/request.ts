@@ -130,6 +130,11 @@ export function redactRequest(payload: Json): Json {
   return { ...found, url: replaceQuery(found.url, (value, name) => (secretName.test(name) ? redacted : value)) };
 }
 
+/** Tells whether a header, query or JSON name usually carries a secret. */
+export function isSecretName(name: string): boolean {
+  return secretName.test(name);
+}
+
 const redacted = "[redacted]";
 
 function redactNamed(value: Json): Json {

@@ -4,6 +4,8 @@
  */
 import type { Database } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
+import type { NetworkPolicy } from "../network.ts";
+import { networkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../verbs.ts";
@@ -28,6 +30,10 @@ export type EngineOptions = {
   readonly ageing?: number;
   /** What was found and saved while opening a damaged store. */
   readonly recovery?: Json;
+  /** Where it differs from the standard policy of reachability. */
+  readonly network?: Partial<NetworkPolicy>;
+  /** Told when draining meets a damaged store; requests throw `database_corrupt` by themselves. */
+  readonly onDamage?: (error: unknown) => void;
 };
 
 export type Engine = {
@@ -126,6 +132,8 @@ function openStore(options: EngineOptions, tell: (event: HoldfastEvent) => void)
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
     recovery: options.recovery ?? null,
+    network: { ...networkPolicy, ...options.network },
+    onDamage: options.onDamage ?? (() => {}),
     memory: {
       told: 0,
       witnessed: 0,

@@ -2,7 +2,7 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { errorTable, HoldfastError } from "../errors.ts";
+import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
@@ -434,7 +434,7 @@ function sleep(loop: Draining, delayMs: number): void {
 /** The storage failed: nothing is forgotten, answers stay in memory, and on a full disk the reserve makes room to move. */
 function meetTrouble(loop: Draining, error: unknown): void {
   const { store } = loop.host;
-  const isFull = error instanceof HoldfastError && error.code === "disk_full";
+  const isFull = isCode(error, "disk_full");
   store.world.log("error", "the queue could not be advanced; it is tried again", { error: String(error) });
   if (isFull) {
     store.memory.isDiskFull = true;
@@ -444,6 +444,7 @@ function meetTrouble(loop: Draining, error: unknown): void {
     }
   }
   sleep(loop, troubleMs);
+  if (isCode(error, "database_corrupt")) store.onDamage(error);
 }
 
 function recoverSpace(store: Store): void {

@@ -3,7 +3,7 @@
  * attempts first and probes second. Here it is kept, asked at claims, and told to people.
  */
 import type { Evidence, Gate, Reachability } from "../network.ts";
-import { gateOf, initialReachability, networkPolicy, nextProbeOf, observe } from "../network.ts";
+import { gateOf, initialReachability, nextProbeOf, observe } from "../network.ts";
 import type { RemoteView } from "../verbs.ts";
 import { isWorkingOffline } from "./gates.ts";
 import { record } from "./history.ts";
@@ -29,7 +29,7 @@ export function getReachability(store: Store, remote: string): Reachability {
 
 /** Whether a remote may be sent to now, and how much at once. */
 export function remoteGate(store: Store, remote: string): Gate {
-  return gateOf(getReachability(store, remote), store.world.now());
+  return gateOf(getReachability(store, remote), store.world.now(), store.network);
 }
 
 /** Takes one observation of a remote into account; tells listeners when its status or gate changes. */
@@ -38,7 +38,7 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
   const after = observe(before, evidence, {
     now: store.world.now(),
     random: store.world.random(),
-    policy: networkPolicy,
+    policy: store.network,
   });
   const isNews = after.status !== before.status || after.opensAt !== before.opensAt || after.reason !== before.reason;
   const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
@@ -84,7 +84,7 @@ function probePlan(store: Store): readonly { readonly remote: string; readonly a
   const now = store.world.now();
   const rows = store.db.prepare(readRemotes).all();
   return rows.flatMap((row) => {
-    const at = nextProbeOf(JSON.parse(text(row.state)) as Reachability, now);
+    const at = nextProbeOf(JSON.parse(text(row.state)) as Reachability, now, store.network);
     return at === null ? [] : [{ remote: text(row.name), at }];
   });
 }
@@ -113,7 +113,7 @@ export function viewRemotes(store: Store, pendingOf: (remote: string) => number)
   const now = store.world.now();
   return knownRemotes(store).map((remote) => {
     const state = getReachability(store, remote);
-    const gate = gateOf(state, now);
+    const gate = gateOf(state, now, store.network);
     return {
       remote,
       status: state.status,
@@ -121,7 +121,7 @@ export function viewRemotes(store: Store, pendingOf: (remote: string) => number)
       since: state.since,
       lastSuccessAt: state.lastSuccessAt,
       lastFailureAt: state.lastFailureAt,
-      nextProbeAt: nextProbeOf(state, now),
+      nextProbeAt: nextProbeOf(state, now, store.network),
       opensAt: gate.kind === "paced" ? gate.opensAt : null,
       pending: pendingOf(remote),
     };

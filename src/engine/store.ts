@@ -4,6 +4,7 @@
  */
 import type { Database, Row, SqlValue } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
+import type { NetworkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
@@ -38,6 +39,8 @@ export type Store = {
   readonly configured: Partial<Settings>;
   readonly version: string;
   readonly recovery: Json;
+  readonly network: NetworkPolicy;
+  readonly onDamage: (error: unknown) => void;
   readonly memory: Memory;
   /** Tells the listeners of this process what is only told live. */
   readonly tell: (event: HoldfastEvent) => void;

@@ -136,15 +136,15 @@ function readKnown(image: Database): ReadonlyMap<string, number> | null {
 function copyOperations(work: Work): void {
   const put = inserter(work.fresh, table.operation);
   eachInRange(work, { name: table.operation, key: "seq", highest: work.highest }, (row) => {
-    const seq = Number(row["seq"]);
+    const seq = Number(row.seq);
     if (isProven(work, row)) {
       if (put(row)) work.saved.add(seq);
       return;
     }
     // Kept to be seen: it is parked, and a person can mend or discard it.
-    if (!put({ ...row, state: row["state"] === 8 ? 8 : 5, reason: "corrupt" })) return;
+    if (!put({ ...row, state: row.state === 8 ? 8 : 5, reason: "corrupt" })) return;
     work.saved.add(seq);
-    work.findings.push(`operation ${String(row["id"])} does not match its hash; it is parked`);
+    work.findings.push(`operation ${String(row.id)} does not match its hash; it is parked`);
   });
 }
 

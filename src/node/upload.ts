@@ -135,7 +135,7 @@ function judgeAnswer(transfer: Transfer, { status, headers, bodyText, isTruncate
     body: bodyText,
     isTruncated,
   };
-  const serverId = serverIdOf(payload, headers["location"], bodyText);
+  const serverId = serverIdOf(payload, headers.location, bodyText);
   return { ...answer, result, ...(serverId === null ? {} : { serverId }) };
 }
 

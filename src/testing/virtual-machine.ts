@@ -15,7 +15,12 @@ export type VirtualMachineOptions = {
   readonly startAt?: number;
   /** Answers probes; default: every remote is reachable. */
   readonly probe?: (remote: string, signal: Signal) => Promise<ProbeResult>;
-  readonly log?: (process: string, level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly log?: (
+    process: string,
+    level: LogLevel,
+    message: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ) => void;
   /** Longest time until another process hears of a commit; default 50 ms. */
   readonly watchDelayMs?: number;
 };

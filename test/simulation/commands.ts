@@ -165,7 +165,8 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
   }
   const before = model.lanes.get(lane);
   const op = adopt(model, db, receipt.id);
-  if (op === null) return on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
+  if (op === null)
+    return on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
   const sent = JSON.stringify(withoutBase(input.payload as unknown as Body));
   const names = (input.payload as unknown as Body).refs ?? [];
   const isRewritten = names.some((name) => on.facts.server.created(model.creators.get(name) ?? "") !== null);
@@ -184,7 +185,7 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
 
 function hasLanded(db: Database, id: string): boolean {
   const row = db.prepare("SELECT state, outcome FROM op WHERE id = ?").get(id);
-  return row?.["state"] === 8 && ["applied", "duplicate", "superseded"].includes(String(row["outcome"]));
+  return row?.state === 8 && ["applied", "duplicate", "superseded"].includes(String(row.outcome));
 }
 
 function addOne(on: Commands, engine: Engine): void {
@@ -278,7 +279,12 @@ function move(on: Commands, engine: Engine): void {
   for (const each of new Set([old, lane])) {
     const was = model.lanes.get(each) ?? [];
     const now = adoptLaneOf(model, db, each);
-    if (others(each, was.filter((id) => now.includes(id) || id === op.id)) !== others(each, now))
+    if (
+      others(
+        each,
+        was.filter((id) => now.includes(id) || id === op.id),
+      ) !== others(each, now)
+    )
       on.report({ rule: "I3", detail: `moving ${op.id} changed the order of others in ${others(each, now)}` });
   }
   op.lane = lane;
@@ -319,7 +325,7 @@ function release(on: Commands, engine: Engine): void {
   const drafts = on.db
     .prepare("SELECT id FROM op WHERE state = 7 LIMIT 3")
     .all()
-    .map((row) => String(row["id"]));
+    .map((row) => String(row.id));
   if (drafts.length === 0) return;
   ask(on, engine, "queue.release", { ids: drafts });
   for (const id of drafts) adoptLane(on.model, on.db, on.model.operations.get(id)?.lane ?? "");
@@ -349,7 +355,7 @@ function resolve(on: Commands, engine: Engine): void {
   const parked = on.db.prepare("SELECT id FROM op WHERE state IN (5, 6) AND reason = 'conflict' LIMIT 1").get();
   if (parked === undefined) return;
   const choose = on.random.pick(["local", "remote"]);
-  const output = ask(on, engine, "queue.resolve", { ids: [String(parked["id"])], choose });
+  const output = ask(on, engine, "queue.resolve", { ids: [String(parked.id)], choose });
   for (const id of output?.done ?? []) grantAnother(on, id);
 }
 

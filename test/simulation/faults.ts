@@ -2,12 +2,12 @@
 // What people and programs do is commands.ts.
 import type { Random } from "../../src/testing/random.ts";
 import { ask, subjects } from "./commands.ts";
+import { adoptAll, adoptGates } from "./model.ts";
 import { fairWeather } from "./model-server.ts";
 import type { Way } from "./network.ts";
 import { goodConditions } from "./network.ts";
 import type { Simulation } from "./simulator.ts";
 import { boot, bury, noteEndOf } from "./simulator.ts";
-import { adoptAll, adoptGates } from "./model.ts";
 
 type Fault = (sim: Simulation, random: Random) => void;
 
@@ -134,9 +134,7 @@ function changeWay(sim: Simulation, random: Random): void {
 
 function changeWeather(sim: Simulation, random: Random): void {
   const upTo = (most: number): number => (random.chance(0.5) ? 0 : random.next() * most);
-  sim.server.setWeather(
-    random.chance(0.4) ? fairWeather : { before: upTo(0.6), after: upTo(0.4), busy: upTo(0.5) },
-  );
+  sim.server.setWeather(random.chance(0.4) ? fairWeather : { before: upTo(0.6), after: upTo(0.4), busy: upTo(0.5) });
 }
 
 /** The remotes forget a token; this machine still holds it. */

@@ -48,7 +48,12 @@ export type RunResult = {
   readonly trace: readonly string[];
   /** What the store says of the operations that a violation names. */
   readonly story: readonly string[];
-  readonly facts: { readonly operations: number; readonly sends: number; readonly effects: number; readonly kills: number };
+  readonly facts: {
+    readonly operations: number;
+    readonly sends: number;
+    readonly effects: number;
+    readonly kills: number;
+  };
 };
 
 export type Living = { readonly process: VirtualProcess; readonly engine: Engine };
@@ -114,7 +119,7 @@ function storyOf(sim: Simulation): readonly string[] {
     ...sim.facts.db
       .prepare(storyHistory)
       .all(id)
-      .map((row) => `  ${row["seq"]} ${row["kind"]} ${row["detail"]}`),
+      .map((row) => `  ${row.seq} ${row.kind} ${row.detail}`),
   ]);
 }
 
@@ -255,7 +260,7 @@ function watcherOf(sim: Simulation): Watcher {
       const op = sim.facts.model.operations.get(attempt.operation.id);
       sim.trace.note(`${process.name} hears ${answer.kind} of ${attempt.idempotencyKey}`);
       if (op === undefined || attempt.signal.aborted) return;
-      if (sim.latest.get(op.id)?.process === process.name) noteAnswer(sim.facts, op, answer);
+      if (sim.latest.get(op.id)?.process === process.name) noteAnswer(op, answer);
     },
   };
 }
@@ -298,7 +303,7 @@ export function noteEndOf(sim: Simulation, process: string): void {
     sim.facts.db
       .prepare("SELECT id FROM op WHERE state = 3")
       .all()
-      .map((row) => String(row["id"])),
+      .map((row) => String(row.id)),
   );
   for (const op of sim.facts.model.operations.values()) {
     if (sim.latest.get(op.id)?.process !== process) continue;
