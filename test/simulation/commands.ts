@@ -98,7 +98,9 @@ export function runCommand(on: Commands, engine: Engine): void {
   let draw = on.random.below(weights);
   for (const [weight, command] of table) {
     draw -= weight;
-    if (draw < 0) return command(on, engine);
+    if (draw >= 0) continue;
+    command(on, engine);
+    return;
   }
 }
 
@@ -165,8 +167,10 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
   }
   const before = model.lanes.get(lane);
   const op = adopt(model, db, receipt.id);
-  if (op === null)
-    return on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
+  if (op === null) {
+    on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
+    return;
+  }
   const sent = JSON.stringify(withoutBase(input.payload as unknown as Body));
   const names = (input.payload as unknown as Body).refs ?? [];
   const isRewritten = names.some((name) => on.facts.server.created(model.creators.get(name) ?? "") !== null);
