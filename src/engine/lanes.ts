@@ -134,7 +134,7 @@ export function settleInto(store: Store, seq: number): void {
 }
 
 /** An operation that comes back in front of others of its lane takes their turn, unless it is on the wire already. */
-function demoteFollowers(store: Store, op: Brief): void {
+export function demoteFollowers(store: Store, op: Brief): void {
   if (op.lane === "") return;
   for (const next of laneAfter(store, op.lane, op.position, 2)) {
     if (next.state === State.ready || next.state === State.held || next.state === State.scheduled) {
