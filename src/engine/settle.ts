@@ -9,7 +9,7 @@ import { retryDelayMs } from "../retry.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
-import { dropDependencies, leaveLane, releaseDependents, settleInto } from "./lanes.ts";
+import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -172,6 +172,7 @@ export function park(store: Store, op: Brief, parking: Parking): void {
   note(store, op, { kind: "parked", settled: parking.settled, next: parking.reason, problem: parking.problem });
   countInRun(store, parking.reason === "conflict" ? "conflicts" : "failed", op, parking.problem.message);
   if (isSkipped) leaveLane(store, op);
+  else promoteLane(store, op.lane);
 }
 
 function tryAgain(
@@ -233,7 +234,8 @@ function putBack(store: Store, op: Brief, back: PutBack): void {
     problem: back.problem,
     remoteVersion: null,
   });
-  if (back.delay === 0 && !isBehind) settleInto(store, op.seq);
+  if (isBehind) promoteLane(store, op.lane);
+  else if (back.delay === 0) settleInto(store, op.seq);
   note(store, op, { kind: "attempt", settled: back.settled, next: back.reason, problem: back.problem, nextAt: due });
 }
 
