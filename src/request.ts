@@ -148,7 +148,7 @@ function checkHeaders(headers: Readonly<Record<string, string>>): Record<string,
     if (secretHeaders.has(name)) {
       throw refuse(
         `headers.${name}: a secret in a queued request would be stored, shown and exported`,
-        'store it with `holdfast credential set NAME` and name it: credential: "NAME"',
+        'store it with `holdfast credentials set NAME` and name it: credential: "NAME"',
       );
     }
     if (ownHeaders.has(name)) throw refuse(`headers.${name}: this header is written by the sender`, "leave it out");
