@@ -52,6 +52,8 @@ export type Resolved =
 export type Credentials = {
   /** Finds the subject's own credential, else the one of that name in the environment, else in the file. Never throws. */
   readonly resolve: (request: CredentialRequest) => Resolved;
+  /** The headers of `resolve` for handlers that throw; `credential_missing` when there are none. */
+  readonly headersFor: (name: string, subject: string, url: string) => Promise<Readonly<Record<string, string>>>;
   readonly set: (name: string, credential: Credential, subject?: string) => Promise<CredentialInfo>;
   readonly list: () => readonly CredentialInfo[];
   readonly remove: (name: string, subject?: string) => Promise<boolean>;
@@ -83,6 +85,15 @@ export function makeCredentials(options: CredentialOptions): Credentials {
   const read = makeReader(file);
   return {
     resolve: (request) => resolve(read, environment, request),
+    headersFor: async (name, subject, url) => {
+      const found = resolve(read, environment, { name, subject, origin: originOf(url) });
+      if (found.kind === "found") return found.headers;
+      throw new HoldfastError(
+        "credential_missing",
+        found.reason,
+        "add it with `holdfast credential set`; work goes on by itself",
+      );
+    },
     set: async (name, credential, subject) => {
       const checked = checkCredential(name, credential);
       await updatePrivateFile(file, (before) => written({ ...stored(before, file), [keyOf(name, subject)]: checked }));
