@@ -32,6 +32,7 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   retry: "will try again",
   network: "network",
   paced: "remote asks to wait",
+  auth: "no credential",
   paused: "paused",
   rejected: "rejected",
   conflict: "conflict",
