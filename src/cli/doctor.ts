@@ -139,7 +139,8 @@ function writable(info: Output<"engine.info">): readonly Finding[] {
 }
 
 function recovered(recovery: Json): readonly Finding[] {
-  if (recovery === null) return [];
+  const kind = typeof recovery === "object" && recovery !== null && "kind" in recovery ? recovery.kind : null;
+  if (recovery === null || kind === "clean") return [];
   return [
     warning(
       "recovery",

@@ -16,6 +16,7 @@ import {
   alreadyRunning,
   fitsSocket,
   homeDirectory,
+  logToFileVariable,
   openHome,
   readOrCreateToken,
   removePortFile,
@@ -72,9 +73,6 @@ export type RunningDaemon = {
   /** Resolves when the daemon has stopped, for whatever reason. */
   readonly stopped: Promise<void>;
 };
-
-/** Set by `startDetached`; tells the daemon that its standard output is not a terminal but the log's own file. */
-export const logToFileVariable = "HOLDFAST_DAEMON_LOG";
 
 const lockRetryMs = 50;
 /** Answers are small: one that is not out by then has a client that does not read. */

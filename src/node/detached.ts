@@ -9,10 +9,9 @@ import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs
 import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorTable, HoldfastError } from "../errors.ts";
-import { logToFileVariable } from "./daemon.ts";
 import { isProof } from "./guard.ts";
 import type { AcquireFileLock, Home, PortFile } from "./home.ts";
-import { homePaths, openHome, readPortFile, readToken } from "./home.ts";
+import { homePaths, logToFileVariable, openHome, readPortFile, readToken } from "./home.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** How a daemon can be reached; the Unix socket goes first because only its owner can open it. */

@@ -54,6 +54,9 @@ export type PortFile = {
 export type FileLock = { readonly release: () => void };
 export type AcquireFileLock = (path: string) => FileLock | null;
 
+/** Set by `startDetached`; tells the daemon that its standard output is not a terminal but the log's own file. */
+export const logToFileVariable = "HOLDFAST_DAEMON_LOG";
+
 const ownerOnlyDirectory = 0o700;
 const ownerOnlyFile = 0o600;
 const tokenBytes = 32;
