@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Engine } from "../engine/engine.ts";
 import { isCode } from "../errors.ts";
-import { openEngine } from "./open-engine.ts";
+import { openEngine } from "./engine.ts";
 
 const ends: (() => void)[] = [];
 afterEach(() => {
