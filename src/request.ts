@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
+import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { limits } from "./shapes.ts";
 import { fileRef } from "./upload.ts";
 import { checkUrl, displayUrl, originOf, parseUrl, pathSegments, replaceSegments } from "./url.ts";
@@ -79,8 +80,6 @@ const ownHeaders = new Set([
   "upgrade",
 ]);
 const preconditions = new Set(["if-match", "if-unmodified-since", "if-none-match"]);
-const secretName =
-  /pass(word|wd|phrase)?$|secret|token|api[-_]?key|credential|authorization|cookie|signature|^(sig|pwd|auth|key|code)$/i;
 
 /** The type without its `run`: enough to queue a request anywhere. */
 export const httpRequest: OperationType = {
@@ -92,6 +91,7 @@ export const httpRequest: OperationType = {
   mentions: (payload) => mentionsOf(payload as RequestPayload),
   rewrite: (payload, serverIdOf) =>
     ({ ...(payload as object), url: rewriteUrl((payload as RequestPayload).url, serverIdOf) }) as Json,
+  redact: redactRequest,
   resend: (payload, remote) => withFreshPrecondition(payload as RequestPayload, remote) as Json,
 };
 
@@ -118,27 +118,9 @@ export function checkRequest(payload: Json): RequestPayload {
 
 /** The form in which a request may leave this machine in exports and logs: names stay, secrets go. */
 export function redactRequest(payload: Json): Json {
-  const found = redactNamed(payload);
+  const found = redactJson(payload);
   if (typeof found !== "object" || found === null || !("url" in found) || typeof found.url !== "string") return found;
-  return { ...found, url: replaceQuery(found.url, (value, name) => (secretName.test(name) ? redacted : value)) };
-}
-
-/** Tells whether a header, query or JSON name usually carries a secret. */
-export function isSecretName(name: string): boolean {
-  return secretName.test(name);
-}
-
-const redacted = "[redacted]";
-
-function redactNamed(value: Json): Json {
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(redactNamed);
-  const entries = Object.entries(value).map(([name, each]) => {
-    // The name of a credential is no secret, and a person needs it.
-    const isSecret = secretName.test(name) && name !== "credential" && typeof each !== "boolean" && each !== null;
-    return [name, isSecret ? redacted : redactNamed(each)] as const;
-  });
-  return Object.fromEntries(entries);
+  return { ...found, url: replaceQuery(found.url, (value, name) => (isSecretName(name) ? redacted : value)) };
 }
 
 function checkMethod(text: string): string {

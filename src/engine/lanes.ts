@@ -6,7 +6,16 @@ import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
 import { isLanePaused } from "./gates.ts";
 import type { Brief } from "./queue.ts";
-import { addWaits, getBrief, laneAfter, laneHeadOf, laneJustBefore, lowerRank, setSchedule } from "./queue.ts";
+import {
+  addWaits,
+  getBrief,
+  isLaneFlying,
+  laneAfter,
+  laneHeadOf,
+  laneJustBefore,
+  lowerRank,
+  setSchedule,
+} from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
@@ -93,7 +102,8 @@ export function promoteLane(store: Store, lane: string): void {
     if (inherited !== null && inherited < head.rank) liftPredecessors(store, head.seq, inherited);
     return;
   }
-  activate(store, head);
+  // Something that came back in front of what is on the wire waits for its answer: one lane never has two under way.
+  if (!isLaneFlying(store, lane)) activate(store, head);
 }
 
 /** Where an operation goes that has nothing before it: held by a paused lane, scheduled, or ready. */
@@ -124,7 +134,7 @@ export function settleInto(store: Store, seq: number): void {
 }
 
 /** An operation that comes back in front of others of its lane takes their turn, unless it is on the wire already. */
-function demoteFollowers(store: Store, op: Brief): void {
+export function demoteFollowers(store: Store, op: Brief): void {
   if (op.lane === "") return;
   for (const next of laneAfter(store, op.lane, op.position, 2)) {
     if (next.state === State.ready || next.state === State.held || next.state === State.scheduled) {

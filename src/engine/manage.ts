@@ -10,6 +10,7 @@ import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import {
+  demoteFollowers,
   dependenciesOf,
   dependentsOf,
   detachFrom,
@@ -192,6 +193,8 @@ export function moveOperation(store: Store, input: Input<"queue.move">): Operati
   const moved = getBrief(store, op.seq);
   if (moved !== null) refuseCycle(store, moved);
   if (moved !== null && moved.state <= State.held) settleInto(store, op.seq);
+  // A parked operation holds the lane that it is moved into, from its new place on.
+  if (moved?.state === State.parked) demoteFollowers(store, moved);
   if (op.lane !== lane) leaveLane(store, op);
   else promoteLane(store, lane);
   record(store, {
