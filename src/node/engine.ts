@@ -83,7 +83,13 @@ function builtInTypes(options: OpenEngineOptions, credentials: Credentials): rea
 
 type Face = { readonly engine: Engine; readonly signIn: (subject: string) => void };
 
-type Running = { readonly core: Engine; readonly follow: () => void; readonly close: () => void };
+type Running = {
+  readonly core: Engine;
+  readonly follow: () => void;
+  readonly close: () => void;
+  /** A stop that is under way when the store is closed for repair has nothing left to wait for. */
+  readonly closed: Promise<void>;
+};
 
 /** An engine that outlives its store: when that turns out to be damaged, it is repaired and opened under the same face. */
 function newFace(options: OpenEngineOptions, types: readonly OperationType[]): Face {
@@ -143,7 +149,7 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
     },
     stop: (graceMs) => {
       state.isStarted = false;
-      return running.core.stop(graceMs);
+      return untilDone(Promise.race([running.core.stop(graceMs), running.closed]));
     },
     close: () => {
       state.isClosed = true;
@@ -168,6 +174,12 @@ function withReserve<T>(directory: string, open: () => T): T {
     if (!isCode(error, "disk_full") || !removeReserve(directory)) throw error;
     return open();
   }
+}
+
+/** Timers of a process that no longer drains do not keep it alive, so a stop that is awaited has to. */
+function untilDone<T>(task: Promise<T>): Promise<T> {
+  const alive = setInterval(() => {}, 60_000);
+  return task.finally(() => clearInterval(alive));
 }
 
 /** Whatever the damage still spoils at the close is judged again at the opening. */
@@ -213,11 +225,16 @@ function openOnce(opening: Opening): Running {
       ...(options.network === undefined ? {} : { network: options.network }),
     }),
   );
+  let noteClosed = (): void => {};
+  const closed = new Promise<void>((resolve) => {
+    noteClosed = resolve;
+  });
   const close = (): void => {
+    noteClosed();
     core.close();
     world.close();
   };
-  const running = { core, follow: followOnce(core, listeners), close };
+  const running = { core, follow: followOnce(core, listeners), close, closed };
   if (listeners.size > 0) running.follow();
   return running;
 }
