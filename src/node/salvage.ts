@@ -53,6 +53,7 @@ const readSequence = "SELECT n FROM counter WHERE id = 100";
 const meta = "meta";
 const counter = "counter";
 const raiseSequence = `UPDATE ${counter} SET n = max(n, ?) WHERE id = 100`;
+const metaColumns = "SELECT count(*) AS n FROM pragma_table_info('meta')";
 const lastReport = "SELECT value FROM meta WHERE name = 'recovery'";
 const storeReport = `INSERT INTO ${meta} (name, value) VALUES ('recovery', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
 
@@ -85,7 +86,14 @@ export type OpenStoreOptions = {
   readonly onDamage?: (findings: readonly string[]) => void;
 };
 
-export type OpenedStore = { readonly database: SqliteDatabase; readonly report: RecoveryReport };
+export type OpenedStore = {
+  readonly database: SqliteDatabase;
+  readonly report: RecoveryReport;
+  /** The report to show people: this one, or the last that had something to tell; `null` when there never was any. */
+  readonly recovery: RecoveryReport | null;
+};
+
+type Found = Pick<OpenedStore, "database" | "report">;
 
 type Context = {
   readonly directory: string;
@@ -118,13 +126,14 @@ function openAt(directory: string, at: { readonly path: string; readonly options
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
     const presence = acquireSharedLock(join(directory, presenceLockName));
-    return { database: leaveOnClose(watchForDamage(database, options), presence), report };
+    const recovery = report.kind === "clean" ? readLastReport(database) : report;
+    return { database: leaveOnClose(watchForDamage(database, options), presence), report, recovery };
   } finally {
     opening.release();
   }
 }
 
-function openAlone(context: Context, retries: number = ioRetries): OpenedStore {
+function openAlone(context: Context, retries: number = ioRetries): Found {
   const { path, options } = context;
   const wal = readWal(`${path}-wal`);
   const isUnclean = wal !== null;
@@ -165,7 +174,7 @@ type Judged = {
 };
 
 /** The file is sound in itself; the witness tells whether it is also whole. */
-function judgeSequence(context: Context, judged: Judged): OpenedStore {
+function judgeSequence(context: Context, judged: Judged): Found {
   const { database, witness, wal, isUnclean } = judged;
   const sequence = sequenceOf(database);
   if (sequence >= witness) {
@@ -192,7 +201,7 @@ function judgeSequence(context: Context, judged: Judged): OpenedStore {
 type Damage = { readonly wal: Wal | null; readonly witness: number; readonly findings: readonly string[] };
 
 /** Builds a fresh store from what can be proven, then puts the damaged files aside and the fresh one in their place. */
-function salvage(context: Context, damage: Damage): OpenedStore {
+function salvage(context: Context, damage: Damage): Found {
   const { directory, path, now } = context;
   context.options.log?.("error", `${path}: the store is damaged; salvaging what can be proven`, {
     findings: damage.findings,
@@ -280,7 +289,8 @@ function openFile(context: Context): SqliteDatabase {
 /** A directory that cannot be written has no locks; its store can still be looked at. */
 function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
   const now = (options.now ?? Date.now)();
-  return { database: openDatabase(path, { readOnly: true }), report: clean({ now }) };
+  const database = openDatabase(path, { readOnly: true });
+  return { database, report: clean({ now }), recovery: readLastReport(database) };
 }
 
 function findDamage(database: SqliteDatabase): readonly string[] {
@@ -357,9 +367,19 @@ function clean(context: { readonly now: number }): RecoveryReport {
 function told(context: Context, report: RecoveryReport, database: SqliteDatabase): RecoveryReport {
   const isLoss = report.lostSequences.length > 0;
   context.options.log?.(isLoss ? "error" : "info", `${context.path}: ${report.findings.join("; ")}`, { report });
-  const { n } = database.prepare(`SELECT count(*) AS n FROM pragma_table_info('${meta}')`).get() ?? {};
-  if (n !== 0) database.prepare(storeReport).run(JSON.stringify(report));
+  if (database.prepare(metaColumns).get()?.n !== 0) database.prepare(storeReport).run(JSON.stringify(report));
   return report;
+}
+
+/** A store that was just made, or one whose first page cannot be read, has no report to show. */
+function readLastReport(database: Database): RecoveryReport | null {
+  try {
+    if (database.prepare(metaColumns).get()?.n === 0) return null;
+    const row = database.prepare(lastReport).get();
+    return row === undefined ? null : (JSON.parse(String(row.value)) as RecoveryReport);
+  } catch {
+    return null;
+  }
 }
 
 function enter(path: string, patienceMs: number): FileLock | null {
@@ -407,14 +427,17 @@ function stillInUse(path: string): HoldfastError {
 function watchForDamage(database: SqliteDatabase, options: OpenStoreOptions): SqliteDatabase {
   const { onDamage } = options;
   if (onDamage === undefined) return database;
+  // One store is told once, and one that was closed meanwhile not at all: whoever closed it knows.
   let isTold = false;
+  let isClosed = false;
   const watched = <T>(task: () => T): T => {
     try {
       return task();
     } catch (error) {
       if (isCode(error, "database_corrupt") && !isTold) {
         isTold = true;
-        setImmediate(onDamage, [error.message]);
+        const { message } = error;
+        setImmediate(() => (isClosed ? undefined : onDamage([message])));
       }
       throw error;
     }
@@ -435,6 +458,10 @@ function watchForDamage(database: SqliteDatabase, options: OpenStoreOptions): Sq
     ...database,
     prepare: (sql) => watched(() => watchStatement(database.prepare(sql))),
     exec: (sql) => watched(() => database.exec(sql)),
+    close: () => {
+      isClosed = true;
+      database.close();
+    },
   };
 }
 
@@ -482,12 +509,6 @@ function pause(milliseconds: number): void {
 
 function sha256(text: string): string {
   return hash("sha256", text, "hex");
-}
-
-/** The last report that had something to tell, from this opening or an earlier one; `null` when there never was any. */
-export function readLastReport(database: Database): RecoveryReport | null {
-  const row = database.prepare(lastReport).get();
-  return row === undefined ? null : (JSON.parse(String(row.value)) as RecoveryReport);
 }
 
 /** Damaged files that earlier openings kept beside the store. */
