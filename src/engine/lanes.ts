@@ -191,21 +191,26 @@ function blockersOf(store: Store, op: Brief): readonly Brief[] {
 
 /** Refuses a change after which operations would wait for each other for ever. */
 export function refuseCycle(store: Store, start: Brief): void {
+  if (!isInCycle(store, start)) return;
+  throw new HoldfastError(
+    "dependency_cycle",
+    `operation ${start.id} would wait for itself`,
+    "detach it from what it depends on, or put it into another place",
+  );
+}
+
+/** Whether an operation would wait for itself; a search that finds no end counts as one. */
+export function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {
     const current = open.pop();
     if (current === undefined || seen.has(current.seq)) continue;
-    if (current.seq === start.seq || seen.size >= searchLimit) {
-      throw new HoldfastError(
-        "dependency_cycle",
-        `operation ${start.id} would wait for itself`,
-        "detach it from what it depends on, or put it into another place",
-      );
-    }
+    if (current.seq === start.seq || seen.size >= searchLimit) return true;
     seen.add(current.seq);
     open.push(...predecessorsOf(store, current));
   }
+  return false;
 }
 
 function predecessorsOf(store: Store, op: Brief): Brief[] {
