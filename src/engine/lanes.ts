@@ -8,8 +8,8 @@ import { isLanePaused } from "./gates.ts";
 import type { Brief } from "./queue.ts";
 import {
   addWaits,
+  flyingInLane,
   getBrief,
-  isLaneFlying,
   laneAfter,
   laneHeadOf,
   laneJustBefore,
@@ -103,7 +103,7 @@ export function promoteLane(store: Store, lane: string): void {
     return;
   }
   // Something that came back in front of what is on the wire waits for its answer: one lane never has two under way.
-  if (!isLaneFlying(store, lane)) activate(store, head);
+  if (flyingInLane(store, lane) === null) activate(store, head);
 }
 
 /** Where an operation goes that has nothing before it: held by a paused lane, scheduled, or ready. */

@@ -310,6 +310,7 @@ export function noteEndOf(sim: Simulation, process: string): void {
     op.charged = [0, op.charged[1]];
     op.hasYes = false;
     if (flying.has(op.id)) op.isInterrupted = true;
+    sim.latest.delete(op.id);
   }
 }
 
