@@ -22,7 +22,7 @@ export type StreamDependencies = {
 
 export type Stream = {
   readonly isPlaced: () => boolean;
-  /** Asks for the stream's place in the feed; never rejects, a daemon that is away is asked again later. */
+  /** Asks for the stream's place in the feed; rejects when the daemon does not say. The stream asks again by itself. */
   readonly findPlace: () => Promise<void>;
 };
 
@@ -42,7 +42,14 @@ export function openStream(deps: StreamDependencies, listener: Listener, { after
     },
   };
   keepReading(deps, reading);
-  return { isPlaced: () => reading.position !== null, findPlace: () => findPlace(deps, reading) };
+  return {
+    isPlaced: () => reading.position !== null,
+    findPlace: async () => {
+      // A question that is under way may have been asked, and lost, before the daemon was there.
+      await reading.finding?.catch(() => {});
+      await findPlace(deps, reading);
+    },
+  };
 }
 
 type Reading = {
@@ -61,7 +68,7 @@ function findPlace(deps: StreamDependencies, reading: Reading): Promise<void> {
   };
   reading.finding ??= deps
     .readLast()
-    .then(place, () => {})
+    .then(place)
     .finally(() => {
       reading.finding = null;
     });
@@ -74,7 +81,7 @@ async function keepReading(deps: StreamDependencies, reading: Reading): Promise<
   while (!signal.aborted) {
     try {
       await findPlace(deps, reading);
-      if (reading.position !== null) await readOnce(deps, reading, pace);
+      await readOnce(deps, reading, pace);
     } catch {
       // Whatever broke the stream, the answer is the same: come back, later each time.
     }

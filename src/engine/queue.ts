@@ -111,8 +111,9 @@ const setReset =
 const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
 const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
-const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced')";
+const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
+const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
@@ -444,6 +445,11 @@ export function shiftDelays(store: Store, byMs: number): void {
 export function hastenRetries(store: Store): void {
   const now = store.world.now();
   store.db.prepare(hastenDue).run(now, now);
+}
+
+/** A subject has fresh credentials: what waited for a missing one looks again. */
+export function hastenCredentials(store: Store, subject: string): number {
+  return store.db.prepare(hastenAuth).run(store.world.now(), subject).changes;
 }
 
 /** Operations whose row says that they are on the wire. */

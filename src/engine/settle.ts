@@ -6,7 +6,7 @@ import { unreachable } from "../errors.ts";
 import type { Answer, Json, Outcome, Problem, Reason, Strategy } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import { retryDelayMs } from "../retry.ts";
-import { acceptCredentials, readGates, refuseCredentials } from "./gates.ts";
+import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
 import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
@@ -241,6 +241,12 @@ function putBack(store: Store, op: Brief, back: PutBack): void {
 
 /** 401 pauses the subject's operations for that remote; the attempt is not charged and the operation keeps its place. */
 function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: Settled): void {
+  // Without a status it was not the remote that refused: a credential of that name is missing here, which concerns this operation alone.
+  if (problem.status === undefined) {
+    const delay = Math.min(authRetryMs.first * 2 ** op.streak, authRetryMs.most);
+    putBack(store, op, { delay, reason: "auth", failures: op.failures, isUnsure: op.isUnsure, problem, settled });
+    return;
+  }
   const channel = getChannel(store, op.channel);
   if (refuseCredentials(store, channel.subject, channel.remote, problem.message)) {
     const detail = { subject: channel.subject, remote: channel.remote, state: "refused", message: problem.message };

@@ -164,6 +164,8 @@ function scheduledBlocker(store: Store, op: Brief): Blocker {
       };
     case "paced":
       return { kind: "paced", detail: `The remote asked to wait${because}`, until: op.due };
+    case "auth":
+      return { kind: "auth", detail: `It waits for its credential${because}`, until: op.due };
     default:
       return { kind: "schedule", detail: "It is scheduled for later", until: op.due };
   }

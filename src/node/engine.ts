@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Engine } from "../engine/engine.ts";
 import { openEngine as openCore } from "../engine/engine.ts";
-import { HoldfastError, isCode } from "../errors.ts";
+import { isCode } from "../errors.ts";
 import type { NetworkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
@@ -19,7 +19,6 @@ import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { makeHttpRequest } from "./request.ts";
 import { openStore } from "./salvage.ts";
-import type { UploadCredentials } from "./upload.ts";
 import { makeFileUpload } from "./upload.ts";
 import type { Log } from "./world.ts";
 import { nodeWorld } from "./world.ts";
@@ -71,8 +70,10 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
 function builtInTypes(options: OpenEngineOptions, credentials: Credentials): readonly OperationType[] {
   const blobs = makeBlobs(options.directory);
   const http = makeHttpRequest({ credentials, readBlob: blobs.open });
-  const upload = makeFileUpload({ blobs, credentials: uploadCredentials(credentials) });
-  return options.commands === true ? [http, upload, makeCommandRun({ credentials })] : [http, upload];
+  const upload = makeFileUpload({ blobs, credentials });
+  return options.commands === true
+    ? [http, upload, makeCommandRun({ isEnabled: () => true, credentials })]
+    : [http, upload];
 }
 
 type Face = { readonly engine: Engine; readonly signIn: (subject: string) => void };
@@ -189,16 +190,5 @@ function followOnce(core: Engine, listeners: ReadonlySet<(event: HoldfastEvent) 
     core.subscribe((event) => {
       for (const listener of listeners) listener(event);
     });
-  };
-}
-
-/** The credentials as an upload asks for them: headers for one address, or an error that holds the subject. */
-function uploadCredentials(credentials: Credentials): UploadCredentials {
-  return {
-    headersFor: async (name, subject, url) => {
-      const found = credentials.resolve({ name, subject, origin: new URL(url).origin });
-      if (found.kind === "found") return found.headers;
-      throw new HoldfastError("credential_missing", found.reason, `store it: \`holdfast credentials set ${name}\``);
-    },
   };
 }

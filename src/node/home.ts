@@ -35,6 +35,8 @@ export type Home = {
   readonly socket: string;
   readonly log: string;
   readonly lock: string;
+  /** The settings that config.toml had when it was last applied. */
+  readonly applied: string;
 };
 
 /** What a running daemon says about itself in `daemon.json`. */
@@ -78,6 +80,7 @@ export function homePaths(directory: string): Home {
     socket: at("daemon.sock"),
     log: at("daemon.log"),
     lock: at("daemon.lock"),
+    applied: at("config.applied.json"),
   };
 }
 
