@@ -16,6 +16,7 @@ import {
   detachFrom,
   dropDependencies,
   hasDependents,
+  isInCycle,
   leaveLane,
   liftPredecessors,
   promoteLane,
@@ -292,8 +293,12 @@ export function releaseDrafts(store: Store, input: Input<"queue.release">): Outp
     if (op.state !== State.draft)
       refuse(op, "only drafts are submitted", "see `holdfast queue why` for what it waits for");
     const last = op.lane === "" ? null : laneLastOf(store, op.lane);
-    if (last !== null && last.position > op.position)
-      placeOperation(store, op.seq, op.lane, last.position + positionGap);
+    const atEnd = last === null ? op.position : Math.max(op.position, last.position + positionGap);
+    // What waits for the draft may stand in its lane already; then it goes in front of that.
+    const first = op.lane === "" ? null : laneHeadOf(store, op.lane);
+    const atFront = Math.min(op.position, first === null ? op.position : first.position - positionGap);
+    const isLast = !isInCycle(store, { ...op, state: State.waiting, position: atEnd });
+    placeOperation(store, op.seq, op.lane, isLast ? atEnd : atFront);
     settleInto(store, op.seq);
     if (op.priority > 0) liftPredecessors(store, op.seq, op.rank);
     record(store, { op: op.seq, id: op.id, kind: "released", status: "pending", detail: null });

@@ -90,7 +90,7 @@ const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LI
 const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
 const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
-const laneFlying = "SELECT 1 AS n FROM op WHERE state = 3 AND lane = ? LIMIT 1";
+const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
 const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
 const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
 const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
@@ -299,9 +299,9 @@ export function laneJustBefore(store: Store, lane: string, position: number): Br
   return row === undefined ? null : toBrief(row);
 }
 
-/** Whether an operation of the lane is on the wire; few are, and the index holds only those. */
-export function isLaneFlying(store: Store, lane: string): boolean {
-  return store.db.prepare(laneFlying).get(lane) !== undefined;
+/** The id of the lane's operation that is on the wire, or null; few are, and the index holds only those. */
+export function flyingInLane(store: Store, lane: string): string | null {
+  return textOrNull(store.db.prepare(laneFlying).get(lane)?.id);
 }
 
 export function laneLastOf(store: Store, lane: string): Brief | null {

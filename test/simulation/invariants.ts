@@ -115,6 +115,8 @@ function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
     const known = facts.model.operations.get(need);
     const row = facts.db.prepare(landedOf).get(need);
     const outcome = row === undefined ? (known?.outcome ?? null) : number(row.state) === 8 ? text(row.outcome) : null;
+    // What was removed on demand had landed: an operation that others wait for cannot be removed.
+    if (row === undefined && known?.isRemoved === true) continue;
     if (outcome === null || !landed.includes(outcome))
       return says("I4", `${op.id} is sent before ${need}, which it depends on (${outcome ?? "unsettled"})`);
   }
