@@ -18,7 +18,7 @@ const biome = "node_modules/@biomejs/biome/bin/biome";
 const steps: readonly Step[] = [
   { name: "types", run: () => runPlain("types", [tsc, "-p", "tsconfig.json"]) },
   { name: "pure", run: () => runPlain("pure", [tsc, "-p", "tsconfig.pure.json"]) },
-  { name: "lint", run: () => runPlain("lint", [biome, "ci", "--error-on-warnings", "."]) },
+  { name: "lint", run: () => runPlain("lint", [biome, "check", "--colors=off", "--error-on-warnings", "."]) },
   { name: "build", run: () => runPlain("build", ["scripts/build.ts"]) },
   ...checkStages.map((stage) => ({
     name: stage.name,
@@ -50,9 +50,9 @@ async function runSteps(chosen: readonly Step[], width: number): Promise<readonl
   const running = new Set<Promise<unknown>>();
   for (const step of chosen) {
     const earlier = (step.after ?? []).map((name) => done.get(name)).filter((promise) => promise !== undefined);
-    await Promise.all(earlier);
+    const isReady = (await Promise.all(earlier)).every((outcome) => outcome.failed === 0);
     while (running.size >= width) await Promise.race(running);
-    const finished = timed(step);
+    const finished = timed(isReady ? step : { ...step, run: async () => notRun(step) });
     done.set(step.name, finished);
     running.add(finished);
     void finished.finally(() => running.delete(finished));
@@ -67,8 +67,15 @@ async function timed(step: Step): Promise<Outcome> {
   console.log(
     `${mark} ${step.name.padEnd(8)} ${seconds(performance.now() - startedAt).padStart(7)}  ${outcome.summary}`,
   );
-  if (outcome.failed > 0) console.log(outcome.output.trimEnd());
+  if (outcome.failed > 0 && outcome.output !== "") console.log(outcome.output.trimEnd());
+  for (const note of outcome.notes) console.log(`     ${note}`);
   return outcome;
+}
+
+/** What an earlier step did not make cannot be judged; an old build in its place would be judged in its stead. */
+function notRun(step: Step): Outcome {
+  const summary = `not run, because ${(step.after ?? []).join(" or ")} failed`;
+  return { passed: 0, failed: 1, summary, output: "", notes: [] };
 }
 
 function seconds(ms: number): string {

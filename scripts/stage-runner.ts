@@ -2,7 +2,7 @@
 // Leaves the choice and the order of stages to scripts/check.ts and scripts/test.ts.
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -29,11 +29,13 @@ type Ended = {
 const outputLimitChars = 4_000_000;
 /** Children that are told to stop when their parent ends get this long before they count as left over. */
 const leftoverGraceMs = 1_500;
+/** How long a test run that has written its report may take to go away; what it started may hold it for ever. */
+const goodbyeMs = 8_000;
 const markName = "HOLDFAST_TEST_STAGE";
 
 /** Runs a program that is one claim: it passes with exit code 0. */
 export async function runPlain(name: string, args: readonly string[], timeoutMs = 300_000): Promise<Outcome> {
-  const ended = await runGroup(args, timeoutMs, false);
+  const ended = await runGroup(args, { timeoutMs });
   const failures = commonFailures(name, ended);
   if (ended.code !== 0 && !ended.timedOut) failures.push(`${name} ended with exit code ${ended.code}`);
   return outcome(failures.length === 0 ? 1 : 0, failures, ended.output);
@@ -42,7 +44,7 @@ export async function runPlain(name: string, args: readonly string[], timeoutMs 
 /** Runs a program whose last line is "N passed, M failed". */
 export async function runCounted(name: string, args: readonly string[], timeoutMs = 300_000): Promise<Outcome> {
   const isStreamed = process.env[markName] === undefined && name === "check";
-  const ended = await runGroup(args, timeoutMs, isStreamed);
+  const ended = await runGroup(args, { timeoutMs, isStreamed });
   const failures = commonFailures(name, ended);
   const counts = ended.output
     .trimEnd()
@@ -63,7 +65,7 @@ export async function runVitest(stage: Stage): Promise<Outcome> {
   const report = path.join(folder, `vitest-${stage.name}-${randomUUID()}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
   const args = ["node_modules/vitest/vitest.mjs", "run", "--project", stage.name, ...reporters];
-  const ended = await runGroup(args, stage.stageTimeoutMs, false);
+  const ended = await runGroup(args, { timeoutMs: stage.stageTimeoutMs, report });
   const failures = commonFailures(stage.name, ended);
   const counts = readReport(report);
   rmSync(report, { force: true });
@@ -130,7 +132,9 @@ function readReport(file: string): Counts | undefined {
 
 // ---- processes --------------------------------------------------------------------------------------------------
 
-const groups = new Set<{ readonly pid: number; readonly mark: string }>();
+type Group = { readonly pid: number; readonly mark: string };
+
+const groups = new Set<Group>();
 
 /** Kills everything that a running stage has started; for the moment in which this process itself is told to stop. */
 export function killStages(): void {
@@ -140,7 +144,12 @@ export function killStages(): void {
   }
 }
 
-async function runGroup(args: readonly string[], timeoutMs: number, isStreamed: boolean): Promise<Ended> {
+type GroupOptions = { readonly timeoutMs: number; readonly isStreamed?: boolean; readonly report?: string };
+
+async function runGroup(
+  args: readonly string[],
+  { timeoutMs, isStreamed = false, report }: GroupOptions,
+): Promise<Ended> {
   const outer = process.env[markName];
   const mark = outer === undefined ? randomUUID() : `${outer}/${randomUUID()}`;
   const env = { ...process.env, [markName]: mark, NO_COLOR: "1", FORCE_COLOR: undefined };
@@ -159,10 +168,31 @@ async function runGroup(args: readonly string[], timeoutMs: number, isStreamed: 
   };
   child.stdout.on("data", collect);
   child.stderr.on("data", collect);
+  const freed = report === undefined ? undefined : freeHeldRun(group, report);
   const { code, timedOut } = await ending(child, timeoutMs);
-  const leftovers = await killLeftovers(mark);
+  const leftovers = [...(freed?.stop() ?? []), ...(await killLeftovers(mark))];
   groups.delete(group);
   return { code, output, timedOut, leftovers };
+}
+
+/** A process that a test left behind can hold the run that waits for its pipe: once the report is written, it is killed. */
+function freeHeldRun(group: Group, report: string): { readonly stop: () => readonly string[] } {
+  const killed: string[] = [];
+  let writtenAt: number | undefined;
+  const timer = setInterval(() => {
+    if (!existsSync(report)) return;
+    writtenAt ??= Date.now();
+    if (Date.now() - writtenAt < goodbyeMs) return;
+    const held = findMarked(group.mark).filter(({ pid }) => pid !== group.pid);
+    for (const { pid } of held) killQuietly(pid);
+    killed.push(...held.map(({ pid, command }) => `${pid} ${command}`));
+  }, 250);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return killed;
+    },
+  };
 }
 
 /** Waits for the exit, not for the end of the pipes: a daemon left behind holds those open for ever. */

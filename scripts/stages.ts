@@ -55,6 +55,7 @@ export const stages: readonly Stage[] = [
     stageTimeoutMs: 10 * minuteMs,
   },
   folder("contract"),
+  folder("cli"),
   folder("wire"),
   folder("simulation", { testTimeoutMs: 5 * minuteMs }),
   folder("planted", { testTimeoutMs: 5 * minuteMs }),

@@ -103,17 +103,31 @@ export function errorFrom(body: unknown): HoldfastError {
       return new HoldfastError(code, message, hint ?? "", details === undefined ? {} : { details });
     }
   }
-  return new HoldfastError("internal", "an answer that is no Holdfast error came back", "check that both sides run the same version", {
-    details: { body },
-  });
+  return new HoldfastError(
+    "internal",
+    "an answer that is no Holdfast error came back",
+    "check that both sides run the same version",
+    {
+      details: { body },
+    },
+  );
 }
 
 /** Stops the program on a broken invariant; kept on in production because a wrong queue is worse than a stopped one. */
 export function assert(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new HoldfastError("internal", `broken invariant: ${message}`, "report this with the output of `holdfast doctor`");
+  if (!condition)
+    throw new HoldfastError(
+      "internal",
+      `broken invariant: ${message}`,
+      "report this with the output of `holdfast doctor`",
+    );
 }
 
 /** Ends a switch over a closed union: a new member becomes a type error here. */
 export function unreachable(value: never): never {
-  throw new HoldfastError("internal", `unexpected value: ${String(value)}`, "report this with the output of `holdfast doctor`");
+  throw new HoldfastError(
+    "internal",
+    `unexpected value: ${String(value)}`,
+    "report this with the output of `holdfast doctor`",
+  );
 }

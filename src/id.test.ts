@@ -1,9 +1,10 @@
+// Proves the rules about ids: their form, and that rewriting touches references and nothing else. Leaves the engine out.
 import fc from "fast-check";
 import { validate, version } from "uuid";
 import { describe, expect, test } from "vitest";
 import { findReferences, localIdLength, newUuidV7, rewriteReferences, uuidRandomBytes } from "./id.ts";
 import type { Json } from "./operation.ts";
-import { limits } from "./verbs.ts";
+import { limits } from "./shapes.ts";
 
 const locals = ["local-1", "local-2", "local-3"] as const;
 const isLocal = (text: string): boolean => (locals as readonly string[]).includes(text);

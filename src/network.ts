@@ -4,7 +4,7 @@
  */
 import type { Answer } from "./operation.ts";
 import { retryDelayMs } from "./retry.ts";
-import type { networkStatuses } from "./verbs.ts";
+import type { networkStatuses } from "./shapes.ts";
 
 export type NetworkStatus = (typeof networkStatuses)[number];
 

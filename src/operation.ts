@@ -39,6 +39,7 @@ export const reasons = [
   "retry",
   "network",
   "paced",
+  "auth",
   "paused",
   "rejected",
   "conflict",
@@ -142,7 +143,12 @@ export type Answer =
 export const strategies = ["local_wins", "remote_wins", "merge", "manual"] as const;
 export type Strategy = (typeof strategies)[number];
 
-export type Progress = { readonly done: number; readonly total?: number; readonly unit?: string; readonly message?: string };
+export type Progress = {
+  readonly done: number;
+  readonly total?: number;
+  readonly unit?: string;
+  readonly message?: string;
+};
 
 /** Both sides of a parked conflict. */
 export type ConflictView = { readonly local: Json; readonly remote: Json };

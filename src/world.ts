@@ -57,13 +57,18 @@ export type OperationType = {
   readonly rewrite?: (payload: Json, serverIdOf: (localId: string) => string | null) => Json;
   /** Strings, beyond exact string values, that may be local ids, e.g. URL path segments. */
   readonly mentions?: (payload: Json) => readonly string[];
+  /** The payload without its secrets, for exports; keys that name secrets are hidden without it, too. */
+  readonly redact?: (payload: Json) => Json;
   /** The payload to send again when the local side wins, e.g. without its precondition or with the remote's fresh one. */
   readonly resend?: (payload: Json, remote: Json) => Json;
   /** The payload to send when both sides are merged; `null` leaves it to a person. */
   readonly merge?: (local: Json, remote: Json) => Json | null;
   readonly run?: (attempt: Attempt) => Promise<Answer>;
   /** Sends up to `max` operations at once; answers come in the order of the attempts. */
-  readonly runBatch?: { readonly max: number; readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]> };
+  readonly runBatch?: {
+    readonly max: number;
+    readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]>;
+  };
 };
 
 /** What a probe of a remote found. A captive portal's page is no answer of the remote. */

@@ -1,0 +1,45 @@
+/**
+ * Owns the lines in which unsent work travels to another account or machine: their format, redaction and reading.
+ * Who writes and takes them in is `engine/transfer.ts`.
+ */
+import * as z from "zod/mini";
+import { HoldfastError } from "./errors.ts";
+import type { Json, Operation } from "./operation.ts";
+import { redactJson } from "./redact.ts";
+
+/** Version of the line format. */
+export const exportVersion = 1;
+
+const exported = z.object({
+  holdfast: z.literal(exportVersion),
+  isRedacted: z.boolean(),
+  operation: z.looseObject({ id: z.uuid(), type: z.string(), status: z.string() }),
+});
+
+/** One operation as a line, without its secrets when `isRedacted`. */
+export function lineOf(operation: Operation, isRedacted: boolean): Json {
+  const plain = operation as unknown as { readonly [key: string]: Json };
+  return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain };
+}
+
+/** Reads one exported line; throws `invalid_input` that names the line and what is wrong with it. */
+export function readLine(line: string, index: number): Operation {
+  const refuse = (what: string, hint: string): never => {
+    throw new HoldfastError("invalid_input", `line ${index + 1}: ${what}`, hint);
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return refuse("it is not JSON", "give one exported operation per line, unchanged");
+  }
+  const parsed = z.safeParse(exported, value);
+  if (!parsed.success)
+    return refuse("it is no exported operation", "export with `holdfast queue export` of this version");
+  if (parsed.data.isRedacted)
+    return refuse("it was redacted, so its content is gone", "export without --redact to carry work over");
+  const operation = parsed.data.operation as unknown as Operation;
+  if (["completed", "cancelled", "expired"].includes(operation.status))
+    return refuse("it is finished", "only unsent operations are imported");
+  return operation;
+}

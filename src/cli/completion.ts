@@ -1,0 +1,154 @@
+/**
+ * Owns completion: the scripts for the shells and the candidates they ask for. Ids, lanes, types and remotes come from the
+ * running queue; completing never starts a daemon, and gives up quickly. `@bomb.sh/tab` knows the shells and lives only here.
+ */
+
+import type { RootCommand } from "@bomb.sh/tab";
+import tab from "@bomb.sh/tab";
+import type { Command } from "commander";
+import type { ExitCode } from "../errors.ts";
+import type { Handler } from "./context.ts";
+import type { Host } from "./host.ts";
+import { parseChoice } from "./parse.ts";
+import { pathOf } from "./run.ts";
+import type { Operation } from "./session.ts";
+import { plain, shortId, truncate } from "./text.ts";
+import { buildTree, everyCommand } from "./tree.ts";
+
+const shells = ["bash", "zsh", "fish"] as const;
+const liveTimeoutMs = 400;
+const liveLimit = 100;
+
+export const runCompletion: Handler<[string], object> = async (context, [shell]) => {
+  const chosen = parseChoice(shell, "completion", shells);
+  const script = await capture(() => tab.setup("holdfast", "holdfast", chosen));
+  context.answer({ shell: chosen, script }, () => script);
+  return 0;
+};
+
+/** Answers `holdfast complete -- words…` in the form that the scripts read. */
+export async function complete(argv: readonly string[], host: Host): Promise<ExitCode> {
+  const words = argv[0] === "--" ? argv.slice(1) : argv;
+  const root = buildTree(host, { context: undefined, exit: 0 });
+  const live = await readLive(host, homeOf(words));
+  fill(tab, root, live);
+  host.stdout.write(`${await capture(() => tab.parse([...words]))}\n`);
+  return 0;
+}
+
+type Live = { readonly operations: readonly Operation[]; readonly remotes: readonly string[] };
+
+function homeOf(words: readonly string[]): string | undefined {
+  const at = words.indexOf("--home");
+  return at === -1 ? undefined : words[at + 1];
+}
+
+async function readLive(host: Host, home: string | undefined): Promise<Live> {
+  const nothing: Live = { operations: [], remotes: [] };
+  const end = new AbortController();
+  const read = async (): Promise<Live> => {
+    const session = await host.openSession({ home, canStart: false, timeoutMs: liveTimeoutMs });
+    try {
+      const { operations } = await session.call("queue.list", { order: "newest", limit: liveLimit });
+      const { remotes } = await session.call("network.status", {});
+      return { operations, remotes: remotes.map(({ remote }) => remote) };
+    } finally {
+      await session.close();
+    }
+  };
+  const giveUp = host.sleep(liveTimeoutMs, end.signal).then(() => nothing);
+  // A shell waits for the answer: whatever goes wrong, there are just no live candidates.
+  const live = await Promise.race([read().catch(() => nothing), giveUp]);
+  end.abort();
+  return live;
+}
+
+type Candidate = { readonly value: string; readonly description: string };
+type Offer = (complete: (value: string, description: string) => void) => void;
+
+/** Tells the completer about every command with its options, arguments and live values. */
+function fill(completer: RootCommand, root: Command, live: Live): void {
+  for (const command of everyCommand(root)) {
+    const path = pathOf(command);
+    const entry = path === "" ? completer : completer.command(path, command.summary() || command.description());
+    for (const option of [...command.options, ...(path === "" ? [] : root.options)]) {
+      const name = option.long?.slice(2);
+      if (name === undefined) continue;
+      const short = option.short?.slice(1);
+      const takesValue = option.required || option.optional;
+      const offer = takesValue ? (offerFor(name, live) ?? (() => {})) : undefined;
+      if (offer === undefined) entry.option(name, option.description, short);
+      else entry.option(name, option.description, offer, short);
+    }
+    for (const argument of command.registeredArguments) {
+      entry.argument(argument.name(), offerFor(argument.name(), live) ?? (() => {}), argument.variadic);
+    }
+  }
+}
+
+const fixed: Readonly<Record<string, readonly string[]>> = {
+  method: ["GET", "POST", "PUT", "PATCH", "DELETE"],
+  protocol: ["tus", "put"],
+  status: ["draft", "pending", "in_progress", "completed", "failed", "cancelled", "expired"],
+  retry: ["default", "lock", "transfer", "progressive"],
+  "on-failure": ["hold", "skip"],
+  "on-crash": ["resend", "ask"],
+  conflict: ["local_wins", "remote_wins", "merge", "manual"],
+  choose: ["local", "remote", "merge"],
+  dependents: ["hold", "cancel", "detach"],
+  order: ["run", "oldest", "newest"],
+  shell: shells,
+};
+
+function offerFor(name: string, live: Live): Offer | undefined {
+  const values = fixed[name]?.map((value) => ({ value, description: "" })) ?? liveCandidates(name, live);
+  if (values === undefined) return undefined;
+  return (complete) => {
+    for (const { value, description } of values) complete(value, description);
+  };
+}
+
+function liveCandidates(name: string, { operations, remotes }: Live): readonly Candidate[] | undefined {
+  switch (name) {
+    case "id":
+    case "ids":
+    case "after":
+    case "before":
+    case "from":
+      return operations.map((each) => ({
+        value: shortId(each.id),
+        description: truncate(`${each.status} ${plain(each.title)}`, 60),
+      }));
+    case "lane":
+      return named(
+        operations.flatMap(({ lane }) => lane ?? []),
+        "lane",
+      );
+    case "type":
+      return named([...builtInTypes, ...operations.map(({ type }) => type)], "type");
+    case "remote":
+      return named(remotes, "remote");
+    default:
+      return undefined;
+  }
+}
+
+const builtInTypes = ["http.request", "file.upload", "command.run"] as const;
+
+/** Names that a shell can take as one word, each once. */
+function named(values: readonly string[], description: string): readonly Candidate[] {
+  return [...new Set(values)].filter((value) => /^[^\s'"`$\\]+$/.test(value)).map((value) => ({ value, description }));
+}
+
+/** The library prints; what it prints belongs to our own stream. */
+async function capture(print: () => void): Promise<string> {
+  const lines: string[] = [];
+  const { log } = console;
+  console.log = (...parts: unknown[]) => void lines.push(parts.map(String).join(" "));
+  try {
+    print();
+  } finally {
+    console.log = log;
+  }
+  return lines.join("\n");
+}

@@ -1,0 +1,110 @@
+/**
+ * Owns what every command has at hand: its streams with the rules for human and JSON output, its one session, its clock.
+ * What is printed is decided by the command and the renderers.
+ */
+import type { ExitCode } from "../errors.ts";
+import type { Host, Local } from "./host.ts";
+import type { Paint } from "./paint.ts";
+import { isColoured, makePaint } from "./paint.ts";
+import type { Session } from "./session.ts";
+
+/** Options of every command. */
+export type GlobalOptions = {
+  readonly json?: boolean;
+  readonly home?: string;
+  readonly color?: boolean;
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+};
+
+export type Context = {
+  readonly host: Host;
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
+  readonly isVerbose: boolean;
+  /** True where a person can be asked: input and output are terminals and no JSON is wanted. */
+  readonly isInteractive: boolean;
+  readonly width: number;
+  readonly paint: Paint;
+  readonly errorPaint: Paint;
+  readonly now: () => number;
+  /** The answer of the command, for people; nothing under `--json`. */
+  readonly say: (text: string) => void;
+  /** What happens on the way: stderr, so that it never mixes with the answer; nothing under `--json` or `--quiet`. */
+  readonly tell: (text: string) => void;
+  /** The answer as one JSON document under `--json`, otherwise as `render` words it. */
+  readonly answer: (value: unknown, render: () => string) => void;
+  /** One line of a stream of JSON documents. */
+  readonly line: (value: unknown) => void;
+  readonly session: (options?: { readonly canStart?: boolean }) => Promise<Session>;
+  /** Opens a new line after the daemon went away. */
+  readonly reopen: () => Promise<Session>;
+  readonly local: () => Promise<Local>;
+  readonly close: () => Promise<void>;
+};
+
+/** What a command's module exports: does its work and says with which code the process ends. */
+export type Handler<A extends readonly unknown[], O> = (context: Context, args: A, options: O) => Promise<ExitCode>;
+
+const openTimeoutMs = 10_000;
+
+export function makeContext(host: Host, options: GlobalOptions): Context {
+  const isJson = options.json === true;
+  const isQuiet = options.quiet === true;
+  const isAllowed = options.color !== false;
+  const paint = makePaint(!isJson && isColoured({ isTty: host.stdout.isTty, isAllowed, env: host.env }));
+  const errorPaint = makePaint(!isJson && isColoured({ isTty: host.stderr.isTty, isAllowed, env: host.env }));
+  const lines = makeLine(host, options.home);
+  return {
+    host,
+    isJson,
+    isQuiet,
+    isVerbose: options.verbose === true,
+    isInteractive: !isJson && host.stdin.isTty && host.stdout.isTty,
+    width: host.stdout.isTty ? host.stdout.columns : widthFrom(host.env.COLUMNS),
+    paint,
+    errorPaint,
+    now: host.now,
+    say: (text) => {
+      if (!isJson) host.stdout.write(`${text}\n`);
+    },
+    tell: (text) => {
+      if (!isJson && !isQuiet) host.stderr.write(`${text}\n`);
+    },
+    answer: (value, render) => host.stdout.write(`${isJson ? JSON.stringify(value, null, 2) : render()}\n`),
+    line: (value) => host.stdout.write(`${JSON.stringify(value)}\n`),
+    ...lines,
+  };
+}
+
+/** Files and pipes get whole lines, unless `COLUMNS` says how many cells they have. */
+function widthFrom(columns: string | undefined): number {
+  const width = Number(columns);
+  return Number.isInteger(width) && width >= 20 ? width : Number.MAX_SAFE_INTEGER;
+}
+
+function makeLine(host: Host, home: string | undefined): Pick<Context, "session" | "reopen" | "local" | "close"> {
+  let open: Promise<Session> | undefined;
+  let local: Promise<Local> | undefined;
+  const connect = (canStart: boolean): Promise<Session> => {
+    open = host.openSession({ home, canStart, timeoutMs: openTimeoutMs });
+    return open;
+  };
+  const closeOpen = async (): Promise<void> => {
+    const session = await open?.catch(() => undefined);
+    open = undefined;
+    await session?.close();
+  };
+  return {
+    session: ({ canStart = true } = {}) => open ?? connect(canStart),
+    reopen: async () => {
+      await closeOpen();
+      return connect(true);
+    },
+    local: () => {
+      local ??= host.local(home);
+      return local;
+    },
+    close: closeOpen,
+  };
+}

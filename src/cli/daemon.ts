@@ -1,0 +1,96 @@
+/**
+ * Owns `holdfast daemon`: what a person sees of starting, stopping and looking. Running it is `src/node/daemon.ts`.
+ */
+import type { Handler } from "./context.ts";
+import type { DaemonOptions } from "./host.ts";
+import type { DaemonState } from "./local.ts";
+import { sign } from "./paint.ts";
+import { parseInteger, usage } from "./parse.ts";
+import { formatRelative } from "./relative-time.ts";
+import { facts } from "./text.ts";
+
+type Options = { readonly port?: string; readonly host?: string };
+
+function parseOptions({ port, host }: Options): DaemonOptions {
+  const parsed = port === undefined ? undefined : parseInteger(port, "--port");
+  if (parsed !== undefined && (parsed < 0 || parsed > 65_535))
+    throw usage(`--port: ${parsed} is no port`, "choose 1024 to 65535, or 0 for any free one");
+  return { ...(parsed === undefined ? {} : { port: parsed }), ...(host === undefined ? {} : { host }) };
+}
+
+export const runRun: Handler<[], Options> = async (context, _args, options) => {
+  await (await context.local()).daemon.run(parseOptions(options));
+  return 0;
+};
+
+export const runStart: Handler<[], Options> = async (context, _args, options) => {
+  const local = await context.local();
+  const before = await local.daemon.status();
+  const state = before.isRunning ? before : await local.daemon.start(parseOptions(options));
+  context.answer(
+    { ...state, isNew: !before.isRunning },
+    () =>
+      `${context.paint.green(sign.yes)} ${before.isRunning ? "The daemon runs already" : "The daemon runs"}\n${stateText(state, context.now(), context.paint.dim)}`,
+  );
+  return 0;
+};
+
+export const runStop: Handler<[], { readonly force?: boolean }> = async (context, _args, options) => {
+  const local = await context.local();
+  const before = await local.daemon.status();
+  if (!before.isRunning && options.force !== true) {
+    context.answer({ ...before, wasRunning: false }, () => "The daemon does not run.");
+    return 0;
+  }
+  const state = await local.daemon.stop(options.force === true);
+  context.answer(
+    { ...state, wasRunning: true },
+    () => `${context.paint.green(sign.yes)} The daemon has stopped; what is queued stays on the disk`,
+  );
+  return 0;
+};
+
+/** Exit 3 when it does not run, so that scripts can ask. */
+export const runStatus: Handler<[], object> = async (context) => {
+  const state = await (await context.local()).daemon.status();
+  context.answer(state, () => {
+    const { paint } = context;
+    if (state.isRunning)
+      return `${paint.green(sign.light)} The daemon runs\n${stateText(state, context.now(), paint.dim)}`;
+    return `${paint.red(sign.light)} The daemon does not run\n${stateText(state, context.now(), paint.dim)}\n${paint.dim(`${sign.hint} holdfast daemon start; other commands start it when they need it`)}`;
+  });
+  return state.isRunning ? 0 : 3;
+};
+
+export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: string }> = async (
+  context,
+  _args,
+  options,
+) => {
+  const lines = parseInteger(options.lines, "--lines");
+  const followed = new AbortController();
+  const stop = context.host.onInterrupt(() => followed.abort());
+  try {
+    const local = await context.local();
+    const log = local.daemon.log({ lines, isFollowing: options.follow === true, signal: followed.signal });
+    // The log is JSON Lines already; people and programs read the same.
+    for await (const line of log) context.host.stdout.write(`${line}\n`);
+  } finally {
+    stop();
+  }
+  return 0;
+};
+
+function stateText(state: DaemonState, now: number, paint: (text: string) => string): string {
+  return facts(
+    [
+      ["Process", state.pid === null ? null : String(state.pid)],
+      ["Since", state.startedAt === null ? null : formatRelative(state.startedAt, now)],
+      ["Version", state.version],
+      ["Port", state.port === null ? null : `127.0.0.1:${state.port}`],
+      ["Socket", state.socket],
+      ["Data", state.home],
+    ],
+    paint,
+  );
+}

@@ -1,0 +1,227 @@
+/**
+ * Owns `holdfast doctor`: looks at everything that can be wrong around the queue, and says for each finding what to do.
+ * Facts of the data directory come from `real-local.ts`, facts of the store from the daemon.
+ */
+import type { ExitCode } from "../errors.ts";
+import { isCode } from "../errors.ts";
+import type { Json } from "../operation.ts";
+import type { Output } from "../verbs.ts";
+import type { Context, Handler } from "./context.ts";
+import type { Diagnosis } from "./local.ts";
+import { sign } from "./paint.ts";
+import { formatAge, formatRelative } from "./relative-time.ts";
+import { toHoldfastError } from "./report.ts";
+import type { Session } from "./session.ts";
+import { formatBytes, plain, plural } from "./text.ts";
+
+type Finding = {
+  readonly check: string;
+  readonly level: "ok" | "warning" | "problem";
+  readonly message: string;
+  /** What to do; empty when all is well. */
+  readonly hint: string;
+};
+
+const lowBytes = 268_435_456;
+const oldestNode = [22, 18] as const;
+const clockSlackMs = 60_000;
+const firstPlausible = Date.UTC(2024, 0, 1);
+
+const ok = (check: string, message: string): Finding => ({ check, level: "ok", message, hint: "" });
+const warning = (check: string, message: string, hint: string): Finding => ({ check, level: "warning", message, hint });
+const problem = (check: string, message: string, hint: string): Finding => ({ check, level: "problem", message, hint });
+
+export const runDoctor: Handler<[], object> = async (context) => {
+  const diagnosis = await (await context.local()).diagnose();
+  const findings = [
+    ...checkNode(diagnosis),
+    ...checkDirectory(diagnosis),
+    ...checkDisk(diagnosis),
+    ...(await checkRunning(context)),
+  ];
+  const problems = findings.filter(({ level }) => level === "problem").length;
+  context.answer({ isHealthy: problems === 0, findings }, () => renderFindings(context, findings));
+  const exit: ExitCode = problems === 0 ? 0 : 1;
+  return exit;
+};
+
+function checkNode({ nodeVersion }: Diagnosis): readonly Finding[] {
+  const [major = 0, minor = 0] = nodeVersion.replace(/^v/, "").split(".").map(Number);
+  const isEnough = major > oldestNode[0] || (major === oldestNode[0] && minor >= oldestNode[1]);
+  return [
+    isEnough
+      ? ok("node", `Node ${nodeVersion}`)
+      : problem("node", `Node ${nodeVersion} is too old`, `install Node ${oldestNode.join(".")} or newer`),
+  ];
+}
+
+function checkDirectory({ home, doesExist, loose, isWritable }: Diagnosis): readonly Finding[] {
+  if (!doesExist) return [ok("directory", `${home} does not exist yet; the daemon makes it`)];
+  const rights = loose.map(({ path, mode, wanted }) =>
+    problem("directory", `${path} can be reached by other users (${mode})`, `chmod ${wanted} '${path}'`),
+  );
+  if (!isWritable)
+    return [
+      ...rights,
+      problem("directory", `${home} cannot be written`, `check its owner and rights: ls -ld '${home}'`),
+    ];
+  return rights.length > 0 ? rights : [ok("directory", `${home}, only yours`)];
+}
+
+function checkDisk({ home, freeBytes }: Diagnosis): readonly Finding[] {
+  if (freeBytes === null)
+    return [warning("disk", "it is unknown how much room the disk has", `look yourself: df -h '${home}'`)];
+  if (freeBytes < lowBytes)
+    return [
+      warning(
+        "disk",
+        `only ${formatBytes(freeBytes)} free`,
+        "make room: new operations are refused when the disk is full",
+      ),
+    ];
+  return [ok("disk", `${formatBytes(freeBytes)} free`)];
+}
+
+async function checkRunning(context: Context): Promise<readonly Finding[]> {
+  try {
+    const session = await context.session();
+    const { info } = session;
+    const daemon = ok(
+      "daemon",
+      `process ${info.pid} on 127.0.0.1:${info.port}${info.isNew ? ", started for this check" : ""}`,
+    );
+    const version =
+      info.version === context.host.version
+        ? []
+        : [
+            warning(
+              "daemon",
+              `it runs version ${info.version}, this command is ${context.host.version}`,
+              "holdfast daemon stop && holdfast daemon start",
+            ),
+          ];
+    return [
+      daemon,
+      ...version,
+      ...(await checkStore(session)),
+      ...(await checkClock(context, session)),
+      ...(await checkRemotes(context, session)),
+    ];
+  } catch (error) {
+    const { message, hint, code } = toHoldfastError(error);
+    return [
+      problem(isCode(error, "daemon_unreachable") || code === "daemon_untrusted" ? "daemon" : "store", message, hint),
+    ];
+  }
+}
+
+async function checkStore(session: Session): Promise<readonly Finding[]> {
+  const info = await session.call("engine.info", {});
+  const check = await session.call("engine.check", {});
+  const rescue =
+    "save what can be read: holdfast queue export -o saved.jsonl; then stop the daemon and start it again: it keeps the damaged file and salvages the rest";
+  const findings = check.isSound
+    ? [ok("store", `sound: ${plural(check.checked, "operation")} checked`)]
+    : check.findings.map((finding) => problem("store", plain(finding), rescue));
+  return [
+    ...findings,
+    ok("schema", `version ${info.schemaVersion}`),
+    ...writable(info),
+    ...recovered(info.recovery),
+    ...(await checkTypes(session)),
+  ];
+}
+
+function writable(info: Output<"engine.info">): readonly Finding[] {
+  return info.isReadOnly
+    ? [problem("store", "it can only be read", "check the disk and the rights of the data directory")]
+    : [];
+}
+
+function recovered(recovery: Json): readonly Finding[] {
+  const kind = typeof recovery === "object" && recovery !== null && "kind" in recovery ? recovery.kind : null;
+  if (recovery === null || kind === "clean") return [];
+  return [
+    warning(
+      "recovery",
+      `the store was recovered: ${plain(JSON.stringify(recovery)).slice(0, 300)}`,
+      "the damaged file is kept beside the store; delete it when nothing is missed",
+    ),
+  ];
+}
+
+async function checkTypes(session: Session): Promise<readonly Finding[]> {
+  const { unknownTypes, drainer, unsent } = await session.call("queue.status", {});
+  const unknown = unknownTypes.map(({ type, pending }) =>
+    warning(
+      "types",
+      `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here can send it`,
+      "declare the type in the file that `types` in config.toml names",
+    ),
+  );
+  const idle =
+    drainer === null && unsent > 0
+      ? [problem("daemon", "nobody is sending", "holdfast daemon stop && holdfast daemon start")]
+      : [];
+  return [...unknown, ...idle];
+}
+
+/** A clock that was set back makes schedules late; one before our first release is simply wrong. */
+async function checkClock(context: Context, session: Session): Promise<readonly Finding[]> {
+  const now = context.now();
+  if (now < firstPlausible)
+    return [
+      problem(
+        "clock",
+        `it says ${new Date(now).toISOString()}`,
+        "set the clock: certificates and schedules depend on it",
+      ),
+    ];
+  const { last } = await session.call("events.list", { limit: 1 });
+  const { events } = await session.call("events.list", { after: Math.max(0, last - 1), limit: 1 });
+  const newest = events[0];
+  if (newest !== undefined && newest.at > now + clockSlackMs) {
+    return [
+      warning(
+        "clock",
+        `it was set back: the newest change is dated ${formatRelative(newest.at, now)}`,
+        "set the clock; nothing is lost or reordered, schedules may be late",
+      ),
+    ];
+  }
+  return [ok("clock", `${new Date(now).toISOString().slice(0, 19)}Z`)];
+}
+
+async function checkRemotes(context: Context, session: Session): Promise<readonly Finding[]> {
+  const { remotes, isWorkingOffline } = await session.call("network.status", {});
+  const byChoice = isWorkingOffline
+    ? [warning("network", "working offline: nothing is sent", "holdfast network online")]
+    : [];
+  const each = remotes.map((remote) => {
+    const since = formatAge(remote.since, context.now());
+    if (remote.status !== "offline") return ok("remote", `${plain(remote.remote)} ${remote.status} for ${since}`);
+    return warning(
+      "remote",
+      `${plain(remote.remote)} is offline for ${since}: ${plain(remote.reason)}`,
+      "check its address and your connection; what is queued is sent when it answers",
+    );
+  });
+  return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each)];
+}
+
+function renderFindings({ paint }: Context, findings: readonly Finding[]): string {
+  const signs = { ok: paint.green(sign.yes), warning: paint.yellow(sign.warn), problem: paint.red(sign.no) } as const;
+  const lines = findings.map(({ check, level, message, hint }) => {
+    const line = `${signs[level]} ${paint.dim(check.padEnd(9))} ${message}`;
+    return hint === "" ? line : `${line}\n            ${paint.dim(`${sign.hint} ${hint}`)}`;
+  });
+  const problems = findings.filter(({ level }) => level === "problem").length;
+  const warnings = findings.filter(({ level }) => level === "warning").length;
+  const end =
+    problems > 0
+      ? paint.red(`${plural(problems, "problem")}, ${plural(warnings, "warning")}`)
+      : warnings > 0
+        ? paint.yellow(plural(warnings, "warning"))
+        : paint.green("All is well.");
+  return [...lines, "", end].join("\n");
+}

@@ -1,0 +1,112 @@
+/**
+ * Owns `holdfast request`, `holdfast exec` and `holdfast queue add`: words on the command line become a type's payload.
+ * What follows the enqueue is `settle.ts`; what a payload may hold is judged by its type in the engine.
+ */
+import { resolve } from "node:path";
+import type { Json } from "../operation.ts";
+import type { Context, Handler } from "./context.ts";
+import { inlineLimitBytes, readData, readJson } from "./data.ts";
+import type { OrderOptions } from "./order.ts";
+import { definedOnly, parseOrder } from "./order.ts";
+import {
+  parseChoice,
+  parseDuration,
+  parseEnv,
+  parseExactJson,
+  parseHeaders,
+  parseInteger,
+  parseJson,
+  usage,
+} from "./parse.ts";
+import type { WaitChoice } from "./settle.ts";
+import { enqueue } from "./settle.ts";
+
+type RequestOptions = OrderOptions &
+  WaitChoice & {
+    readonly data?: string;
+    readonly jsonBody?: boolean;
+    readonly header?: readonly string[];
+    readonly credential?: string;
+    readonly attemptTimeout?: string;
+    readonly success?: readonly string[];
+    readonly idFrom?: string;
+    readonly expect?: string;
+  };
+
+export const runRequest: Handler<[string, string], RequestOptions> = async (context, [method, url], options) => {
+  const order = parseOrder(options, context.now());
+  const headers = parseHeaders(options.header ?? []);
+  if (options.jsonBody === true && options.data === undefined)
+    throw usage("--json-body without a body", "give the body with --data");
+  const body =
+    options.data === undefined ? undefined : await readBody(context, options.data, options.jsonBody === true);
+  const payload = definedOnly({
+    method: method.toUpperCase(),
+    url,
+    headers: Object.keys(headers).length === 0 ? undefined : headers,
+    body,
+    credential: options.credential,
+    timeoutMs:
+      options.attemptTimeout === undefined ? undefined : parseDuration(options.attemptTimeout, "--attempt-timeout"),
+    success: options.success?.map((each) => parseInteger(each, "--success")),
+    idFrom: options.idFrom,
+    expect: options.expect === undefined ? undefined : parseChoice(options.expect, "--expect", ["json", "any"]),
+  });
+  const input = { type: "http.request", payload: payload as Json as never, ...order };
+  return enqueue(context, { input, label: order.title ?? `${payload.method} ${url}` }, options);
+};
+
+/**
+ * JSON where it is JSON, because local ids are found in values; text where a number in it would change on the way;
+ * a captured file where the bytes are no text or too many for a payload.
+ */
+async function readBody(context: Context, source: string, isJson: boolean): Promise<unknown> {
+  const { bytes, text, path } = await readData(context.host, source);
+  if (text === null || bytes.length > inlineLimitBytes) {
+    if (path === null) throw usage("--data: too large or no text", "write it to a file and give --data @file");
+    if (isJson && text === null) throw usage("--data: the body is no JSON", "leave --json-body out");
+    return { file: (await (await context.local()).capture(path, "copy")).payload };
+  }
+  if (isJson) {
+    const value = parseJson(text, "--data");
+    return parseExactJson(text) === undefined ? { text } : { json: value };
+  }
+  const exact = /^\s*[[{]/.test(text) ? parseExactJson(text) : undefined;
+  return exact === undefined ? { text } : { json: exact.value };
+}
+
+type ExecOptions = OrderOptions &
+  WaitChoice & {
+    readonly name?: string;
+    readonly retryOn?: readonly string[];
+    readonly cwd?: string;
+    readonly env?: readonly string[];
+    readonly attemptTimeout?: string;
+  };
+
+export const runExec: Handler<[readonly string[]], ExecOptions> = async (context, [argv], options) => {
+  const { host } = context;
+  const title = options.title ?? options.name;
+  const order = parseOrder(title === undefined ? options : { ...options, title }, context.now());
+  const payload = definedOnly({
+    argv: [...argv],
+    cwd: resolve(host.cwd, options.cwd ?? "."),
+    env: options.env === undefined ? undefined : parseEnv(options.env, host.env),
+    retryOn: options.retryOn?.map((each) => parseInteger(each, "--retry-on")),
+    timeoutMs:
+      options.attemptTimeout === undefined ? undefined : parseDuration(options.attemptTimeout, "--attempt-timeout"),
+  });
+  const input = { type: "command.run", payload: payload as Json as never, ...order };
+  return enqueue(context, { input, label: order.title ?? argv.join(" ") }, options);
+};
+
+type AddOptions = OrderOptions &
+  WaitChoice & { readonly type: string; readonly payload: string; readonly remote?: string };
+
+export const runAdd: Handler<[], AddOptions> = async (context, _args, options) => {
+  const order = parseOrder(options, context.now());
+  const payload = await readJson(context.host, options.payload, "--payload");
+  const remote = options.remote === undefined ? {} : { remote: options.remote };
+  const input = { type: options.type, payload: payload as never, ...remote, ...order };
+  return enqueue(context, { input, label: order.title ?? options.type }, options);
+};

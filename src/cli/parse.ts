@@ -1,0 +1,195 @@
+/**
+ * Owns how words on the command line become values: durations, instants, numbers, headers, lists, assignments.
+ * A wrong word is a usage error that names the option's right form; what the engine refuses is judged by the engine.
+ */
+import { HoldfastError } from "../errors.ts";
+
+const unitMs: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+const durationPart = /(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d|w)/gy;
+const clockTime = /^([01]?\d|2[0-3]):([0-5]\d)$/;
+const isoInstant = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?$/;
+
+export function usage(message: string, hint: string): HoldfastError {
+  return new HoldfastError("invalid_input", message, hint);
+}
+
+/**
+ * Milliseconds of "30s", "5m", "1h30m", "2d", "500ms".
+ * @example
+ * parseDuration("1h30m", "--in") // 5400000
+ */
+export function parseDuration(text: string, option: string): number {
+  const compact = text.trim();
+  let total = 0;
+  let end = 0;
+  durationPart.lastIndex = 0;
+  for (let part = durationPart.exec(compact); part !== null; part = durationPart.exec(compact)) {
+    total += Number(part[1]) * (unitMs[part[2] ?? ""] ?? 0);
+    end = durationPart.lastIndex;
+  }
+  if (compact === "" || end !== compact.length || !Number.isSafeInteger(Math.round(total))) {
+    throw usage(`${option}: "${text}" is no duration`, "write a number with a unit: 500ms, 30s, 5m, 2h, 1h30m, 2d, 1w");
+  }
+  return Math.round(total);
+}
+
+/** An instant: a date and time (ISO 8601), or "18:30" for the next time the clock shows it. */
+export function parseInstant(text: string, option: string, now: number): number {
+  const clock = clockTime.exec(text.trim());
+  if (clock !== null) {
+    const today = new Date(now).setHours(Number(clock[1]), Number(clock[2]), 0, 0);
+    return today > now ? today : new Date(today).setDate(new Date(today).getDate() + 1);
+  }
+  const at = isoInstant.test(text.trim()) ? Date.parse(text.trim().replace(" ", "T")) : Number.NaN;
+  if (Number.isNaN(at) || at < 0) {
+    throw usage(
+      `${option}: "${text}" is no time`,
+      "write 2026-12-31T18:30, 2026-12-31T18:30Z, or 18:30 for the next 18:30",
+    );
+  }
+  return at;
+}
+
+/** A duration from now, or an instant. */
+export function parseDeadline(text: string, option: string, now: number): number {
+  return /^\d+(?:\.\d+)?\s*[a-z]/i.test(text.trim())
+    ? now + parseDuration(text, option)
+    : parseInstant(text, option, now);
+}
+
+export function parseInteger(text: string, option: string): number {
+  const value = /^[+-]?\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value))
+    throw usage(`${option}: "${text}" is no whole number`, `write for example ${option} 10`);
+  return value;
+}
+
+/** One of a closed list; a near miss is named. */
+export function parseChoice<T extends string>(text: string, option: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
+  throw usage(`${option}: "${text}" is none of its values`, `choose one of ${choices.join(", ")}`);
+}
+
+/** "a,b" and repeated options become one list. */
+export function parseList(text: string, before: readonly string[] = []): readonly string[] {
+  const parts = text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+  return [...before, ...parts];
+}
+
+/** Repeated options that may hold commas. */
+export function collect(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text];
+}
+
+/** "Name: value" as curl writes headers. */
+export function parseHeaders(lines: readonly string[]): Readonly<Record<string, string>> {
+  const entries = lines.map((line) => {
+    const colon = line.indexOf(":");
+    const name = line.slice(0, colon).trim();
+    if (colon < 1 || !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) {
+      throw usage(`--header: "${line}" is no header`, 'write --header "Name: value"');
+    }
+    return [name.toLowerCase(), line.slice(colon + 1).trim()] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** "NAME=value"; without a value the name is taken over from this shell. */
+export function parseEnv(
+  items: readonly string[],
+  own: Readonly<Record<string, string | undefined>>,
+): Readonly<Record<string, string>> {
+  const entries = items.map((item) => {
+    const equals = item.indexOf("=");
+    const name = equals === -1 ? item : item.slice(0, equals);
+    const value = equals === -1 ? own[name] : item.slice(equals + 1);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || value === undefined) {
+      throw usage(
+        `--env: "${item}" names no variable`,
+        "write --env NAME=value, or --env NAME to pass this shell's value on",
+      );
+    }
+    return [name, value] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** A value of a setting or an edit: JSON where it is JSON, otherwise the text itself. */
+export function parseLoose(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+export function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new HoldfastError(
+      "invalid_input",
+      `${what} is no JSON: ${reason}`,
+      "check it with `jq .`, or send it as text",
+      { cause },
+    );
+  }
+}
+
+type Reviver = (this: unknown, key: string, value: unknown, context?: { readonly source?: string }) => unknown;
+
+/** The JSON value of a text, or undefined when there is none or a number in it would change on the way. */
+export function parseExactJson(text: string): { readonly value: unknown } | undefined {
+  let isExact = true;
+  const check: Reviver = (_key, value, context) => {
+    if (typeof value === "number" && context?.source !== undefined && !isSameNumber(context.source, value))
+      isExact = false;
+    return value;
+  };
+  try {
+    const value = JSON.parse(text, check as (key: string, value: unknown) => unknown) as unknown;
+    return isExact ? { value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isSameNumber(source: string, value: number): boolean {
+  if (/^-?\d+$/.test(source)) return Number.isSafeInteger(value);
+  return Number.isFinite(value) && source.replace(/\D/g, "").length <= 17;
+}
+
+/** The candidate that a misspelt word most likely meant; none when nothing is near. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  const scored = candidates.map((candidate) => ({ candidate, apart: distance(word, candidate) }));
+  const best = scored.sort((a, b) => a.apart - b.apart)[0];
+  return best !== undefined && best.apart <= Math.max(1, Math.floor(word.length * 0.4)) ? best.candidate : undefined;
+}
+
+function distance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const change = a[row - 1] === b[column - 1] ? 0 : 1;
+      current.push(
+        Math.min((current[column - 1] ?? 0) + 1, (previous[column] ?? 0) + 1, (previous[column - 1] ?? 0) + change),
+      );
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}

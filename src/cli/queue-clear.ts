@@ -1,0 +1,111 @@
+/**
+ * Owns what may lose unsent work: `queue clear`, `queue remove`, `sync --clear-queue`. Nobody loses it unasked: the question
+ * says how much would go and offers to save it first.
+ */
+import { resolve } from "node:path";
+import type { ExitCode } from "../errors.ts";
+import { HoldfastError } from "../errors.ts";
+import { isTerminal } from "../operation.ts";
+import type { Context, Handler } from "./context.ts";
+import { sign } from "./paint.ts";
+import { answerBulk } from "./queue-change.ts";
+import { exportTo } from "./queue-transfer.ts";
+import { plural, shortId } from "./text.ts";
+
+export type ClearOptions = { readonly all?: boolean; readonly yes?: boolean; readonly export?: string };
+
+export const runClear: Handler<[], ClearOptions> = async (context, _args, options) => {
+  if (options.all === true) return clearAll(context, options);
+  if (options.export !== undefined) await saveFirst(context, options.export);
+  const { removed } = await (await context.session()).call("queue.clear", { scope: "completed" });
+  context.answer(
+    { removed, unsent: 0 },
+    () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "completed operation")}`,
+  );
+  return 0;
+};
+
+/** Clears everything after a question that names the number; the engine refuses when the number has changed meanwhile. */
+export async function clearAll(context: Context, options: ClearOptions): Promise<ExitCode> {
+  const session = await context.session();
+  const { unsent } = await session.call("queue.status", {});
+  if (unsent > 0 && options.yes !== true) {
+    const isAgreed = await askToClear(context, unsent, options.export);
+    if (!isAgreed) {
+      context.say("Nothing was cleared.");
+      return 0;
+    }
+  } else if (options.export !== undefined) {
+    await saveFirst(context, options.export);
+  }
+  const { removed } = await session.call("queue.clear", { scope: "all", confirm: unsent });
+  const lost = unsent === 0 ? "" : `, ${unsent.toLocaleString("en-US")} of them unsent`;
+  context.answer(
+    { removed, unsent },
+    () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "operation")}${lost}`,
+  );
+  return 0;
+}
+
+async function askToClear(context: Context, unsent: number, path: string | undefined): Promise<boolean> {
+  const question = `${plural(unsent, "unsent operation")} would be lost.`;
+  if (!context.isInteractive)
+    throw needsYes(question, unsent, "--export FILE saves them first; --yes clears without a question");
+  const choice = await context.host.ask.select(`${question} What now?`, [
+    { value: "keep", label: "Keep everything" },
+    { value: "export", label: "Save them to a file first, then clear", hint: "holdfast queue import brings them back" },
+    { value: "clear", label: `Clear, and lose ${plural(unsent, "unsent operation")}` },
+  ]);
+  if (choice === "export") {
+    const target =
+      path ??
+      (await context.host.ask.text(
+        "Which file?",
+        `holdfast-${new Date(context.now()).toISOString().slice(0, 10)}.jsonl`,
+      ));
+    if (target === null || target.trim() === "") return false;
+    await saveFirst(context, target.trim());
+    return true;
+  }
+  return choice === "clear";
+}
+
+async function saveFirst(context: Context, path: string): Promise<void> {
+  const count = await exportTo(context, {
+    filter: {},
+    path: resolve(context.host.cwd, path),
+    isReplacing: false,
+    isRedacted: false,
+  });
+  context.tell(`${context.errorPaint.green(sign.yes)} Saved ${plural(count, "operation")} to ${path}`);
+}
+
+export const runRemove: Handler<[readonly string[]], { readonly yes?: boolean }> = async (context, [ids], options) => {
+  const session = await context.session();
+  const isSure = options.yes === true || (await mayRemove(context, ids));
+  if (!isSure) {
+    context.say("Nothing was removed.");
+    return 0;
+  }
+  return answerBulk(context, await session.call("queue.remove", { ids: [...ids], confirm: true }), "Removed");
+};
+
+async function mayRemove(context: Context, ids: readonly string[]): Promise<boolean> {
+  const session = await context.session();
+  const found = await Promise.all(ids.map((id) => session.call("queue.get", { id }).catch(() => null)));
+  const unsent = found.filter((each) => each !== null).filter(({ status }) => !isTerminal(status));
+  if (unsent.length === 0) return true;
+  const named = unsent.slice(0, 3).map(({ id }) => shortId(id));
+  const question = `${plural(unsent.length, "unsent operation")} would be lost (${named.join(", ")}${unsent.length > 3 ? ", …" : ""}).`;
+  if (!context.isInteractive)
+    throw needsYes(
+      question,
+      unsent.length,
+      "--yes removes them; `holdfast queue cancel` keeps them visible; `holdfast queue export` saves them",
+    );
+  return (await context.host.ask.confirm(`${question} Remove?`)) === true;
+}
+
+function needsYes(question: string, unsent: number, hint: string): HoldfastError {
+  return new HoldfastError("confirmation_needed", question, hint, { details: { unsent } });
+}

@@ -1,0 +1,133 @@
+/**
+ * Owns `holdfast queue edit`: by options, or by the payload in the person's editor with the revision that they saw.
+ */
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import { strategies } from "../operation.ts";
+import type { Input } from "../verbs.ts";
+import type { Context, Handler } from "./context.ts";
+import { readJson } from "./data.ts";
+import { definedOnly, parseRetry } from "./order.ts";
+import { sign } from "./paint.ts";
+import { parseChoice, parseDeadline, parseInteger, parseJson, usage } from "./parse.ts";
+import { tellWhenOffline } from "./queue-change.ts";
+import { titleOf } from "./render-operation.ts";
+import type { Operation, Session } from "./session.ts";
+import { shortId } from "./text.ts";
+
+type EditOptions = {
+  readonly payload?: string;
+  readonly priority?: string;
+  readonly at?: string;
+  readonly expires?: string;
+  readonly retry?: string;
+  readonly conflict?: string;
+  readonly title?: string;
+  readonly revision?: string;
+  readonly force?: boolean;
+};
+type Edit = Input<"queue.edit">;
+
+export const runEdit: Handler<[string], EditOptions> = async (context, [id], options) => {
+  const changes = await parseEdit(context, options);
+  const session = await context.session();
+  const isEmpty = Object.keys(changes).every((key) => key === "force" || key === "revision");
+  const input = isEmpty ? await editByHand(context, session, { id, ...changes }) : { id, ...changes };
+  if (input === null) {
+    context.say("Nothing was changed.");
+    return 0;
+  }
+  const edited = await session.call("queue.edit", input);
+  context.answer(
+    edited,
+    () =>
+      `${context.paint.green(sign.yes)} Edited ${context.paint.bold(shortId(edited.id))} ${titleOf(edited)} (revision ${edited.revision})`,
+  );
+  if (edited.status === "pending") await tellWhenOffline(context);
+  return 0;
+};
+
+async function parseEdit(context: Context, options: EditOptions): Promise<Omit<Edit, "id">> {
+  const now = context.now();
+  const { at, expires, conflict } = options;
+  return definedOnly<Omit<Edit, "id">>({
+    payload:
+      options.payload === undefined
+        ? undefined
+        : ((await readJson(context.host, options.payload, "--payload")) as never),
+    priority: options.priority === undefined ? undefined : parseInteger(options.priority, "--priority"),
+    notBefore: at === undefined ? undefined : at === "now" ? null : parseDeadline(at, "--at", now),
+    expiresAt:
+      expires === undefined ? undefined : expires === "never" ? null : parseDeadline(expires, "--expires", now),
+    retry: options.retry === undefined ? undefined : parseRetry(options.retry),
+    conflict:
+      conflict === undefined
+        ? undefined
+        : conflict === "default"
+          ? null
+          : parseChoice(conflict, "--conflict", strategies),
+    title: options.title,
+    revision: options.revision === undefined ? undefined : parseInteger(options.revision, "--revision"),
+    force: options.force,
+  });
+}
+
+/** Opens the payload in the person's editor; null when they left it as it was. */
+async function editByHand(
+  context: Context,
+  session: Session,
+  base: Pick<Edit, "id" | "force" | "revision">,
+): Promise<Edit | null> {
+  const { env } = context.host;
+  const editor = env.VISUAL || env.EDITOR;
+  if (!context.isInteractive || editor === undefined) {
+    throw usage(
+      "queue edit: what is to be changed?",
+      "give --payload, --priority, --at, --expires, --retry, --conflict or --title; in a terminal $EDITOR opens",
+    );
+  }
+  const operation = await session.call("queue.get", { id: base.id });
+  const before = `${JSON.stringify(operation.payload, null, 2)}\n`;
+  const after = await throughEditor(editor, operation, before);
+  if (after === before) return null;
+  return {
+    revision: operation.revision,
+    ...base,
+    id: operation.id,
+    payload: parseJson(after, "the edited payload") as never,
+  };
+}
+
+async function throughEditor(editor: string, operation: Operation, text: string): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "holdfast-edit-"));
+  try {
+    const path = join(directory, `${shortId(operation.id)}.json`);
+    await writeFile(path, text, { mode: 0o600 });
+    await openEditor(editor, path);
+    return await readFile(path, "utf8");
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function openEditor(editor: string, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // EDITOR may hold arguments ("code --wait"), so a shell reads it, as git does; the path comes in as its own word.
+    const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "editor", path], { stdio: "inherit" });
+    child.on("error", reject);
+    child.on("exit", (code) => {
+      if (code === 0) resolve();
+      else
+        reject(
+          new HoldfastError(
+            "aborted",
+            `the editor ended with ${code ?? "a signal"}; nothing was changed`,
+            "edit it again, or use --payload @file",
+          ),
+        );
+    });
+  });
+}

@@ -1,0 +1,149 @@
+/**
+ * Owns moving operations in and out as JSON Lines: `queue export` and `queue import`, in batches, with progress.
+ * The form of a line is the engine's.
+ */
+import { resolve } from "node:path";
+import { HoldfastError } from "../errors.ts";
+import type { Output } from "../verbs.ts";
+import type { Context, Handler } from "./context.ts";
+import { sign } from "./paint.ts";
+import type { Filter, FilterOptions } from "./queue-read.ts";
+import { parseFilter } from "./queue-read.ts";
+import { reportRefusals } from "./report.ts";
+import { plural } from "./text.ts";
+
+type ExportRequest = {
+  readonly filter: Filter;
+  readonly path: string | null;
+  readonly isReplacing: boolean;
+  readonly isRedacted: boolean;
+};
+
+const exportPage = 500;
+/** Lines hold payloads of up to a megabyte: a batch ends at this size, so that a request stays small. */
+const importBatch = 200;
+const importBatchBytes = 2_000_000;
+
+type ExportOptions = FilterOptions & { readonly redact?: boolean; readonly output?: string; readonly force?: boolean };
+
+export const runExport: Handler<[], ExportOptions> = async (context, _args, options) => {
+  const path = options.output === undefined ? null : resolve(context.host.cwd, options.output);
+  const count = await exportTo(context, {
+    filter: parseFilter(options),
+    path,
+    isReplacing: options.force === true,
+    isRedacted: options.redact === true,
+  });
+  if (path === null) return 0;
+  context.answer(
+    { exported: count, path },
+    () => `${context.paint.green(sign.yes)} Exported ${plural(count, "operation")} to ${options.output}`,
+  );
+  return 0;
+};
+
+/** Writes what the filter names to a file, or to stdout; returns how many lines. */
+export async function exportTo(context: Context, request: ExportRequest): Promise<number> {
+  const counter = { lines: 0 };
+  const chunks = exportChunks(context, request, counter);
+  if (request.path !== null) {
+    await context.host.files.write(request.path, chunks, { isReplacing: request.isReplacing });
+    return counter.lines;
+  }
+  for await (const chunk of chunks) context.host.stdout.write(chunk);
+  return counter.lines;
+}
+
+async function* exportChunks(
+  context: Context,
+  { filter, isRedacted }: ExportRequest,
+  counter: { lines: number },
+): AsyncIterable<string> {
+  const session = await context.session();
+  let cursor: string | null = null;
+  const step = makeStep(context);
+  do {
+    const page: Output<"queue.export"> = await session.call("queue.export", {
+      ...filter,
+      redact: isRedacted,
+      limit: exportPage,
+      ...(cursor === null ? {} : { cursor }),
+    });
+    counter.lines += page.lines.length;
+    cursor = page.next;
+    if (page.lines.length > 0) yield `${page.lines.join("\n")}\n`;
+    step.show(`${counter.lines.toLocaleString("en-US")} exported…`);
+  } while (cursor !== null);
+  step.end();
+}
+
+type ImportOptions = { readonly subject?: string };
+
+export const runImport: Handler<[string], ImportOptions> = async (context, [file], options) => {
+  const { host } = context;
+  const lines = file === "-" ? host.stdin.lines() : host.files.lines(resolve(host.cwd, file));
+  const session = await context.session();
+  const total = { imported: [] as string[], skipped: [] as string[], refused: [] as Output<"queue.import">["refused"] };
+  const step = makeStep(context);
+  for await (const batch of batches(lines)) {
+    const answer = await session.call(
+      "queue.import",
+      options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject },
+    );
+    total.imported.push(...answer.imported);
+    total.skipped.push(...answer.skipped);
+    total.refused.push(...answer.refused);
+    step.show(`${(total.imported.length + total.skipped.length + total.refused.length).toLocaleString("en-US")} read…`);
+  }
+  step.end();
+  const read = total.imported.length + total.skipped.length + total.refused.length;
+  if (read === 0)
+    throw new HoldfastError(
+      "invalid_input",
+      "there was nothing to import",
+      "give a file that `holdfast queue export` wrote",
+    );
+  context.answer(total, () => {
+    const skipped =
+      total.skipped.length === 0
+        ? ""
+        : `; ${plural(total.skipped.length, "operation")} ${total.skipped.length === 1 ? "was" : "were"} here already`;
+    return `${context.paint.green(sign.yes)} Imported ${plural(total.imported.length, "operation")}${skipped}`;
+  });
+  return reportRefusals(context, total.refused);
+};
+
+async function* batches(lines: AsyncIterable<string>): AsyncIterable<string[]> {
+  let batch: string[] = [];
+  let size = 0;
+  for await (const line of lines) {
+    if (line.trim() === "") continue;
+    if (batch.length > 0 && (batch.length >= importBatch || size + line.length > importBatchBytes)) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(line);
+    size += line.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** A count that is drawn over; only for people at a terminal. */
+function makeStep({ host, isJson, isQuiet }: Context): {
+  readonly show: (text: string) => void;
+  readonly end: () => void;
+} {
+  const isOn = host.stderr.isTty && !isJson && !isQuiet;
+  let isShown = false;
+  return {
+    show: (text) => {
+      if (!isOn) return;
+      host.stderr.write(`\r\u001b[2K${text}`);
+      isShown = true;
+    },
+    end: () => {
+      if (isShown) host.stderr.write("\r\u001b[2K");
+    },
+  };
+}

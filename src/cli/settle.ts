@@ -1,0 +1,100 @@
+/**
+ * Owns what follows an enqueue: the receipt in words, the message when the network is offline, the auto-sync banner and the wait.
+ * How the operation came to be is in `enqueue.ts` and `upload.ts`; following it live is `wait.ts`.
+ */
+import type { ExitCode } from "../errors.ts";
+import type { AddInput, Receipt, Why } from "../verbs.ts";
+import type { Context } from "./context.ts";
+import { sign } from "./paint.ts";
+import { parseDuration } from "./parse.ts";
+import { formatRelative } from "./relative-time.ts";
+import { facts, plain, plural, shortId } from "./text.ts";
+import { waitFor } from "./wait.ts";
+
+export type WaitChoice = { readonly wait?: boolean; readonly timeout?: string };
+
+const offlineKinds: ReadonlySet<Why["blockers"][number]["kind"]> = new Set(["network", "offline", "work_offline"]);
+
+/** What is queued, and how the person called it. */
+export type Enqueue = { readonly input: AddInput; readonly label: string };
+
+/** Queues one operation, tells how it stands, and follows it when asked to. */
+export async function enqueue(context: Context, { input, label }: Enqueue, choice: WaitChoice): Promise<ExitCode> {
+  const timeoutMs = choice.timeout === undefined ? undefined : parseDuration(choice.timeout, "--timeout");
+  const startedAt = context.now();
+  const isBanner = choice.wait === true && (await tellBanner(context));
+  const session = await context.session();
+  const receipt = await session.call("queue.add", input);
+  const why = receipt.status === "pending" ? await session.call("queue.why", { id: receipt.id }) : null;
+  if (receipt.warning !== null) context.tell(`${context.errorPaint.yellow(sign.warn)} ${plain(receipt.warning)}`);
+  if (choice.wait !== true) {
+    context.answer(receipt, () => (context.isQuiet ? receipt.id : receiptText(context, { receipt, why, label })));
+    return 0;
+  }
+  context.tell(receiptText({ ...context, paint: context.errorPaint }, { receipt, why, label }));
+  const wait = { id: receipt.id, startedAt, isTellingOthers: isBanner };
+  return waitFor(context, timeoutMs === undefined ? wait : { ...wait, timeoutMs });
+}
+
+/** Where the remote is back and something waits, what waits goes out too: say so before it does. */
+async function tellBanner(context: Context): Promise<boolean> {
+  const session = await context.session();
+  const status = await session.call("queue.status", {});
+  const pending = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
+  const isReachable = status.remotes.some((remote) => remote.pending > 0 && remote.status !== "offline");
+  if (pending === 0 || !isReachable || status.isWorkingOffline) return false;
+  context.tell(`[Auto-syncing ${plural(pending, "pending operation")}…]`);
+  await session.call("sync.run", {});
+  return true;
+}
+
+type Told = { readonly receipt: Receipt; readonly why: Why | null; readonly label: string };
+
+function receiptText(context: Context, { receipt, why, label }: Told): string {
+  const { paint } = context;
+  const short = shortId(receipt.id);
+  if (!receipt.isNew)
+    return `${paint.green(sign.yes)} Already queued as ${paint.bold(short)} (${receipt.status}); nothing was added`;
+  if (receipt.status === "draft")
+    return `${paint.green(sign.yes)} Kept as draft ${paint.bold(short)}\n${paint.dim(`${sign.hint} holdfast queue release ${short}   to submit it`)}`;
+  const offline = why?.blockers.find(({ kind }) => offlineKinds.has(kind));
+  if (offline !== undefined && why !== null)
+    return offlineText(context, { receipt, why, label }, offline.kind === "work_offline");
+  const isWaiting = why?.blockers.some(({ kind }) => kind !== "in_flight" && kind !== "slots") === true;
+  const sentence = isWaiting ? `\n  ${plain(why?.sentence ?? "")}` : "";
+  return `${paint.green(sign.yes)} Queued ${paint.bold(short)}; it is safe on this device${sentence}`;
+}
+
+/** The network is away: what was queued, what will happen, how to try again. */
+function offlineText(
+  context: Context,
+  { receipt, why, label }: Told & { readonly why: Why },
+  isByChoice: boolean,
+): string {
+  const { paint } = context;
+  const short = shortId(receipt.id);
+  const next = why.nextMoveAt === null ? "" : ` Next try ${formatRelative(why.nextMoveAt, context.now())}.`;
+  const promise = isByChoice
+    ? "It is sent after `holdfast network online`."
+    : `It is sent by itself as soon as the remote answers.${next}`;
+  const rows = facts(
+    [
+      ["Queued", plain(label)],
+      ["Entry ID", short],
+      ["Waits", plain(why.sentence)],
+    ],
+    paint.dim,
+  );
+  const retry = isByChoice
+    ? "holdfast network online        to work online again"
+    : "holdfast sync                  to try now";
+  return [
+    `${paint.yellow(sign.warn)} ${isByChoice ? "Working offline" : "Network is offline"}: queued, safe on this device`,
+    "",
+    rows.replace(/^/gm, "  "),
+    "",
+    promise,
+    paint.dim(`${sign.hint} ${retry}`),
+    paint.dim(`${sign.hint} holdfast queue why ${short}  to see what it waits for`),
+  ].join("\n");
+}

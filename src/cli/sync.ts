@@ -1,0 +1,160 @@
+/**
+ * Owns `holdfast sync`: a run now, followed to its end when asked to; its state; failed operations again; the queue discarded.
+ */
+import type { ExitCode } from "../errors.ts";
+import { HoldfastError } from "../errors.ts";
+import type { HoldfastEvent, Output } from "../verbs.ts";
+import type { Context, Handler } from "./context.ts";
+import { sign } from "./paint.ts";
+import { parseDuration, usage } from "./parse.ts";
+import type { ClearOptions } from "./queue-clear.ts";
+import { clearAll } from "./queue-clear.ts";
+import { formatDuration } from "./relative-time.ts";
+import { renderLight, renderRun } from "./render-status.ts";
+import type { Session } from "./session.ts";
+import { plain, plural } from "./text.ts";
+import { landedLine } from "./wait.ts";
+
+type SyncOptions = ClearOptions & {
+  readonly wait?: boolean;
+  readonly timeout?: string;
+  readonly status?: boolean;
+  readonly retryFailed?: boolean;
+  readonly clearQueue?: boolean;
+};
+
+export const runSync: Handler<[], SyncOptions> = async (context, _args, options) => {
+  const chosen = [options.status, options.clearQueue, options.wait ?? options.retryFailed].filter(
+    (each) => each === true,
+  );
+  if (chosen.length > 1) throw usage("sync: one thing at a time", "--status and --clear-queue stand alone");
+  if (options.clearQueue === true) return clearAll(context, options);
+  if (options.status === true) return tellSync(context);
+  return syncNow(context, options);
+};
+
+async function tellSync(context: Context): Promise<ExitCode> {
+  const session = await context.session();
+  const sync = await session.call("sync.status", {});
+  const status = await session.call("queue.status", {});
+  context.answer({ ...sync, unsent: status.unsent, light: status.light, sentence: status.sentence }, () => {
+    const mode = sync.mode === "eager" ? "" : context.paint.dim(`\nSync mode: ${sync.mode}`);
+    const run = sync.run === null ? context.paint.dim("No sync run yet.") : renderRun(context, sync.run);
+    return `${renderLight(context.paint, status)}${mode}\n\n${run}`;
+  });
+  return 0;
+}
+
+async function syncNow(context: Context, options: SyncOptions): Promise<ExitCode> {
+  const session = await context.session();
+  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "--timeout");
+  const landed = makeLanded(context, session);
+  try {
+    const started = await session.call("sync.run", options.retryFailed === true ? { retryFailed: true } : {});
+    if (options.wait !== true) {
+      context.answer(started, () => startedText(context, started));
+      return 0;
+    }
+    if (started.pending > 0 && !started.isOffline)
+      context.tell(`[Syncing ${plural(started.pending, "pending operation")}…]`);
+    return await followRun(context, session, { timeoutMs, landed, started });
+  } finally {
+    landed.stop();
+  }
+}
+
+type Started = Output<"sync.run">;
+
+function startedText({ paint }: Context, { pending, isOffline, sentence }: Started): string {
+  if (isOffline)
+    return `${paint.yellow(sign.warn)} ${plain(sentence)}\n${paint.dim(`${sign.hint} holdfast network check   to look again now`)}`;
+  if (pending === 0) return `${paint.green(sign.yes)} ${plain(sentence)}`;
+  return `${paint.green(sign.yes)} ${plain(sentence)}\n${paint.dim(`${sign.hint} holdfast sync --wait     to follow it`)}`;
+}
+
+type Following = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly started: Started };
+const lookMs = 150;
+
+async function followRun(
+  context: Context,
+  session: Session,
+  { timeoutMs, landed, started }: Following,
+): Promise<ExitCode> {
+  const { host } = context;
+  const startedAt = host.now();
+  let isInterrupted = false;
+  const stopInterrupt = host.onInterrupt(() => {
+    isInterrupted = true;
+  });
+  try {
+    for (;;) {
+      const sync = await session.call("sync.status", {});
+      await landed.flush();
+      if (isInterrupted) {
+        context.tell("\nStopped waiting; what is queued stays queued and is sent by itself.");
+        context.answer({ ...sync, isWaiting: false }, () => "");
+        return 0;
+      }
+      if (!sync.isSyncing) return tellRunEnd(context, session, { sync, started });
+      if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
+        throw new HoldfastError(
+          "timed_out",
+          `the sync has not ended within ${formatDuration(timeoutMs)}; it goes on by itself`,
+          "see `holdfast sync --status`",
+        );
+      }
+      await host.sleep(lookMs);
+    }
+  } finally {
+    stopInterrupt();
+  }
+}
+
+async function tellRunEnd(
+  context: Context,
+  session: Session,
+  end: { readonly sync: Output<"sync.status">; readonly started: Started },
+): Promise<ExitCode> {
+  const { paint } = context;
+  const status = await session.call("queue.status", {});
+  const { run } = end.sync;
+  const failed = (run?.failed ?? 0) + (run?.conflicts ?? 0);
+  const unsent = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
+  context.answer({ ...end.sync, unsent: status.unsent }, () => {
+    const parts = run === null ? [] : [renderRun(context, run)];
+    if (end.started.isOffline) parts.push(startedText(context, end.started));
+    else if (failed > 0) parts.push(`${paint.yellow(sign.warn)} Some operations failed; they remain queued`);
+    else if (unsent > 0)
+      parts.push(
+        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
+      );
+    else
+      parts.push(
+        `${paint.green(sign.yes)} ${run === null || run.total === 0 ? "Nothing was pending" : "All operations synced"}`,
+      );
+    return parts.join("\n\n");
+  });
+  return failed > 0 || unsent > 0 ? 1 : 0;
+}
+
+type Landed = { readonly flush: () => Promise<void>; readonly stop: () => void };
+
+/** One line for each operation that lands or fails while somebody looks. */
+function makeLanded(context: Context, session: Session): Landed {
+  const heard = new Set<string>();
+  const stop = session.subscribe(({ id, kind }: HoldfastEvent) => {
+    if (id !== null && (kind === "settled" || kind === "parked")) heard.add(id);
+  });
+  return {
+    stop,
+    flush: async () => {
+      const ids = [...heard];
+      heard.clear();
+      if (context.isJson || context.isQuiet) return;
+      for (const id of ids) {
+        const operation = await session.call("queue.get", { id }).catch(() => null);
+        if (operation !== null) context.tell(landedLine(context, operation));
+      }
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/**
+ * Owns text as a terminal shows it: cells instead of characters, truncation, aligned columns, and the removal of control
+ * characters, because titles and answers come from outside and must not drive the terminal. Colours are in `paint.ts`.
+ */
+import { stripVTControlCharacters } from "node:util";
+
+const ellipsis = "…";
+const segmenter = new Intl.Segmenter();
+const emoji = /\p{Emoji_Presentation}|\u{fe0f}/u;
+const wide =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}]|[\u{20000}-\u{3fffd}]/u;
+const invisible = /^[\p{Mark}\p{Cf}]+$/u;
+const isAscii = /^[\x20-\x7e]*$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for.
+const control = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text from outside without what could move the cursor, colour the screen or turn the reading direction. One line. */
+export function plain(text: string): string {
+  if (isAscii.test(text)) return text;
+  return stripVTControlCharacters(text)
+    .replace(/\s*[\r\n\t]+\s*/g, " ")
+    .replace(control, "");
+}
+
+/** The same over several lines, which stay lines. */
+export function plainLines(text: string): string {
+  return text.split(/\r?\n/).map(plain).join("\n");
+}
+
+/** Cells that a text takes on a terminal. */
+export function widthOf(text: string): number {
+  if (isAscii.test(text)) return text.length;
+  let cells = 0;
+  for (const { segment } of segmenter.segment(stripVTControlCharacters(text))) cells += cellsOf(segment);
+  return cells;
+}
+
+function cellsOf(segment: string): number {
+  if (invisible.test(segment)) return 0;
+  return wide.test(segment) || emoji.test(segment) ? 2 : 1;
+}
+
+/** Cuts a plain text to `width` cells; what is cut shows as an ellipsis. */
+export function truncate(text: string, width: number): string {
+  if (widthOf(text) <= width) return text;
+  if (width <= 1) return width === 1 ? ellipsis : "";
+  let cells = 0;
+  let kept = "";
+  for (const { segment } of segmenter.segment(text)) {
+    const next = cells + cellsOf(segment);
+    if (next > width - 1) break;
+    cells = next;
+    kept += segment;
+  }
+  return kept.trimEnd() + ellipsis;
+}
+
+export function padEnd(text: string, width: number): string {
+  return text + " ".repeat(Math.max(0, width - widthOf(text)));
+}
+
+/** A cell with its colour: measured without, shown with. */
+export type Cell = { readonly text: string; readonly paint?: (text: string) => string };
+export type Column = { readonly title: string; readonly isRight?: boolean; readonly isFlexible?: boolean };
+export type TableOptions = { readonly width: number; readonly head: (text: string) => string };
+
+const gap = "  ";
+const narrowest = 12;
+
+/** Aligned columns; the flexible one gives way so that a row fits into the width. */
+export function table(columns: readonly Column[], rows: readonly (readonly Cell[])[], options: TableOptions): string {
+  const used = columns
+    .map((column, at) => ({ column, at }))
+    .filter(({ at }) => rows.some((row) => row[at]?.text !== ""));
+  const natural = used.map(({ column, at }) =>
+    Math.max(widthOf(column.title), ...rows.map((row) => widthOf(row[at]?.text ?? ""))),
+  );
+  const total = natural.reduce((sum, each) => sum + each, 0) + gap.length * (used.length - 1);
+  const excess = Math.max(0, total - options.width);
+  const widths = natural.map((each, at) =>
+    used[at]?.column.isFlexible ? Math.max(Math.min(each, narrowest), each - excess) : each,
+  );
+  const line = (cells: readonly Cell[]): string =>
+    cells
+      .map((cell, at) => shape(cell, widths[at] ?? 0, used[at]?.column))
+      .join(gap)
+      .trimEnd();
+  const head = line(used.map(({ column }) => ({ text: column.title, paint: options.head })));
+  return [head, ...rows.map((row) => line(used.map(({ at }) => row[at] ?? { text: "" })))].join("\n");
+}
+
+function shape(cell: Cell, width: number, column: Column | undefined): string {
+  const text = truncate(cell.text, width);
+  const space = " ".repeat(Math.max(0, width - widthOf(text)));
+  const shown = cell.paint === undefined || text === "" ? text : cell.paint(text);
+  return column?.isRight === true ? space + shown : shown + space;
+}
+
+/** "Name  value" lines with aligned values; rows without a value are left out. */
+export function facts(
+  rows: readonly (readonly [name: string, value: string | null])[],
+  paint: (text: string) => string,
+): string {
+  const shown = rows.filter((row): row is readonly [string, string] => row[1] !== null && row[1] !== "");
+  const width = Math.max(0, ...shown.map(([name]) => widthOf(name)));
+  return shown
+    .map(([name, value]) => `${paint(padEnd(name, width))}  ${value.split("\n").join(`\n${" ".repeat(width + 2)}`)}`)
+    .join("\n");
+}
+
+/** "1 operation", "3 operations". */
+export function plural(count: number, noun: string): string {
+  return `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+const byteUnits = ["B", "KB", "MB", "GB", "TB"] as const;
+
+/** Bytes with a unit, decimal as disks and networks count them. */
+export function formatBytes(bytes: number): string {
+  const power = bytes < 1_000 ? 0 : Math.min(byteUnits.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1_000 ** power;
+  return `${power === 0 ? value : value.toFixed(1)} ${byteUnits[power]}`;
+}
+
+/** A bar of `width` cells that is full to `share` (0 to 1). */
+export function bar(share: number, width: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return "█".repeat(full) + "░".repeat(width - full);
+}
+
+/** How people name an operation: the last 8 hex digits, because the first ones of a UUIDv7 are a timestamp and collide. */
+export function shortId(id: string): string {
+  return id.replaceAll("-", "").slice(-8);
+}

@@ -1,0 +1,132 @@
+/**
+ * Owns the check of the store against itself: SQLite's own check, every unsent payload's hash, every counter against a recount,
+ * and that whatever can move is where a claim finds it.
+ */
+import type { Json } from "../operation.ts";
+import type { Output } from "../verbs.ts";
+import { getMeta } from "./meta.ts";
+import { rowHash } from "./queue.ts";
+import { schemaVersion } from "./schema.ts";
+import type { Store } from "./store.ts";
+import { integer, readSequence, text } from "./store.ts";
+
+/** Findings that are listed; one more line says how many were left out. */
+export const findingLimit = 100;
+
+const quickCheck = "PRAGMA quick_check(10)";
+const recount = "SELECT state AS id, count(*) AS n FROM op GROUP BY state";
+const stateCounters = "SELECT id, n FROM counter WHERE id < 9";
+const recountBytes = "SELECT coalesce(sum(bytes), 0) AS n FROM op";
+const bytesCounter = "SELECT n FROM counter WHERE id = 101";
+const recountChannels = `SELECT counter.id AS id, counter.n AS n, (SELECT count(*) FROM op WHERE op.state < 8 AND op.channel = counter.id - 1000) AS real
+  FROM counter WHERE counter.id > 1000`;
+const payloads = "SELECT seq, id, type, payload, hash FROM op WHERE state < 8 AND seq > ? ORDER BY seq LIMIT 500";
+const wrongWaits = `SELECT op.id AS id, op.waits AS waits, (SELECT count(*) FROM dep WHERE dep.seq = op.seq) AS real FROM op
+  WHERE op.state < 8 AND op.waits <> (SELECT count(*) FROM dep WHERE dep.seq = op.seq)`;
+const stuckAlone = "SELECT id FROM op WHERE state = 1 AND lane = '' AND waits = 0";
+const stuckHeads = `SELECT id FROM op WHERE state = 1 AND waits = 0 AND lane <> '' AND position =
+  (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.lane <> '' AND other.state < 6)
+  AND NOT EXISTS (SELECT 1 FROM op AS flying WHERE flying.state = 3 AND flying.lane = op.lane)`;
+const twoHeads = `SELECT lane, count(*) AS n FROM op WHERE state IN (0, 2, 4) AND lane <> '' GROUP BY lane HAVING count(*) > 1`;
+
+export function engineInfo(store: Store): Output<"engine.info"> {
+  return {
+    version: store.version,
+    schemaVersion,
+    sequence: readSequence(store),
+    isReadOnly: store.db.isReadOnly,
+    drainer: getMeta(store, "drainer") || null,
+    isDrainer: store.memory.epoch !== 0,
+    types: [...store.types.keys()].sort(),
+    recovery: store.recovery as Output<"engine.info">["recovery"],
+  };
+}
+
+/** Looks for everything that should never be; an empty list of findings means sound. */
+export function checkStore(store: Store): Output<"engine.check"> {
+  const payload = checkPayloads(store);
+  const findings = [...checkFile(store), ...checkCounters(store), ...checkReadiness(store), ...payload.findings];
+  const shown = findings.slice(0, findingLimit);
+  if (findings.length > shown.length) shown.push(`and ${findings.length - shown.length} more`);
+  return { isSound: findings.length === 0, findings: shown, checked: payload.checked };
+}
+
+function checkFile(store: Store): readonly string[] {
+  const rows = store.db
+    .prepare(quickCheck)
+    .all()
+    .map((row) => text(row.quick_check));
+  return rows.length === 1 && rows[0] === "ok" ? [] : rows.map((row) => `SQLite: ${row}`);
+}
+
+function checkCounters(store: Store): readonly string[] {
+  const real = new Map(
+    store.db
+      .prepare(recount)
+      .all()
+      .map((row) => [integer(row.id), integer(row.n)]),
+  );
+  const states = store.db
+    .prepare(stateCounters)
+    .all()
+    .filter((row) => integer(row.n) !== (real.get(integer(row.id)) ?? 0))
+    .map(
+      (row) =>
+        `counter of state ${integer(row.id)} says ${integer(row.n)}, there are ${real.get(integer(row.id)) ?? 0}`,
+    );
+  const bytes = integer(store.db.prepare(bytesCounter).get()?.n);
+  const realBytes = integer(store.db.prepare(recountBytes).get()?.n);
+  const channels = store.db
+    .prepare(recountChannels)
+    .all()
+    .filter((row) => row.n !== row.real)
+    .map(
+      (row) => `counter of channel ${integer(row.id) - 1000} says ${integer(row.n)}, there are ${integer(row.real)}`,
+    );
+  return [
+    ...states,
+    ...(bytes === realBytes ? [] : [`counter of bytes says ${bytes}, there are ${realBytes}`]),
+    ...channels,
+  ];
+}
+
+function checkReadiness(store: Store): readonly string[] {
+  const waits = store.db
+    .prepare(wrongWaits)
+    .all()
+    .map((row) => `${text(row.id)} counts ${integer(row.waits)} dependencies, there are ${integer(row.real)}`);
+  const alone = store.db
+    .prepare(stuckAlone)
+    .all()
+    .map((row) => `${text(row.id)} waits for nothing`);
+  const heads = store.db
+    .prepare(stuckHeads)
+    .all()
+    .map((row) => `${text(row.id)} is the head of its lane and waits for nothing`);
+  const doubled = store.db
+    .prepare(twoHeads)
+    .all()
+    .map((row) => `lane "${text(row.lane)}" has ${integer(row.n)} operations that could go at once`);
+  return [...waits, ...alone, ...heads, ...doubled];
+}
+
+function checkPayloads(store: Store): { readonly findings: readonly string[]; readonly checked: number } {
+  const findings: string[] = [];
+  let checked = 0;
+  for (let after = 0; ; ) {
+    const rows = store.db.prepare(payloads).all(after);
+    for (const row of rows) {
+      checked += 1;
+      after = integer(row.seq);
+      const hash = rowHash(store, { id: text(row.id), type: text(row.type), payload: text(row.payload) });
+      if (hash !== text(row.hash)) findings.push(`${text(row.id)}: the payload no longer matches its hash`);
+    }
+    if (rows.length === 0) return { findings, checked };
+  }
+}
+
+/** The report as plain JSON, for logs. */
+export const checkJson = (report: Output<"engine.check">): Json => ({
+  isSound: report.isSound,
+  findings: report.findings,
+});

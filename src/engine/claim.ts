@@ -1,0 +1,243 @@
+/**
+ * Owns claiming: which ready operations go out now. A claim is committed before anything reaches the wire, so that a crash is seen.
+ * It costs the same at any queue length, because readiness is kept by `lanes.ts`; here only gates and slots are asked.
+ */
+import type { Row } from "../database.ts";
+import { HoldfastError } from "../errors.ts";
+import type { Operation } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
+import type { OperationType } from "../world.ts";
+import type { Gates } from "./gates.ts";
+import { readGates } from "./gates.ts";
+import { record } from "./history.ts";
+import { referencesOf } from "./ids.ts";
+import { leaveLane, restingPlace } from "./lanes.ts";
+import { getChannel, getSettings } from "./meta.ts";
+import { remoteGate } from "./network.ts";
+import type { Brief } from "./queue.ts";
+import {
+  failOperation,
+  getBrief,
+  getRow,
+  laneAfter,
+  leaseOperation,
+  rowHash,
+  setSchedule,
+  toOperation,
+} from "./queue.ts";
+import type { Channel, Store } from "./store.ts";
+import { integer, text } from "./store.ts";
+import { isRunOpen } from "./sync.ts";
+
+/** Scheduled operations woken per claim; the rest follows in the next one. */
+export const wakeLimit = 500;
+
+// A loose scan over the first column of the partial index: one seek per channel, whatever the number of operations.
+const readyChannels = `WITH RECURSIVE open(channel) AS (
+  SELECT min(channel) FROM op WHERE state = 0
+  UNION ALL SELECT (SELECT min(channel) FROM op WHERE state = 0 AND channel > open.channel) FROM open WHERE open.channel IS NOT NULL
+) SELECT channel FROM open WHERE channel IS NOT NULL`;
+const readyOf = "SELECT seq, rank FROM op WHERE state = 0 AND channel = ? ORDER BY rank, seq LIMIT ?";
+const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY due LIMIT ?";
+
+export type Claimed = {
+  readonly seq: number;
+  readonly epoch: number;
+  readonly operation: Operation;
+  readonly type: OperationType;
+};
+
+/** How much may go out: free slots in all, for bulk types, and what is in flight for each remote. */
+export type Capacity = {
+  readonly slots: number;
+  readonly bulkSlots: number;
+  /** Requests under way to a remote, the bulk ones counted or not. */
+  readonly inFlight: (remote: string, isBulkCounted: boolean) => number;
+};
+
+type Candidate = {
+  readonly seq: number;
+  readonly rank: number;
+  readonly channel: Channel;
+  readonly type: OperationType;
+};
+
+/** Why a channel is closed at the moment; `null` when it is open. Shared with `why.ts`, so that both tell the same. */
+export function closedBy(store: Store, channel: Channel, gates: Gates, settings: Settings): string | null {
+  if (gates.isAllPaused || gates.types.has(channel.type)) return "paused";
+  if (channel.remote !== "" && gates.remotes.has(channel.remote)) return "paused";
+  if (gates.isWorkingOffline) return "work_offline";
+  if (gates.signedOut.has(channel.subject)) return "signed_out";
+  const now = store.world.now();
+  const auth = gates.auth.find((gate) => gate.subject === channel.subject && gate.remote === channel.remote);
+  // A gate further away than it can have been set is a clock that went back.
+  if (auth !== undefined && auth.until > now && auth.since <= now) return "auth";
+  if (!canRun(store.types.get(channel.type))) return "unknown_type";
+  if (settings.syncMode !== "eager" && !isRunOpen(store)) return "sync_mode";
+  if (channel.remote !== "" && !remoteGate(store, channel.remote).isOpen) return "network";
+  return null;
+}
+
+export function canRun(type: OperationType | undefined): type is OperationType {
+  return type?.run !== undefined || type?.runBatch !== undefined;
+}
+
+/** Moves scheduled operations whose time has come to ready. */
+export function wakeDue(store: Store): number {
+  const due = store.db.prepare(dueNow).all(store.world.now(), wakeLimit);
+  for (const row of due)
+    setSchedule(store, integer(row.seq), { ...restingPlace(store, { lane: text(row.lane), due: 0 }), due: 0 });
+  return due.length;
+}
+
+/** Claims what may go out now; their rows say "in flight" when the transaction commits. */
+export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] {
+  const settings = getSettings(store);
+  const taken = { small: new Map<string, number>(), bulk: new Map<string, number>() };
+  const claimed: Claimed[] = [];
+  let slots = capacity.slots;
+  let bulkSlots = capacity.bulkSlots;
+  for (const candidate of candidates(store, capacity, settings)) {
+    const isBulk = candidate.type.isBulk === true;
+    if ((isBulk ? bulkSlots : slots) <= 0) continue;
+    const { remote } = candidate.channel;
+    if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
+    const run = claimRun(store, candidate);
+    if (run.length === 0) continue;
+    claimed.push(...run);
+    // A batch is one request, so its members share one slot.
+    const share = candidate.type.runBatch === undefined ? run.length : run.length / candidate.type.runBatch.max;
+    if (isBulk) bulkSlots -= share;
+    else slots -= share;
+    const counted = isBulk ? taken.bulk : taken.small;
+    counted.set(remote, (counted.get(remote) ?? 0) + share);
+  }
+  return claimed;
+}
+
+type Room = {
+  readonly remote: string;
+  readonly isBulk: boolean;
+  readonly capacity: Capacity;
+  readonly settings: Settings;
+  readonly taken: { readonly small: ReadonlyMap<string, number>; readonly bulk: ReadonlyMap<string, number> };
+};
+
+/** Bytes under way do not take the room of small operations; only a remote that has to prove itself gets one request in all. */
+function hasRoom(store: Store, room: Room): boolean {
+  const { remote, isBulk, capacity, settings, taken } = room;
+  const small = taken.small.get(remote) ?? 0;
+  const bulk = taken.bulk.get(remote) ?? 0;
+  const { maxInFlight } = remoteGate(store, remote);
+  if (maxInFlight !== null && capacity.inFlight(remote, true) + small + bulk >= maxInFlight) return false;
+  return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote;
+}
+
+function candidates(store: Store, capacity: Capacity, settings: Settings): readonly Candidate[] {
+  const gates = readGates(store);
+  const found: Candidate[] = [];
+  for (const row of store.db.prepare(readyChannels).all()) {
+    const channel = getChannel(store, integer(row.channel));
+    const type = store.types.get(channel.type);
+    if (type === undefined || closedBy(store, channel, gates, settings) !== null) continue;
+    const batch = type.runBatch?.max ?? 1;
+    for (const ready of store.db
+      .prepare(readyOf)
+      .all(channel.id, Math.max(capacity.slots, capacity.bulkSlots) * batch)) {
+      found.push({ seq: integer(ready.seq), rank: integer(ready.rank), channel, type });
+    }
+  }
+  // Small ones first, so that a remote's only trial is not a transfer that takes an hour.
+  const size = (candidate: Candidate): number => (candidate.type.isBulk === true ? 1 : 0);
+  return found.sort((a, b) => size(a) - size(b) || a.rank - b.rank || a.seq - b.seq);
+}
+
+/** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it. */
+function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
+  const head = getBrief(store, candidate.seq);
+  if (head === null || head.state !== State.ready) return [];
+  const first = claimOne(store, head, candidate.type);
+  if (first === null) return [];
+  const room = (candidate.type.runBatch?.max ?? 1) - 1;
+  if (room === 0 || head.lane === "") return [first];
+  const run: Claimed[] = [first];
+  for (const next of laneAfter(store, head.lane, head.position, room)) {
+    const canFollow =
+      next.state === State.waiting &&
+      next.waits === 0 &&
+      next.channel === head.channel &&
+      next.due <= store.world.now();
+    const claimed = canFollow ? claimOne(store, next, candidate.type) : null;
+    if (claimed === null) break;
+    run.push(claimed);
+  }
+  return run;
+}
+
+function claimOne(store: Store, op: Brief, type: OperationType): Claimed | null {
+  const row = getRow(store, op.seq);
+  if (rowHash(store, { id: op.id, type: op.type, payload: text(row.payload) }) !== text(row.hash)) {
+    parkUnusable(store, op, "corrupt", "its payload no longer matches its hash: the storage has changed it");
+    return null;
+  }
+  const [local] = referencesOf(store, op.seq);
+  if (local !== undefined) {
+    // It was detached from the creation, or that was given up: the remote would not know what the local id means.
+    parkUnusable(store, op, "no_server_id", `it mentions "${local}", which has no id on the server`);
+    return null;
+  }
+  const current = upcast(store, op, row, type);
+  if (current === null) return null;
+  leaseOperation(store, op.seq, store.memory.epoch);
+  const operation: Operation = {
+    ...current,
+    status: "in_progress",
+    reason: null,
+    attempts: op.attempts + 1,
+    since: store.world.now(),
+  };
+  return { seq: op.seq, epoch: store.memory.epoch, operation, type };
+}
+
+/** Brings an older payload to the type's version; a payload that cannot be brought forward is parked, never dropped. */
+function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operation | null {
+  const operation = toOperation(store, row);
+  const version = type.version ?? 1;
+  if (operation.version === version) return operation;
+  try {
+    if (type.upcast === undefined || operation.version > version) {
+      throw new HoldfastError(
+        "invalid_input",
+        `its payload has version ${operation.version}, the type "${op.type}" knows ${version}`,
+        "",
+      );
+    }
+    return { ...operation, version, payload: type.upcast(operation.payload, operation.version) };
+  } catch (error) {
+    parkUnusable(store, op, "rejected", error instanceof Error ? error.message : String(error));
+    return null;
+  }
+}
+
+const unusable = {
+  corrupt: { code: "payload_corrupt", hint: "edit its payload, or cancel it" },
+  rejected: { code: "payload_version", hint: "edit its payload, or cancel it" },
+  no_server_id: { code: "no_server_id", hint: "give the id by hand (`holdfast ids assign`), or edit its payload" },
+} as const;
+
+function parkUnusable(store: Store, op: Brief, reason: keyof typeof unusable, message: string): void {
+  const isSkipped = op.options.onFailure === "skip";
+  failOperation(store, op.seq, {
+    state: isSkipped ? State.aside : State.parked,
+    reason,
+    due: 0,
+    failures: op.failures,
+    streak: op.streak,
+    isUnsure: op.isUnsure,
+    problem: { ...unusable[reason], message },
+    remoteVersion: null,
+  });
+  record(store, { op: op.seq, id: op.id, kind: "parked", status: "failed", detail: { reason, message } });
+  if (isSkipped) leaveLane(store, op);
+}

@@ -1,0 +1,98 @@
+/**
+ * Owns which function answers which verb. Nothing is decided here.
+ */
+import type { Input, Output, Verb } from "../verbs.ts";
+import { checkStore, engineInfo } from "./check.ts";
+import { addOperation } from "./enqueue.ts";
+import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
+import { listOperations } from "./list.ts";
+import {
+  cancelOperations,
+  clearOperations,
+  detachOperation,
+  editOperation,
+  moveOperation,
+  releaseDrafts,
+  removeOperations,
+  resolveConflicts,
+  retryOperations,
+} from "./manage.ts";
+import { getSettings } from "./meta.ts";
+import { getRow, requireOperation, toOperation } from "./queue.ts";
+import { countUnsent } from "./retention.ts";
+import { checkNetwork, networkStatus, queueStatus } from "./status.ts";
+import type { Store } from "./store.ts";
+import {
+  assignId,
+  changeSettings,
+  findId,
+  pauseScope,
+  resumeScope,
+  runSync,
+  signIn,
+  signOut,
+  workOffline,
+  workOnline,
+} from "./switches.ts";
+import { syncStatus } from "./sync.ts";
+import { exportOperations, importOperations } from "./transfer.ts";
+import { explain } from "./why.ts";
+
+type Table = { readonly [V in Verb]: (store: Store, input: Input<V>) => Output<V> };
+
+const table: Table = {
+  "queue.add": addOperation,
+  "queue.addMany": (store, input) => ({ receipts: input.operations.map((each) => addOperation(store, each)) }),
+  "queue.get": (store, input) => view(store, input.id),
+  "queue.list": listOperations,
+  "queue.status": (store) => queueStatus(store),
+  "queue.why": (store, input) => explain(store, input.id),
+  "queue.history": (store, input) => {
+    const op = requireOperation(store, input.id);
+    return {
+      id: op.id,
+      entries: historyOf(store, op.seq, { after: input.after ?? 0, limit: input.limit ?? 100 }) as never,
+    };
+  },
+  "queue.edit": (store, input) => editOperation(store, input) as Output<"queue.edit">,
+  "queue.retry": retryOperations,
+  "queue.move": (store, input) => moveOperation(store, input) as Output<"queue.move">,
+  "queue.cancel": cancelOperations,
+  "queue.detach": (store, input) => detachOperation(store, input) as Output<"queue.detach">,
+  "queue.release": releaseDrafts,
+  "queue.remove": removeOperations,
+  "queue.clear": clearOperations,
+  "queue.pause": pauseScope,
+  "queue.resume": resumeScope,
+  "queue.resolve": resolveConflicts,
+  "queue.export": exportOperations,
+  "queue.import": importOperations,
+  "ids.get": findId,
+  "ids.assign": assignId,
+  "sync.run": runSync,
+  "sync.status": (store) => syncStatus(store, countUnsent(store)),
+  "network.status": (store) => networkStatus(store),
+  "network.check": (store, input) => checkNetwork(store, input.remote),
+  "network.offline": workOffline,
+  "network.online": workOnline,
+  "subject.signIn": signIn,
+  "subject.signOut": signOut,
+  "settings.get": (store) => getSettings(store),
+  "settings.set": changeSettings,
+  "events.list": (store, input) => {
+    const after = input.after ?? 0;
+    const events = readFeedAfter(store, after, input.limit ?? 100);
+    return { events: [...events], last: lastSequence(store), isTruncated: isTruncated(store, after) };
+  },
+  "engine.info": (store) => engineInfo(store),
+  "engine.check": (store) => checkStore(store),
+};
+
+/** Answers a verb whose input was checked. */
+export function dispatch<V extends Verb>(store: Store, verb: V, input: Input<V>): Output<V> {
+  return (table[verb] as (store: Store, input: Input<V>) => Output<V>)(store, input);
+}
+
+function view(store: Store, id: string): Output<"queue.get"> {
+  return toOperation(store, getRow(store, requireOperation(store, id).seq)) as Output<"queue.get">;
+}

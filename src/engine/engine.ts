@@ -1,0 +1,266 @@
+/**
+ * Owns the engine's face: open, one transaction per request, group commit, events, start and stop.
+ * The verbs themselves are functions of the files beside; the only waiting is in `loop.ts`.
+ */
+import type { Database } from "../database.ts";
+import { HoldfastError } from "../errors.ts";
+import type { NetworkPolicy } from "../network.ts";
+import { networkPolicy } from "../network.ts";
+import type { Json } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
+import type { HoldfastEvent, Input, Output, Verb } from "../verbs.ts";
+import { parseInput, verbs } from "../verbs.ts";
+import type { OperationType, World } from "../world.ts";
+import { dispatch } from "./dispatch.ts";
+import { readFeedAfter } from "./history.ts";
+import type { Loop } from "./loop.ts";
+import { startLoop } from "./loop.ts";
+import { migrate } from "./schema.ts";
+import type { Store } from "./store.ts";
+import { bearWitness, isStorageFailure, readSequence, refuseWhenUnwritable, snapshot, transact } from "./store.ts";
+
+export type EngineOptions = {
+  readonly database: Database;
+  readonly world: World;
+  readonly types?: readonly OperationType[];
+  /** Defaults from a configuration; what was set at run time goes before them. */
+  readonly settings?: Partial<Settings>;
+  readonly version?: string;
+  /** How many later enqueues one point of priority outweighs; for tests. */
+  readonly ageing?: number;
+  /** What was found and saved while opening a damaged store. */
+  readonly recovery?: Json;
+  /** Where it differs from the standard policy of reachability. */
+  readonly network?: Partial<NetworkPolicy>;
+  /** Told when draining meets a damaged store; requests throw `database_corrupt` by themselves. */
+  readonly onDamage?: (error: unknown) => void;
+};
+
+export type Engine = {
+  /** Runs one verb in a transaction of its own; durable when it returns. */
+  readonly handle: <V extends Verb>(verb: V, input: Input<V>) => Output<V>;
+  /** Runs one verb in a commit shared with whatever else is asked for in this tick; durable when it resolves. */
+  readonly submit: <V extends Verb>(verb: V, input: Input<V>) => Promise<Output<V>>;
+  /** Tells every change after its commit, also those of other processes. Returns its end. */
+  readonly subscribe: (listener: (event: HoldfastEvent) => void) => () => void;
+  /** Makes a type known at run time; what waited for it goes. */
+  readonly register: (type: OperationType) => void;
+  /** Drains the queue as soon as the drainer's lock can be had. */
+  readonly start: () => void;
+  /** Claims nothing more; attempts under way get `graceMs`, then they are aborted and wait for the next start. */
+  readonly stop: (graceMs?: number) => Promise<void>;
+  readonly close: () => void;
+};
+
+/** Milliseconds that attempts under way get at a stop. */
+export const defaultGraceMs = 5_000;
+
+/** Events read from the feed in one step. */
+const feedPage = 1_000;
+
+const openSavepoint = "SAVEPOINT request";
+const keepSavepoint = "RELEASE request";
+const undoSavepoint = "ROLLBACK TO request";
+
+type Asked = {
+  readonly verb: Verb;
+  readonly input: unknown;
+  readonly resolve: (output: unknown) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+type Face = {
+  readonly store: Store;
+  readonly listeners: Set<(event: HoldfastEvent) => void>;
+  readonly asked: Asked[];
+  loop: Loop | null;
+};
+
+/**
+ * Opens the engine on a database. Nothing is sent before `start`.
+ * @example
+ * const engine = openEngine({ database, world, types: [httpRequest] });
+ * engine.handle("queue.add", { type: "http.request", payload: { method: "POST", url: "https://example.com/notes" } });
+ */
+export function openEngine(options: EngineOptions): Engine {
+  migrate(options.database);
+  const listeners = new Set<(event: HoldfastEvent) => void>();
+  const store = openStore(options, (event) => tellAll(store, listeners, event));
+  const face: Face = { store, listeners, asked: [], loop: null };
+  store.memory.told = readSequence(store);
+  store.memory.witnessed = store.memory.told;
+  const unwatch = options.world.watch(() => {
+    if (store.memory.isClosed) return;
+    tellNews(face);
+    face.loop?.poke();
+  });
+  return {
+    handle: (verb, input) => handle(face, verb, input),
+    submit: (verb, input) => submit(face, verb, input),
+    subscribe: (listener) => {
+      if (listeners.size === 0 && !store.memory.isClosed) store.memory.told = readSequence(store);
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    register: (type) => {
+      store.types.set(type.type, type);
+      face.loop?.poke();
+    },
+    start: () => {
+      refuseClosed(store);
+      if (store.db.isReadOnly || face.loop !== null) return;
+      face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+    },
+    stop: (graceMs = defaultGraceMs) => stop(face, graceMs),
+    close: () => {
+      if (store.memory.isClosed) return;
+      flush(face);
+      face.loop?.abandon();
+      store.memory.isClosed = true;
+      unwatch();
+      store.db.close();
+    },
+  };
+}
+
+function openStore(options: EngineOptions, tell: (event: HoldfastEvent) => void): Store {
+  return {
+    db: options.database,
+    world: options.world,
+    types: new Map((options.types ?? []).map((type) => [type.type, type])),
+    ageing: options.ageing ?? 1_000_000,
+    configured: options.settings ?? {},
+    version: options.version ?? "0.0.0",
+    recovery: options.recovery ?? null,
+    network: { ...networkPolicy, ...options.network },
+    onDamage: options.onDamage ?? (() => {}),
+    memory: {
+      told: 0,
+      witnessed: 0,
+      epoch: 0,
+      isDiskFull: false,
+      isClosed: false,
+      lastPruneAt: Number.NEGATIVE_INFINITY,
+      settings: null,
+      channels: new Map(),
+    },
+    tell,
+  };
+}
+
+function refuseClosed(store: Store): void {
+  if (!store.memory.isClosed) return;
+  throw new HoldfastError("engine_closed", "the engine is closed", "open it again; what was queued is kept");
+}
+
+function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V> {
+  const { store } = face;
+  refuseClosed(store);
+  const checked = parseInput(verb, input);
+  if (verbs[verb].kind === "read") return snapshot(store, () => dispatch(store, verb, checked));
+  refuseWhenUnwritable(store);
+  const output = commit(face, () => dispatch(store, verb, checked));
+  face.loop?.poke();
+  return output;
+}
+
+/** One durable transaction, and what follows from it: the witness, then the listeners. */
+function commit<T>(face: Face, work: () => T): T {
+  const { store } = face;
+  try {
+    const output = transact(store, work);
+    bearWitness(store);
+    tellNews(face);
+    return output;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === "disk_full") store.memory.isDiskFull = true;
+    throw error;
+  }
+}
+
+function submit<V extends Verb>(face: Face, verb: V, input: Input<V>): Promise<Output<V>> {
+  return new Promise((resolve, reject) => {
+    try {
+      refuseClosed(face.store);
+      const checked = parseInput(verb, input);
+      if (verbs[verb].kind === "write") refuseWhenUnwritable(face.store);
+      face.asked.push({ verb, input: checked, resolve: resolve as (output: unknown) => void, reject });
+      if (face.asked.length === 1) face.store.world.defer(() => flush(face));
+    } catch (error) {
+      reject(error);
+    }
+  });
+}
+
+/** Runs everything that was asked for in this tick in one commit; one fsync serves all of it. */
+function flush(face: Face): void {
+  const asked = face.asked.splice(0);
+  if (asked.length === 0) return;
+  const isWriting = asked.some((each) => verbs[each.verb].kind === "write");
+  const answers: (() => void)[] = [];
+  try {
+    refuseClosed(face.store);
+    const work = (): void => {
+      for (const each of asked)
+        answers.push(asked.length === 1 ? runAlone(face.store, each) : runApart(face.store, each));
+    };
+    if (isWriting) commit(face, work);
+    else snapshot(face.store, work);
+  } catch (error) {
+    for (const each of asked) each.reject(error);
+    return;
+  }
+  for (const answer of answers) answer();
+  if (isWriting) face.loop?.poke();
+}
+
+function runAlone(store: Store, asked: Asked): () => void {
+  const output = dispatch(store, asked.verb, asked.input as never);
+  return () => asked.resolve(output);
+}
+
+/** Runs one request of a shared commit so that its failure undoes only itself. */
+function runApart(store: Store, asked: Asked): () => void {
+  store.db.prepare(openSavepoint).run();
+  try {
+    const output = dispatch(store, asked.verb, asked.input as never);
+    store.db.prepare(keepSavepoint).run();
+    return () => asked.resolve(output);
+  } catch (error) {
+    // After a failure of the storage SQLite may have rolled everything back: nothing of this commit can be trusted then.
+    if (isStorageFailure(error)) throw error;
+    store.db.prepare(undoSavepoint).run();
+    store.db.prepare(keepSavepoint).run();
+    return () => asked.reject(error);
+  }
+}
+
+/** Tells the listeners what was committed since they were told last, by whichever process. */
+function tellNews(face: Face): void {
+  const { store, listeners } = face;
+  if (listeners.size === 0) return;
+  for (;;) {
+    const events = readFeedAfter(store, store.memory.told, feedPage);
+    for (const event of events) {
+      store.memory.told = Math.max(store.memory.told, event.sequence);
+      tellAll(store, listeners, event);
+    }
+    if (events.length < feedPage) return;
+  }
+}
+
+function tellAll(store: Store, listeners: ReadonlySet<(event: HoldfastEvent) => void>, event: HoldfastEvent): void {
+  for (const listener of listeners) {
+    try {
+      listener(event);
+    } catch (cause) {
+      store.world.log("error", "a listener failed", { error: String(cause), kind: event.kind });
+    }
+  }
+}
+
+function stop(face: Face, graceMs: number): Promise<void> {
+  const loop = face.loop;
+  face.loop = null;
+  return loop === null ? Promise.resolve() : loop.stop(graceMs);
+}

@@ -1,0 +1,271 @@
+/**
+ * Owns what happens when an operation is queued: checks, limits, deduplication, references, dependencies, its place.
+ * When this returns and the transaction commits, the operation is ours to deliver. How it is sent is `claim.ts` and `settle.ts`.
+ */
+import { assert, HoldfastError } from "../errors.ts";
+import type { Json, Reason } from "../operation.ts";
+import { rankOf, State, statusOf } from "../operation.ts";
+import { limits } from "../shapes.ts";
+import type { AddInput, Receipt } from "../verbs.ts";
+import type { OperationType } from "../world.ts";
+import { isLanePaused } from "./gates.ts";
+import { record } from "./history.ts";
+import { addReference, declareLocalId, dropReferencesOf, mentionsIn, rewritePayload } from "./ids.ts";
+import { addDependency, liftPredecessors, refuseCycle } from "./lanes.ts";
+import { channelFor, wholePolicy } from "./meta.ts";
+import type { Brief, Options } from "./queue.ts";
+import {
+  addWaits,
+  briefs,
+  dropDedupe,
+  findById,
+  getBrief,
+  getRow,
+  insertOperation,
+  laneHeadOf,
+  replacePayload,
+  requireOperation,
+  selectBrief,
+  setSchedule,
+} from "./queue.ts";
+import { makeRoom } from "./retention.ts";
+import { giveUp } from "./settle.ts";
+import type { Store } from "./store.ts";
+import { takeSequence, text } from "./store.ts";
+
+/** Distance between two neighbours of a lane, so that a move finds room between them. */
+export const positionGap = 65_536;
+
+const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
+const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";
+
+/** The parts of a new operation that do not depend on what is queued. */
+type Prepared = {
+  readonly input: AddInput;
+  readonly type: OperationType | undefined;
+  readonly payload: Json;
+  readonly lane: string;
+  readonly remote: string;
+};
+
+/** Queues one operation, or finds the one that was queued before under the same id or deduplication key. */
+export function addOperation(store: Store, input: AddInput): Receipt {
+  const prepared = prepare(store, input);
+  if (input.id !== undefined) {
+    const known = findById(store, input.id);
+    if (known !== null) return repeated(store, known, prepared);
+  }
+  const open = input.dedupe === undefined ? [] : briefs(store.db.prepare(openDedupe).all(input.dedupe.key));
+  const first = open[0];
+  if (input.dedupe?.mode === "keep-first" && first !== undefined) return receiptOf(first, false, null);
+  const waiting = open.find((op) => op.state !== State.inFlight);
+  if (input.dedupe?.mode === "replace-pending" && waiting !== undefined)
+    return replacePending(store, waiting, prepared);
+  return insertNew(store, prepared, null);
+}
+
+function prepare(store: Store, input: AddInput): Prepared {
+  const type = store.types.get(input.type);
+  const checked = type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
+  const payload = rewritePayload(store, type, checked);
+  const own = typeof type?.lane === "function" ? type.lane(payload) : (type?.lane ?? null);
+  const given = input.lane === undefined ? own : input.lane;
+  const remote = input.remote ?? type?.remoteOf?.(payload) ?? "";
+  return { input, type, payload, lane: laneOf(store, input, given), remote };
+}
+
+/** A group is one lane: its members go in order, and a refused member holds the rest. */
+function laneOf(store: Store, input: AddInput, lane: string | null): string {
+  if (input.group === undefined) return lane ?? "";
+  const known = store.db.prepare(groupLane).get(input.group);
+  const expected = known === undefined ? (lane ?? `group:${input.group}`) : text(known.lane);
+  if (lane !== null && lane !== expected) {
+    throw new HoldfastError(
+      "invalid_input",
+      `the group "${input.group}" goes through lane "${expected}", not "${lane}"`,
+      "leave the lane out, or give all members the same one",
+    );
+  }
+  return expected;
+}
+
+function repeated(store: Store, known: Brief, prepared: Prepared): Receipt {
+  const row = getRow(store, known.seq);
+  const isSame = known.type === prepared.input.type && text(row.payload) === JSON.stringify(prepared.payload);
+  // A payload may have been edited or rewritten since, so only an untouched one can prove a clash.
+  if (!isSame && known.revision === 0 && prepared.input.id !== undefined) {
+    throw new HoldfastError(
+      "refused_by_state",
+      `operation ${known.id} exists already with another payload`,
+      "mint a fresh id for each operation; repeat an enqueue only unchanged",
+    );
+  }
+  return receiptOf(known, false, null);
+}
+
+/** Replaces what has never been sent in place; what was tried before makes way for a fresh operation with a fresh key. */
+function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
+  const isUntouched =
+    old.attempts === 0 && old.type === prepared.input.type && old.state !== State.parked && old.state !== State.aside;
+  if (!isUntouched) {
+    dropDedupe(store, old.seq);
+    const receipt = insertNew(store, prepared, old);
+    giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
+    return receipt;
+  }
+  const payload = payloadText(prepared.payload);
+  const channel = channelFor(store, prepared.remote, old.type, prepared.input.subject ?? "");
+  replacePayload(store, { ...old, version: prepared.type?.version ?? 1, channel: channel.id }, payload);
+  relinkReferences(store, old, prepared);
+  record(store, {
+    op: old.seq,
+    id: old.id,
+    kind: "edited",
+    status: statusOf(old.state, null),
+    detail: { by: "replace-pending" },
+  });
+  const now = getBrief(store, old.seq);
+  assert(now !== null, "a replaced operation is still there");
+  return receiptOf(now, false, null);
+}
+
+function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {
+  const { input, type } = prepared;
+  const payload = payloadText(prepared.payload);
+  const warning = makeRoom(store, payload.length);
+  const needs = findNeeds(store, input);
+  const mentions = mentionsIn(store, type, prepared.payload).filter((alias) => alias.server === null);
+  const seq = takeSequence(store);
+  const id = input.id ?? store.world.newId();
+  const priority = input.priority ?? type?.priority ?? 0;
+  const now = store.world.now();
+  const due = input.notBefore ?? 0;
+  const channel = channelFor(store, prepared.remote, input.type, input.subject ?? "");
+  const creators = mentions.map((alias) => alias.seq).filter((creator) => creator !== seq);
+  const waitsFor = [...new Set([...needs.map((need) => need.seq), ...creators])];
+  const place = firstPlace(store, {
+    lane: prepared.lane,
+    waits: waitsFor.length,
+    due,
+    isDraft: input.isDraft === true,
+  });
+  insertOperation(store, {
+    seq,
+    id,
+    type: input.type,
+    version: type?.version ?? 1,
+    channel: channel.id,
+    lane: prepared.lane,
+    position: inPlaceOf !== null && inPlaceOf.lane === prepared.lane ? inPlaceOf.position + 1 : seq * positionGap,
+    priority,
+    rank: rankOf(seq, priority, store.ageing),
+    ...place,
+    waits: waitsFor.length,
+    due,
+    now,
+    created: now,
+    expires: input.expiresAt ?? null,
+    dedupe: input.dedupe?.key ?? null,
+    group: input.group ?? null,
+    creates: input.creates ?? null,
+    options: optionsOf(input, type, needs),
+    payload,
+  });
+  for (const need of waitsFor) addDependency(store, need, seq);
+  for (const alias of mentions) addReference(store, alias.local, seq);
+  if (input.creates !== undefined)
+    declareLocalId(store, input.creates, { seq, id, isFree: (other) => isGone(store, other) });
+  if (priority > 0 && place.state === State.waiting) liftPredecessors(store, seq, rankOf(seq, priority, store.ageing));
+  return { id, sequence: seq, status: statusOf(place.state, null), reason: place.reason, isNew: true, warning };
+}
+
+function firstPlace(
+  store: Store,
+  op: { readonly lane: string; readonly waits: number; readonly due: number; readonly isDraft: boolean },
+): { readonly state: State; readonly reason: Reason | null } {
+  if (op.isDraft) return { state: State.draft, reason: null };
+  if (op.lane !== "" && laneHeadOf(store, op.lane) !== null) return { state: State.waiting, reason: "lane" };
+  if (op.waits > 0) return { state: State.waiting, reason: "dependency" };
+  if (op.lane !== "" && isLanePaused(store, op.lane)) return { state: State.held, reason: "paused" };
+  if (op.due > store.world.now()) return { state: State.scheduled, reason: "schedule" };
+  return { state: State.ready, reason: null };
+}
+
+/** Operations named in `after` that have not landed yet. One that never will is refused, because nothing could ever follow it. */
+function findNeeds(store: Store, input: AddInput): readonly Brief[] {
+  return (input.after ?? [])
+    .map((given) => requireOperation(store, given))
+    .filter((need) => {
+      if (need.state !== State.done) return true;
+      if (statusOf(need.state, need.outcome) === "completed") return false;
+      throw new HoldfastError(
+        "refused_by_state",
+        `operation ${need.id} was ${need.outcome ?? "given up"}, so nothing can follow it`,
+        "leave it out of `after`, or queue it again first",
+      );
+    });
+}
+
+function optionsOf(input: AddInput, type: OperationType | undefined, needs: readonly Brief[]): Options {
+  const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
+  const onCrash = input.onCrash ?? type?.onCrash;
+  const conflict = input.conflict ?? type?.conflict;
+  return {
+    ...(needs.length === 0 ? {} : { after: needs.map((need) => need.id) }),
+    ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
+    ...(onFailure === undefined ? {} : { onFailure }),
+    ...(onCrash === undefined ? {} : { onCrash }),
+    ...(conflict === undefined ? {} : { conflict }),
+    ...(input.title === undefined ? {} : { title: input.title }),
+    ...(input.notBefore === undefined ? {} : { notBefore: input.notBefore }),
+  };
+}
+
+/** A payload was replaced: what it mentions now is what counts, and the operation waits for the creators of that. */
+export function relinkReferences(
+  store: Store,
+  op: Brief,
+  prepared: { readonly type: OperationType | undefined; readonly payload: Json },
+): void {
+  dropReferencesOf(store, op.seq);
+  let added = 0;
+  for (const alias of mentionsIn(store, prepared.type, prepared.payload)) {
+    if (alias.server !== null || alias.seq === op.seq) continue;
+    addReference(store, alias.local, op.seq);
+    if (addDependency(store, alias.seq, op.seq)) added += 1;
+  }
+  if (added > 0) waitForMore(store, op, added);
+}
+
+function waitForMore(store: Store, op: Brief, added: number): void {
+  addWaits(store, op.seq, added);
+  const now = getBrief(store, op.seq);
+  if (now === null) return;
+  refuseCycle(store, now);
+  if (op.state <= State.held && op.state !== State.waiting) {
+    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
+  }
+}
+
+/** The text that is stored, sent and hashed. */
+export function payloadText(payload: Json): string {
+  const written = JSON.stringify(payload);
+  if (written.length > limits.payloadBytes) {
+    throw new HoldfastError(
+      "payload_too_large",
+      `the payload has ${written.length} bytes; ${limits.payloadBytes} are allowed`,
+      "send big content as a file: `holdfast upload`, or a request body from a file",
+      { details: { bytes: written.length, limit: limits.payloadBytes } },
+    );
+  }
+  return written;
+}
+
+function isGone(store: Store, seq: number): boolean {
+  const op = getBrief(store, seq);
+  return op === null || (op.state === State.done && statusOf(op.state, op.outcome) !== "completed");
+}
+
+function receiptOf(op: Brief, isNew: boolean, warning: string | null): Receipt {
+  return { id: op.id, sequence: op.seq, status: statusOf(op.state, op.outcome), reason: op.reason, isNew, warning };
+}

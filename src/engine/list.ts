@@ -1,0 +1,128 @@
+/**
+ * Owns reading the queue: filters, orders, pages, and the JSON Lines of an export. It changes nothing.
+ */
+import { HoldfastError } from "../errors.ts";
+import type { Operation, Status } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { Input, Output } from "../verbs.ts";
+import { getRow, toOperation } from "./queue.ts";
+import type { Store } from "./store.ts";
+import { integer, text } from "./store.ts";
+
+/** Rows of a page when the caller names no number. */
+export const pageSize = 100;
+
+/** Rows looked at for one request of operations by filter. */
+export const matchLimit = 1_000;
+
+const statesOf: { readonly [status in Status]: readonly string[] } = {
+  pending: ["op.state IN (0, 1, 2, 4)"],
+  in_progress: ["op.state = 3"],
+  failed: ["op.state IN (5, 6)"],
+  draft: ["op.state = 7"],
+  completed: ["(op.state = 8 AND op.outcome IN ('applied', 'duplicate', 'superseded'))"],
+  cancelled: ["(op.state = 8 AND op.outcome IN ('cancelled', 'replaced'))"],
+  expired: ["(op.state = 8 AND op.outcome = 'expired')"],
+};
+
+export type Filter = Pick<Input<"queue.list">, "status" | "reason" | "lane" | "type" | "remote" | "subject" | "group">;
+
+type Query = { readonly where: string; readonly values: readonly (string | number)[] };
+
+function queryOf(filter: Filter): Query {
+  const parts: string[] = [];
+  const values: (string | number)[] = [];
+  const equal = (column: string, value: string | null | undefined): void => {
+    if (value === undefined || value === null) return;
+    parts.push(`${column} = ?`);
+    values.push(value);
+  };
+  if (filter.status !== undefined) parts.push(`(${filter.status.flatMap((status) => statesOf[status]).join(" OR ")})`);
+  equal("op.reason", filter.reason);
+  if (filter.lane !== undefined) parts.push("op.lane <> ''");
+  equal("op.lane", filter.lane);
+  equal("op.type", filter.type);
+  if (filter.group !== undefined) parts.push("op.grp IS NOT NULL");
+  equal("op.grp", filter.group);
+  equal("channel.remote", filter.remote);
+  equal("channel.subject", filter.subject);
+  return { where: parts.length === 0 ? "1" : parts.join(" AND "), values };
+}
+
+/**
+ * Pages of operations. Orders: `oldest` and `newest` by enqueue; `run` is the order in which they are expected to go: what is on the
+ * wire, then ready by rank, then scheduled by time, then what waits behind others.
+ */
+export function listOperations(store: Store, input: Input<"queue.list">): Output<"queue.list"> {
+  const limit = input.limit ?? pageSize;
+  const order = input.order ?? "oldest";
+  const query = queryOf(input);
+  const rows =
+    order === "run"
+      ? runPage(store, query, { limit, cursor: input.cursor })
+      : sequencePage(store, query, { limit, cursor: input.cursor, order });
+  const page = rows.slice(0, limit);
+  const last = page[page.length - 1];
+  const next =
+    rows.length > limit && last !== undefined ? (order === "run" ? runCursor(last) : String(last.seq)) : null;
+  return { operations: page.map((row) => view(store, row.seq)) as Output<"queue.list">["operations"], next };
+}
+
+type Found = { readonly seq: number; readonly bucket: number; readonly key: number };
+
+function sequencePage(
+  store: Store,
+  query: Query,
+  page: { readonly limit: number; readonly cursor: string | undefined; readonly order: "oldest" | "newest" },
+): readonly Found[] {
+  const isOldest = page.order === "oldest";
+  const start = page.cursor === undefined ? (isOldest ? 0 : Number.MAX_SAFE_INTEGER) : numberIn(page.cursor);
+  const sql = `SELECT op.seq AS seq FROM op JOIN channel ON channel.id = op.channel
+    WHERE op.seq ${isOldest ? ">" : "<"} ? AND ${query.where} ORDER BY op.seq ${isOldest ? "ASC" : "DESC"} LIMIT ?`;
+  return store.db
+    .prepare(sql)
+    .all(start, ...query.values, page.limit + 1)
+    .map((row) => ({ seq: integer(row.seq), bucket: 0, key: 0 }));
+}
+
+const bucketOf = "CASE op.state WHEN 3 THEN 0 WHEN 0 THEN 1 WHEN 2 THEN 2 WHEN 1 THEN 3 WHEN 4 THEN 4 ELSE 5 END";
+const keyOf = "CASE op.state WHEN 2 THEN op.due ELSE op.rank END";
+
+function runPage(
+  store: Store,
+  query: Query,
+  page: { readonly limit: number; readonly cursor: string | undefined },
+): readonly Found[] {
+  const [bucket, key, seq] = page.cursor === undefined ? [-1, 0, 0] : page.cursor.split(".").map(numberIn);
+  const sql = `SELECT op.seq AS seq, ${bucketOf} AS bucket, ${keyOf} AS key FROM op JOIN channel ON channel.id = op.channel
+    WHERE op.state < 8 AND (${bucketOf}, ${keyOf}, op.seq) > (?, ?, ?) AND ${query.where} ORDER BY bucket, key, seq LIMIT ?`;
+  return store.db
+    .prepare(sql)
+    .all(bucket ?? -1, key ?? 0, seq ?? 0, ...query.values, page.limit + 1)
+    .map((row) => ({ seq: integer(row.seq), bucket: integer(row.bucket), key: integer(row.key) }));
+}
+
+const runCursor = (row: Found): string => `${row.bucket}.${row.key}.${row.seq}`;
+
+function numberIn(cursor: string): number {
+  const value = Number(cursor);
+  if (Number.isSafeInteger(value)) return value;
+  throw new HoldfastError("invalid_input", `"${cursor}" is no cursor`, "pass `next` of the page before, unchanged");
+}
+
+/** Operations that fit a filter, at most `matchLimit`. */
+export function matching(store: Store, filter: Filter): readonly { readonly seq: number; readonly id: string }[] {
+  const query = queryOf(filter);
+  const sql = `SELECT op.seq AS seq, op.id AS id FROM op JOIN channel ON channel.id = op.channel WHERE ${query.where} ORDER BY op.seq LIMIT ?`;
+  return store.db
+    .prepare(sql)
+    .all(...query.values, matchLimit)
+    .map((row) => ({ seq: integer(row.seq), id: text(row.id) }));
+}
+
+function view(store: Store, seq: number): Operation {
+  return toOperation(store, getRow(store, seq));
+}
+
+/** States that still have to be sent. */
+export const isUnsent = (state: State): boolean => state < State.done;

@@ -1,0 +1,474 @@
+/**
+ * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
+ * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
+ */
+import { errorTable, HoldfastError, isCode } from "../errors.ts";
+import { evidenceOf } from "../network.ts";
+import type { Answer, Json, Progress } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { Attempt, Signal } from "../world.ts";
+import { abortAnswer, afterAbort, checkAnswer, noAnswer, timeoutOf } from "./attempt.ts";
+import type { LoopHost } from "./booking.ts";
+import { commitBooking } from "./booking.ts";
+import type { Claimed } from "./claim.ts";
+import { claimNext, wakeDue } from "./claim.ts";
+import type { Flight } from "./flight.ts";
+import { capacityOf } from "./flight.ts";
+import { settleInto } from "./lanes.ts";
+import { getSettings, setMeta } from "./meta.ts";
+import { dueProbes, noteEvidence, waitingForNetwork } from "./network.ts";
+import { getBrief, saveCheckpoint, saveProgress, setSchedule, shiftDelays } from "./queue.ts";
+import { clockSlackMs, takeOver } from "./recovery.ts";
+import { countUnsent, expireDue, prune } from "./retention.ts";
+import type { Settled } from "./settle.ts";
+import { movesBefore, nextWakeAt } from "./status.ts";
+import type { Store } from "./store.ts";
+import { closeRun, isRunOpen, nextRunAt, openRun } from "./sync.ts";
+
+/** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
+export const longestSleepMs = 30_000;
+
+/** How often a process that may not drain looks whether it may. */
+export const standbyMs = 1_000;
+
+/** How long after a failure of the storage the book-keeping is tried again. */
+export const troubleMs = 1_000;
+
+/** A handler that was aborted gets this long to say how it ended. */
+export const lastWordMs = 2_000;
+
+/** A run stays open for what moves by itself within this time. */
+export const runPatienceMs = 90_000;
+
+const pruneEveryMs = 10_000;
+const progressEveryMs = 1_000;
+const clockNoteMs = 10_000;
+
+export type Loop = {
+  /** Something may have become ready; looks in the next tick. */
+  readonly poke: () => void;
+  readonly stop: (graceMs: number) => Promise<void>;
+  /** Lets go at once, as a killed process would; rows in flight are recovered by the next drainer. */
+  readonly abandon: () => void;
+};
+
+type Draining = {
+  readonly host: LoopHost;
+  readonly flights: Map<number, Flight>;
+  readonly answers: Settled[];
+  readonly news: (() => void)[];
+  readonly probes: Set<string>;
+  readonly idle: (() => void)[];
+  wake: (() => void) | null;
+  isPlanned: boolean;
+  isStopping: boolean;
+  isOver: boolean;
+  clock: { readonly wall: number; readonly monotonic: number };
+  clockNotedAt: number;
+};
+
+/** Starts draining as soon as this process gets the drainer's lock. */
+export function startLoop(host: LoopHost): Loop {
+  const { world } = host.store;
+  const loop: Draining = {
+    host,
+    flights: new Map(),
+    answers: [],
+    news: [],
+    probes: new Set(),
+    idle: [],
+    wake: null,
+    isPlanned: false,
+    isStopping: false,
+    isOver: false,
+    clock: { wall: world.now(), monotonic: world.monotonic() },
+    clockNotedAt: Number.NEGATIVE_INFINITY,
+  };
+  poke(loop);
+  return { poke: () => poke(loop), stop: (graceMs) => stop(loop, graceMs), abandon: () => abandon(loop) };
+}
+
+function poke(loop: Draining): void {
+  if (loop.isPlanned || loop.isOver) return;
+  loop.isPlanned = true;
+  loop.host.store.world.defer(() => {
+    loop.isPlanned = false;
+    turn(loop);
+  });
+}
+
+/** One step: book what was answered, claim what may go, send it, and plan the next step. Level-triggered: it trusts no event. */
+function turn(loop: Draining): void {
+  const { store } = loop.host;
+  if (loop.isOver || store.memory.isClosed) return;
+  loop.wake?.();
+  loop.wake = null;
+  try {
+    if (holdLock(loop)) advance(loop);
+    else sleep(loop, standbyMs);
+  } catch (error) {
+    meetTrouble(loop, error);
+  }
+  if (loop.isStopping && loop.flights.size === 0 && loop.answers.length === 0)
+    for (const done of loop.idle.splice(0)) done();
+}
+
+function advance(loop: Draining): void {
+  const claimed = work(loop);
+  launch(loop, claimed);
+  startProbes(loop);
+  closeFinishedRun(loop);
+  planNext(loop);
+  recoverSpace(loop.host.store);
+}
+
+/** Takes the drainer's lock and, with it, a new epoch: every lease of an earlier drainer is void from here on. */
+function holdLock(loop: Draining): boolean {
+  const { store, commit } = loop.host;
+  if (store.memory.epoch !== 0) return true;
+  if (loop.isStopping || !store.world.drainer.tryLock()) return false;
+  try {
+    store.memory.epoch = commit(() => takeOver(store));
+    return true;
+  } catch (error) {
+    // A lock that is held without an epoch would keep everybody else from draining.
+    store.world.drainer.unlock();
+    throw error;
+  }
+}
+
+function work(loop: Draining): readonly Claimed[] {
+  const { store } = loop.host;
+  const booked = loop.answers.slice();
+  const news = loop.news.slice();
+  const claimed = commitBooking(loop.host, booked, () => {
+    noteClock(loop);
+    for (const tell of news) tell();
+    if (loop.isStopping) return [];
+    const runAt = nextRunAt(store);
+    if (runAt !== null && runAt <= store.world.now()) openRun(store, countUnsent(store));
+    expireDue(store);
+    wakeDue(store);
+    pruneSometimes(store);
+    return claimNext(store, capacityOf(loop.flights.values(), getSettings(store)));
+  });
+  loop.answers.splice(0, booked.length);
+  loop.news.splice(0, news.length);
+  return claimed;
+}
+
+function pruneSometimes(store: Store): void {
+  const now = store.world.monotonic();
+  if (now - store.memory.lastPruneAt < pruneEveryMs) return;
+  store.memory.lastPruneAt = now;
+  prune(store);
+}
+
+/** Notices a wall clock that went back while this process ran, and notes the time now and then for the next process. */
+function noteClock(loop: Draining): void {
+  const { store } = loop.host;
+  const now = { wall: store.world.now(), monotonic: store.world.monotonic() };
+  const back = loop.clock.wall + (now.monotonic - loop.clock.monotonic) - now.wall;
+  if (back > clockSlackMs) {
+    shiftDelays(store, back);
+    store.world.log("warn", "the wall clock went back; delays were kept", { byMs: back });
+  }
+  loop.clock = now;
+  if (back > clockSlackMs || now.monotonic - loop.clockNotedAt > clockNoteMs) {
+    loop.clockNotedAt = now.monotonic;
+    if (loop.flights.size > 0 || loop.answers.length > 0) setMeta(store, "clock", String(now.wall));
+  }
+}
+
+function launch(loop: Draining, claimed: readonly Claimed[]): void {
+  const batches = new Map<string, Claimed[]>();
+  for (const each of claimed) {
+    if (each.type.runBatch === undefined) {
+      void perform(loop, [each]);
+      continue;
+    }
+    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
+    batches.set(key, [...(batches.get(key) ?? []), each]);
+  }
+  for (const batch of batches.values()) {
+    const max = batch[0]?.type.runBatch?.max ?? 1;
+    for (let start = 0; start < batch.length; start += max) void perform(loop, batch.slice(start, start + max));
+  }
+}
+
+/** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
+async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void> {
+  const { world } = loop.host.store;
+  const startedAt = world.now();
+  const { signal, abort } = world.newAbort();
+  for (const claimed of batch) {
+    loop.flights.set(claimed.seq, { claimed, startedAt, abort, progress: null, savedAt: world.monotonic() });
+    tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
+  }
+  const stopTimer = startTimeout(loop, batch, abort);
+  const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
+  stopTimer();
+  batch.forEach((claimed, index) => {
+    const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
+    loop.flights.delete(claimed.seq);
+    loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
+    noteRemote(loop, claimed, answer, startedAt);
+  });
+  poke(loop);
+}
+
+async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
+  try {
+    const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
+    const [first] = attempts;
+    const type = batch[0]?.type;
+    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts)).map(checkAnswer);
+    if (type?.run === undefined || first === undefined) return [noAnswer("the type has no handler any more")];
+    return [checkAnswer(await type.run(first))];
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
+      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
+      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
+    }
+    const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
+    return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
+  }
+}
+
+/** The handler's answers, or, when it does not end although it was aborted, the news that there is none. */
+async function firstOf(
+  loop: Draining,
+  signal: Signal,
+  running: Promise<readonly Answer[]>,
+): Promise<readonly Answer[]> {
+  const { world } = loop.host.store;
+  let cancel = (): void => {};
+  const aborted = new Promise<readonly Answer[]>((resolve) => {
+    signal.addEventListener("abort", () => {
+      cancel = world.setTimer(lastWordMs, () => resolve([]));
+    });
+  });
+  const answers = await Promise.race([running, aborted]);
+  cancel();
+  if (!signal.aborted) return answers;
+  // A stop is not the remote's fault: whatever the handler made of the abort, it only means that the answer is unknown.
+  return answers.length > 0
+    ? answers.map((answer) => afterAbort(answer, signal.reason))
+    : Array.from({ length: 1_000 }, () => abortAnswer(signal.reason));
+}
+
+function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
+  return {
+    operation: claimed.operation,
+    input: claimed.operation.payload,
+    idempotencyKey: claimed.operation.idempotencyKey,
+    signal,
+    checkpoint: claimed.operation.checkpoint,
+    saveCheckpoint: (value) => keepCheckpoint(loop, claimed, value),
+    reportProgress: (progress) => noteProgress(loop, claimed, progress),
+  };
+}
+
+function keepCheckpoint(loop: Draining, claimed: Claimed, checkpoint: Json): Promise<void> {
+  const { store, commit } = loop.host;
+  return new Promise((resolve, reject) => {
+    store.world.defer(() => {
+      try {
+        if (store.memory.isClosed)
+          throw new HoldfastError(
+            "engine_closed",
+            "the engine is closed",
+            "the operation goes on after the next start",
+          );
+        const progress = loop.flights.get(claimed.seq)?.progress ?? null;
+        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, { checkpoint, progress }));
+        if (!isKept)
+          throw new HoldfastError(
+            "aborted",
+            `operation ${claimed.operation.id} belongs to another process now`,
+            "stop this attempt",
+          );
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}
+
+function noteProgress(loop: Draining, claimed: Claimed, progress: Progress): void {
+  const { store } = loop.host;
+  const flight = loop.flights.get(claimed.seq);
+  if (flight === undefined || loop.isOver) return;
+  flight.progress = progress;
+  tellLive(loop, claimed, "progress", progress as unknown as Json);
+  const now = store.world.monotonic();
+  if (now - flight.savedAt < progressEveryMs) return;
+  flight.savedAt = now;
+  loop.news.push(() => {
+    const op = getBrief(store, claimed.seq);
+    if (op?.state === State.inFlight && op.lease === claimed.epoch) saveProgress(store, claimed.seq, progress);
+  });
+  poke(loop);
+}
+
+function tellLive(loop: Draining, claimed: Claimed, kind: "started" | "progress", detail: Json): void {
+  const { store } = loop.host;
+  store.tell({
+    sequence: 0,
+    at: store.world.now(),
+    kind,
+    id: claimed.operation.id,
+    status: "in_progress",
+    detail: detail as never,
+  });
+}
+
+function startTimeout(loop: Draining, batch: readonly Claimed[], abort: (reason: unknown) => void): () => void {
+  const timeout = Math.max(0, ...batch.map(({ type, operation }) => timeoutOf(type, operation.payload)));
+  return timeout === 0 ? () => {} : loop.host.store.world.setTimer(timeout, () => abort("timeout"));
+}
+
+/** What an answer tells of its remote is booked with it. */
+function noteRemote(loop: Draining, claimed: Claimed, answer: Answer, startedAt: number): void {
+  const { store } = loop.host;
+  const { remote } = claimed.operation;
+  const evidence = remote === "" ? null : evidenceOf(answer, startedAt);
+  if (evidence === null) return;
+  loop.news.push(() => {
+    noteEvidence(store, remote, evidence);
+    if (evidence.kind === "answered") freeWaiting(store, remote);
+  });
+}
+
+/** A remote answers again: what waited only for that goes as soon as its gate lets it. */
+function freeWaiting(store: Store, remote: string): void {
+  for (const seq of waitingForNetwork(store, remote)) {
+    const op = getBrief(store, seq);
+    if (op === null) continue;
+    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
+    settleInto(store, seq);
+  }
+}
+
+function startProbes(loop: Draining): void {
+  const { store } = loop.host;
+  if (loop.isStopping) return;
+  for (const remote of dueProbes(store)) {
+    if (loop.probes.has(remote)) continue;
+    loop.probes.add(remote);
+    loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
+    void probe(loop, remote);
+  }
+}
+
+async function probe(loop: Draining, remote: string): Promise<void> {
+  const { store } = loop.host;
+  const at = store.world.now();
+  const { signal } = store.world.newAbort();
+  const result = await store.world.probe(remote, signal);
+  loop.probes.delete(remote);
+  loop.news.push(() => {
+    const after = noteEvidence(store, remote, { kind: "probed", at, ...result });
+    if (after.status === "online") freeWaiting(store, remote);
+  });
+  poke(loop);
+}
+
+function closeFinishedRun(loop: Draining): void {
+  const { store, commit } = loop.host;
+  if (
+    !isRunOpen(store) ||
+    loop.flights.size > 0 ||
+    loop.probes.size > 0 ||
+    loop.answers.length > 0 ||
+    loop.news.length > 0
+  )
+    return;
+  if (movesBefore(store, store.world.now() + runPatienceMs)) return;
+  commit(() => closeRun(store, countUnsent(store)));
+}
+
+function planNext(loop: Draining): void {
+  const { store } = loop.host;
+  if (loop.news.length > 0 || loop.answers.length > 0) {
+    poke(loop);
+    return;
+  }
+  const next = nextWakeAt(store);
+  const delay = next === null ? longestSleepMs : Math.min(Math.max(next - store.world.now(), 1), longestSleepMs);
+  sleep(loop, delay);
+}
+
+function sleep(loop: Draining, delayMs: number): void {
+  loop.wake?.();
+  loop.wake = loop.host.store.world.setTimer(delayMs, () => {
+    loop.wake = null;
+    turn(loop);
+  });
+}
+
+/** The storage failed: nothing is forgotten, answers stay in memory, and on a full disk the reserve makes room to move. */
+function meetTrouble(loop: Draining, error: unknown): void {
+  const { store } = loop.host;
+  const isFull = isCode(error, "disk_full");
+  store.world.log("error", "the queue could not be advanced; it is tried again", { error: String(error) });
+  if (isFull) {
+    store.memory.isDiskFull = true;
+    if (store.world.disk.releaseReserve()) {
+      sleep(loop, 1);
+      return;
+    }
+  }
+  sleep(loop, troubleMs);
+  if (isCode(error, "database_corrupt")) store.onDamage(error);
+}
+
+function recoverSpace(store: Store): void {
+  if (!store.memory.isDiskFull) return;
+  if (store.world.disk.freeBytes() >= getSettings(store).minFreeBytes && store.world.disk.restoreReserve())
+    store.memory.isDiskFull = false;
+}
+
+async function stop(loop: Draining, graceMs: number): Promise<void> {
+  const { store } = loop.host;
+  loop.isStopping = true;
+  poke(loop);
+  const idle = new Promise<void>((resolve) => loop.idle.push(resolve));
+  const end = (): void => {
+    for (const done of loop.idle.splice(0)) done();
+  };
+  const cancels = [
+    store.world.setTimer(graceMs, () => {
+      for (const flight of loop.flights.values()) flight.abort("stopped");
+    }),
+    // A storage that takes no more bookings must not keep the process: what is unbooked is recovered under the same key.
+    store.world.setTimer(graceMs + lastWordMs + troubleMs, end),
+  ];
+  if (store.memory.epoch === 0) end();
+  await idle;
+  for (const cancel of cancels) cancel();
+  letGo(loop);
+}
+
+/** Gives the lock back after everything is booked, so that another process takes over without waiting. */
+function letGo(loop: Draining): void {
+  const { store, commit } = loop.host;
+  if (loop.isOver) return;
+  abandon(loop);
+  if (store.memory.epoch === 0 || store.memory.isClosed) return;
+  store.memory.epoch = 0;
+  try {
+    commit(() => setMeta(store, "drainer", ""));
+  } catch (error) {
+    store.world.log("warn", "the end of draining could not be noted", { error: String(error) });
+  }
+  store.world.drainer.unlock();
+}
+
+function abandon(loop: Draining): void {
+  loop.isOver = true;
+  loop.wake?.();
+  loop.wake = null;
+}

@@ -1,0 +1,92 @@
+/**
+ * Owns the tables `meta` and `channel`: named values of the store, the settings in force, and the small table of channels.
+ * What a channel's gates are is in `gates.ts`.
+ */
+import type { RetryPolicy, RetryPreset } from "../retry.ts";
+import { retryPresets } from "../retry.ts";
+import type { Settings } from "../shapes.ts";
+import { defaultSettings } from "../shapes.ts";
+import type { Channel, Store } from "./store.ts";
+import { integer, text } from "./store.ts";
+
+const readMeta = "SELECT value FROM meta WHERE name = ?";
+const writeMetaRow =
+  "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const findChannel = "SELECT id FROM channel WHERE remote = ? AND type = ? AND subject = ?";
+const addChannel = "INSERT INTO channel (remote, type, subject) VALUES (?, ?, ?) RETURNING id";
+const readChannel = "SELECT id, remote, type, subject FROM channel WHERE id = ?";
+const allChannels = "SELECT id, remote, type, subject FROM channel";
+
+export function getMeta(store: Store, name: string): string | null {
+  const row = store.db.prepare(readMeta).get(name);
+  return row === undefined ? null : text(row.value);
+}
+
+export function setMeta(store: Store, name: string, value: string): void {
+  store.db.prepare(writeMetaRow).run(name, value);
+}
+
+/** The settings in force: set at run time, else configured, else default. */
+export function getSettings(store: Store): Settings {
+  const stored = getMeta(store, "settings") ?? "{}";
+  const known = store.memory.settings;
+  if (known !== null && known.text === stored) return known.value;
+  const value: Settings = { ...defaultSettings, ...store.configured, ...(JSON.parse(stored) as Partial<Settings>) };
+  store.memory.settings = { text: stored, value };
+  return value;
+}
+
+export function setSettings(store: Store, patch: Partial<Settings>): Settings {
+  const stored = JSON.parse(getMeta(store, "settings") ?? "{}") as Partial<Settings>;
+  const given = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
+  setMeta(store, "settings", JSON.stringify({ ...stored, ...given }));
+  return getSettings(store);
+}
+
+/** A preset's name or part of a policy, made whole. */
+export function wholePolicy(
+  given: RetryPreset | Partial<RetryPolicy> | { readonly [key: string]: unknown },
+): RetryPolicy {
+  if (typeof given === "string") return retryPresets[given];
+  const parts = Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined),
+  ) as Partial<RetryPolicy>;
+  return { ...retryPresets.default, ...parts };
+}
+
+/** The retry policy of a type: set for it by a person, else its own, else the general one. */
+export function policyOf(store: Store, type: string, own: RetryPolicy | null): RetryPolicy {
+  if (own !== null) return own;
+  const settings = getSettings(store);
+  const given = settings.retryByType[type] ?? store.types.get(type)?.retry ?? settings.retry;
+  return wholePolicy(given);
+}
+
+/** Finds or adds the channel of an operation. */
+export function channelFor(store: Store, remote: string, type: string, subject: string): Channel {
+  const found = store.db.prepare(findChannel).get(remote, type, subject);
+  const id = integer((found ?? store.db.prepare(addChannel).get(remote, type, subject))?.id);
+  return { id, remote, type, subject };
+}
+
+export function getChannel(store: Store, id: number): Channel {
+  const known = store.memory.channels.get(id);
+  if (known !== undefined) return known;
+  const row = store.db.prepare(readChannel).get(id);
+  const channel = { id, remote: text(row?.remote), type: text(row?.type), subject: text(row?.subject) };
+  // Channels are never changed, so a row that was read may be kept; one that is missing may be rolled back, so it is not.
+  if (row !== undefined) store.memory.channels.set(id, channel);
+  return channel;
+}
+
+export function listChannels(store: Store): readonly Channel[] {
+  return store.db
+    .prepare(allChannels)
+    .all()
+    .map((row) => ({
+      id: integer(row.id),
+      remote: text(row.remote),
+      type: text(row.type),
+      subject: text(row.subject),
+    }));
+}

@@ -1,0 +1,130 @@
+/**
+ * Owns the table `remote`: what is believed of each remote's reachability. The rule is `network.ts` of the root; evidence comes from
+ * attempts first and probes second. Here it is kept, asked at claims, and told to people.
+ */
+import type { Evidence, Gate, Reachability } from "../network.ts";
+import { gateOf, initialReachability, nextProbeOf, observe } from "../network.ts";
+import type { RemoteView } from "../verbs.ts";
+import { isWorkingOffline } from "./gates.ts";
+import { record } from "./history.ts";
+import type { Store } from "./store.ts";
+import { text } from "./store.ts";
+
+/** Successes refresh a remote's row at most this often; changes of status are always written. */
+const refreshMs = 10_000;
+
+const readRemote = "SELECT state FROM remote WHERE name = ?";
+const readRemotes = "SELECT name, state FROM remote ORDER BY name";
+const writeRemote =
+  "INSERT INTO remote (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state";
+const remotesWithWork = `SELECT DISTINCT channel.remote AS remote FROM channel WHERE channel.remote <> '' AND EXISTS (
+  SELECT 1 FROM op WHERE op.state = 0 AND op.channel = channel.id)`;
+const networkRetries =
+  "SELECT op.seq AS seq FROM op JOIN channel ON channel.id = op.channel WHERE op.state = 2 AND op.reason = 'network' AND channel.remote = ?";
+
+export function getReachability(store: Store, remote: string): Reachability {
+  const row = store.db.prepare(readRemote).get(remote);
+  return row === undefined ? initialReachability(store.world.now()) : (JSON.parse(text(row.state)) as Reachability);
+}
+
+/** Whether a remote may be sent to now, and how much at once. */
+export function remoteGate(store: Store, remote: string): Gate {
+  return gateOf(getReachability(store, remote), store.world.now(), store.network);
+}
+
+/** Takes one observation of a remote into account; tells listeners when its status or gate changes. */
+export function noteEvidence(store: Store, remote: string, evidence: Evidence): Reachability {
+  const before = getReachability(store, remote);
+  const after = observe(before, evidence, {
+    now: store.world.now(),
+    random: store.world.random(),
+    policy: store.network,
+  });
+  const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
+  if (isStale || hasChanged(before, after)) store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+  if (after.status !== before.status && after.status !== "checking") {
+    const detail = { remote, status: after.status, reason: after.reason, opensAt: after.opensAt };
+    record(store, { op: 0, id: null, kind: "network", status: null, detail });
+  }
+  return after;
+}
+
+/** Whether anything but the time of the last success has changed: that alone is not worth a write per answer. */
+function hasChanged(before: Reachability, after: Reachability): boolean {
+  const steady = (state: Reachability): string => JSON.stringify({ ...state, lastSuccessAt: null });
+  return steady(before) !== steady(after);
+}
+
+/** Operations that wait only because a remote gave no answer; they go as soon as it answers. */
+export function waitingForNetwork(store: Store, remote: string): readonly number[] {
+  return store.db
+    .prepare(networkRetries)
+    .all(remote)
+    .map((row) => Number(row.seq));
+}
+
+/** Remotes to probe now: those believed to be unreachable that have work, or that a person asked for. */
+export function dueProbes(store: Store): readonly string[] {
+  const now = store.world.now();
+  if (isWorkingOffline(store)) return [];
+  return probePlan(store)
+    .filter((plan) => plan.at <= now)
+    .map((plan) => plan.remote);
+}
+
+/** When the next probe is due; `null` when none is planned. */
+export function nextProbeAt(store: Store): number | null {
+  if (isWorkingOffline(store)) return null;
+  return probePlan(store).reduce<number | null>(
+    (soonest, plan) => (soonest === null || plan.at < soonest ? plan.at : soonest),
+    null,
+  );
+}
+
+function probePlan(store: Store): readonly { readonly remote: string; readonly at: number }[] {
+  const now = store.world.now();
+  const rows = store.db.prepare(readRemotes).all();
+  return rows.flatMap((row) => {
+    const at = nextProbeOf(JSON.parse(text(row.state)) as Reachability, now, store.network);
+    return at === null ? [] : [{ remote: text(row.name), at }];
+  });
+}
+
+/** A person or the system hints that it may be worth looking: the next probe comes now. Returns the remotes concerned. */
+export function askForProbe(store: Store, remote: string | null): readonly string[] {
+  const names = remote !== null ? [remote] : knownRemotes(store);
+  for (const name of names) noteEvidence(store, name, { kind: "hint", at: store.world.now() });
+  return names;
+}
+
+/** Remotes that were ever tried or have work waiting. */
+export function knownRemotes(store: Store): readonly string[] {
+  const tried = store.db
+    .prepare(readRemotes)
+    .all()
+    .map((row) => text(row.name));
+  const wanted = store.db
+    .prepare(remotesWithWork)
+    .all()
+    .map((row) => text(row.remote));
+  return [...new Set([...tried, ...wanted])].sort();
+}
+
+export function viewRemotes(store: Store, pendingOf: (remote: string) => number): readonly RemoteView[] {
+  const now = store.world.now();
+  return knownRemotes(store).map((remote) => {
+    const state = getReachability(store, remote);
+    const gate = gateOf(state, now, store.network);
+    return {
+      remote,
+      status: state.status,
+      reason: state.reason,
+      since: state.since,
+      lastSuccessAt: state.lastSuccessAt,
+      lastFailureAt: state.lastFailureAt,
+      nextProbeAt: nextProbeOf(state, now, store.network),
+      opensAt: gate.kind === "paced" ? gate.opensAt : null,
+      pending: pendingOf(remote),
+    };
+  });
+}

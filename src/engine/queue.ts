@@ -1,0 +1,469 @@
+/**
+ * Owns the table `op`: reading rows, turning them into operations, and every write to them, one statement each.
+ * The rules of enqueue, claim and settle are in the files of those names; they change rows only through these functions.
+ */
+import type { Row } from "../database.ts";
+import { assert, HoldfastError } from "../errors.ts";
+import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
+import { idempotencyKeyOf, State, statusOf } from "../operation.ts";
+import type { RetryPolicy } from "../retry.ts";
+import { serverIdOf } from "./ids.ts";
+import { getChannel, policyOf } from "./meta.ts";
+import type { Store } from "./store.ts";
+import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
+
+/** What rarely matters to scheduling is kept as JSON in one column. */
+export type Options = {
+  readonly after?: readonly string[];
+  readonly retry?: RetryPolicy;
+  readonly onFailure?: "hold" | "skip";
+  readonly onCrash?: "resend" | "ask";
+  readonly conflict?: Strategy;
+  readonly title?: string;
+  readonly notBefore?: number;
+};
+
+/** The scheduling part of a row, without payload and results. */
+export type Brief = {
+  readonly seq: number;
+  readonly id: string;
+  readonly type: string;
+  readonly channel: number;
+  readonly lane: string;
+  readonly position: number;
+  readonly priority: number;
+  readonly rank: number;
+  readonly state: State;
+  readonly waits: number;
+  readonly due: number;
+  readonly since: number;
+  readonly lease: number;
+  readonly attempts: number;
+  readonly failures: number;
+  readonly streak: number;
+  readonly generation: number;
+  readonly isUnsure: boolean;
+  readonly rounds: number;
+  readonly revision: number;
+  readonly created: number;
+  readonly expires: number | null;
+  readonly dedupe: string | null;
+  readonly group: string | null;
+  readonly creates: string | null;
+  readonly options: Options;
+  readonly reason: Reason | null;
+  readonly outcome: Outcome | null;
+};
+
+export type NewRow = {
+  readonly seq: number;
+  readonly id: string;
+  readonly type: string;
+  readonly version: number;
+  readonly channel: number;
+  readonly lane: string;
+  readonly position: number;
+  readonly priority: number;
+  readonly rank: number;
+  readonly state: State;
+  readonly waits: number;
+  readonly due: number;
+  readonly now: number;
+  readonly created: number;
+  readonly expires: number | null;
+  readonly dedupe: string | null;
+  readonly group: string | null;
+  readonly creates: string | null;
+  readonly options: Options;
+  readonly payload: string;
+  readonly reason: Reason | null;
+};
+
+const briefColumns =
+  "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
+const insert = `INSERT INTO op (seq, id, type, version, channel, lane, position, priority, rank, state, waits, due, since, created, expires,
+  dedupe, grp, creates, options, payload, hash, bytes, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
+const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
+const fullBySeq = "SELECT * FROM op WHERE seq = ?";
+const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LIMIT 3";
+const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
+const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
+const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
+const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
+const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
+const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
+const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
+const schedule = "UPDATE op SET state = ?, reason = ?, due = ?, since = ? WHERE seq = ?";
+const lease = "UPDATE op SET state = 3, lease = ?, attempts = attempts + 1, since = ?, reason = NULL WHERE seq = ?";
+const finish = `UPDATE op SET state = 8, outcome = ?, result = ?, problem = ?, reason = NULL, since = ?, settled = ?, unsure = 0,
+  remote_version = NULL, lease = 0, streak = 0 WHERE seq = ?`;
+const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failures = ?, streak = ?, unsure = ?, problem = ?, remote_version = ?,
+  lease = 0 WHERE seq = ?`;
+const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
+const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
+const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
+const setPayload = `UPDATE op SET payload = ?, hash = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
+const setTerms =
+  "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
+const setReset =
+  "UPDATE op SET failures = 0, streak = 0, generation = ?, unsure = ?, rounds = ?, problem = NULL, remote_version = NULL WHERE seq = ?";
+const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
+const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
+const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
+const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
+const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
+const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
+const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
+const removeRow = "DELETE FROM op WHERE seq = ?";
+
+const toBrief = (row: Row): Brief => ({
+  seq: integer(row.seq),
+  id: text(row.id),
+  type: text(row.type),
+  channel: integer(row.channel),
+  lane: text(row.lane),
+  position: integer(row.position),
+  priority: integer(row.priority),
+  rank: integer(row.rank),
+  state: integer(row.state) as State,
+  waits: integer(row.waits),
+  due: integer(row.due),
+  since: integer(row.since),
+  lease: integer(row.lease),
+  attempts: integer(row.attempts),
+  failures: integer(row.failures),
+  streak: integer(row.streak),
+  generation: integer(row.generation),
+  isUnsure: integer(row.unsure) === 1,
+  rounds: integer(row.rounds),
+  revision: integer(row.revision),
+  created: integer(row.created),
+  expires: integerOrNull(row.expires),
+  dedupe: textOrNull(row.dedupe),
+  group: textOrNull(row.grp),
+  creates: textOrNull(row.creates),
+  options: JSON.parse(text(row.options)) as Options,
+  reason: textOrNull(row.reason) as Reason | null,
+  outcome: textOrNull(row.outcome) as Outcome | null,
+});
+
+/** What the hash of a row covers: what must arrive unchanged. */
+export function rowHash(
+  store: Store,
+  row: { readonly id: string; readonly type: string; readonly payload: string },
+): string {
+  return store.world.hash(`${row.id}\n${row.type}\n${row.payload}`);
+}
+
+export function insertOperation(store: Store, row: NewRow): void {
+  store.db
+    .prepare(insert)
+    .run(
+      row.seq,
+      row.id,
+      row.type,
+      row.version,
+      row.channel,
+      row.lane,
+      row.position,
+      row.priority,
+      row.rank,
+      row.state,
+      row.waits,
+      row.due,
+      row.now,
+      row.created,
+      row.expires,
+      row.dedupe,
+      row.group,
+      row.creates,
+      JSON.stringify(row.options),
+      row.payload,
+      rowHash(store, row),
+      row.payload.length,
+      row.reason,
+    );
+}
+
+export function getBrief(store: Store, seq: number): Brief | null {
+  const row = store.db.prepare(briefBySeq).get(seq);
+  return row === undefined ? null : toBrief(row);
+}
+
+export function findById(store: Store, id: string): Brief | null {
+  const row = store.db.prepare(briefById).get(id);
+  return row === undefined ? null : toBrief(row);
+}
+
+/** Finds an operation by its whole id, or by a beginning or end of it that is unique. Throws `not_found` or `ambiguous_id`. */
+export function requireOperation(store: Store, given: string): Brief {
+  const id = given.toLowerCase();
+  const exact = findById(store, id);
+  if (exact !== null) return exact;
+  const beginning = store.db.prepare(idByBeginning).all(id, `${id}\u{10ffff}`);
+  const found = new Set(
+    [...beginning, ...(id.length < 36 ? store.db.prepare(idByEnd).all(id, id) : [])].map((row) => text(row.id)),
+  );
+  const [only] = found;
+  if (found.size === 1 && only !== undefined) {
+    const brief = findById(store, only);
+    if (brief !== null) return brief;
+  }
+  if (found.size > 1) {
+    throw new HoldfastError("ambiguous_id", `"${given}" fits several operations`, "give more of the id", {
+      details: { fits: [...found] },
+    });
+  }
+  throw new HoldfastError(
+    "not_found",
+    `there is no operation "${given}"`,
+    "see `holdfast queue list` for what there is",
+  );
+}
+
+/** The whole row; the caller has found its sequence in the same transaction. */
+export function getRow(store: Store, seq: number): Row {
+  const row = store.db.prepare(fullBySeq).get(seq);
+  assert(row !== undefined, `operation ${seq} vanished within a transaction`);
+  return row;
+}
+
+export function toOperation(store: Store, row: Row): Operation {
+  const brief = toBrief(row);
+  const channel = getChannel(store, brief.channel);
+  const payload = json(row, "payload");
+  const isTimed = brief.state === State.scheduled || (brief.state === State.waiting && brief.due > 0);
+  return {
+    id: brief.id,
+    sequence: brief.seq,
+    type: brief.type,
+    version: integer(row.version),
+    status: statusOf(brief.state, brief.outcome),
+    reason: brief.reason,
+    payload,
+    title: brief.options.title ?? titleOf(store, brief.type, payload),
+    lane: brief.lane === "" ? null : brief.lane,
+    priority: brief.priority,
+    subject: channel.subject,
+    remote: channel.remote,
+    dependsOn: brief.options.after ?? [],
+    creates: brief.creates,
+    serverId: brief.creates === null ? null : serverIdOf(store, brief.creates),
+    group: brief.group,
+    dedupe: brief.dedupe,
+    notBefore: brief.options.notBefore ?? null,
+    expiresAt: brief.expires,
+    retry: policyOf(store, brief.type, brief.options.retry ?? null),
+    onFailure: brief.options.onFailure ?? "hold",
+    onCrash: brief.options.onCrash ?? "resend",
+    conflict: brief.options.conflict ?? null,
+    attempts: brief.attempts,
+    failures: brief.failures,
+    mayHaveLanded: brief.isUnsure,
+    revision: brief.revision,
+    idempotencyKey: idempotencyKeyOf(brief.id, brief.generation),
+    createdAt: brief.created,
+    since: brief.since,
+    nextAttemptAt: isTimed ? brief.due : null,
+    settledAt: integerOrNull(row.settled),
+    outcome: brief.outcome,
+    problem: json(row, "problem") as Problem | null,
+    progress: json(row, "progress") as Progress | null,
+    checkpoint: json(row, "checkpoint"),
+    result: json(row, "result"),
+    remoteVersion: json(row, "remote_version"),
+  };
+}
+
+/** A line for people; a type whose title fails must not hide the operation. */
+export function titleOf(store: Store, type: string, payload: Json): string {
+  try {
+    return store.types.get(type)?.title?.(payload) ?? type;
+  } catch {
+    return type;
+  }
+}
+
+export function laneHeadOf(store: Store, lane: string): Brief | null {
+  const row = store.db.prepare(laneHead).get(lane);
+  return row === undefined ? null : toBrief(row);
+}
+
+export function laneAfter(store: Store, lane: string, position: number, limit: number): readonly Brief[] {
+  return store.db.prepare(laneTail).all(lane, position, limit).map(toBrief);
+}
+
+export function laneJustBefore(store: Store, lane: string, position: number): Brief | null {
+  const row = store.db.prepare(laneBefore).get(lane, position);
+  return row === undefined ? null : toBrief(row);
+}
+
+/** The id of the lane's operation that is on the wire, or null; few are, and the index holds only those. */
+export function flyingInLane(store: Store, lane: string): string | null {
+  return textOrNull(store.db.prepare(laneFlying).get(lane)?.id);
+}
+
+export function laneLastOf(store: Store, lane: string): Brief | null {
+  const row = store.db.prepare(laneLast).get(lane);
+  return row === undefined ? null : toBrief(row);
+}
+
+/** Makes room behind a position of a lane. */
+export function widenLane(store: Store, lane: string, position: number, room: number): void {
+  store.db.prepare(shiftLane).run(room, lane, position);
+}
+
+export function setSchedule(
+  store: Store,
+  seq: number,
+  to: { readonly state: State; readonly reason: Reason | null; readonly due: number },
+): void {
+  store.db.prepare(schedule).run(to.state, to.reason, to.due, store.world.now(), seq);
+}
+
+export function leaseOperation(store: Store, seq: number, epoch: number): void {
+  store.db.prepare(lease).run(epoch, store.world.now(), seq);
+}
+
+export function finishOperation(
+  store: Store,
+  seq: number,
+  end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
+): void {
+  const now = store.world.now();
+  const result = end.result === null ? null : JSON.stringify(end.result);
+  store.db
+    .prepare(finish)
+    .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, seq);
+}
+
+export type Failure = {
+  readonly state: State;
+  readonly reason: Reason;
+  readonly due: number;
+  readonly failures: number;
+  readonly streak: number;
+  readonly isUnsure: boolean;
+  readonly problem: Problem;
+  readonly remoteVersion: Json;
+};
+
+export function failOperation(store: Store, seq: number, failure: Failure): void {
+  const remote = failure.remoteVersion === null ? null : JSON.stringify(failure.remoteVersion);
+  store.db
+    .prepare(failRow)
+    .run(
+      failure.state,
+      failure.reason,
+      failure.due,
+      store.world.now(),
+      failure.failures,
+      failure.streak,
+      failure.isUnsure ? 1 : 0,
+      JSON.stringify(failure.problem),
+      remote,
+      seq,
+    );
+}
+
+export function lowerRank(store: Store, seq: number, rank: number): void {
+  store.db.prepare(setRank).run(rank, seq);
+}
+
+/** Adds to the count of open dependencies and returns what is left. */
+export function addWaits(store: Store, seq: number, change: number): number {
+  return integer(store.db.prepare(setWaits).get(change, seq)?.waits);
+}
+
+export function placeOperation(store: Store, seq: number, lane: string, position: number): void {
+  store.db.prepare(setPlace).run(lane, position, seq);
+}
+
+export function replacePayload(
+  store: Store,
+  row: {
+    readonly seq: number;
+    readonly id: string;
+    readonly type: string;
+    readonly version: number;
+    readonly channel: number;
+  },
+  payload: string,
+): void {
+  const hash = rowHash(store, { id: row.id, type: row.type, payload });
+  store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
+}
+
+export function replaceTerms(
+  store: Store,
+  seq: number,
+  terms: {
+    readonly priority: number;
+    readonly rank: number;
+    readonly expires: number | null;
+    readonly options: Options;
+  },
+): void {
+  store.db.prepare(setTerms).run(terms.priority, terms.rank, terms.expires, JSON.stringify(terms.options), seq);
+}
+
+/** Gives an operation a fresh budget; a higher generation is a new idempotency key. */
+export function resetBudget(
+  store: Store,
+  seq: number,
+  to: { readonly generation: number; readonly isUnsure: boolean; readonly rounds: number },
+): void {
+  store.db.prepare(setReset).run(to.generation, to.isUnsure ? 1 : 0, to.rounds, seq);
+}
+
+export function saveProgress(store: Store, seq: number, progress: Progress): void {
+  store.db.prepare(setProgress).run(JSON.stringify(progress), seq);
+}
+
+/** Saves a checkpoint if the lease still holds; tells whether it did. */
+export function saveCheckpoint(
+  store: Store,
+  seq: number,
+  epoch: number,
+  state: { readonly checkpoint: Json; readonly progress: Progress | null },
+): boolean {
+  const progress = state.progress === null ? null : JSON.stringify(state.progress);
+  return store.db.prepare(setCheckpoint).run(JSON.stringify(state.checkpoint), progress, seq, epoch).changes === 1;
+}
+
+export function dropDedupe(store: Store, seq: number): void {
+  store.db.prepare(clearDedupe).run(seq);
+}
+
+/** The wall clock went back: what was planned after a delay keeps that delay. Times that a person chose stay. */
+export function shiftDelays(store: Store, byMs: number): void {
+  store.db.prepare(shiftDue).run(byMs);
+}
+
+/** Somebody wants it now: what waits for its next attempt need not wait any longer. Pauses that the remote asked for stay. */
+export function hastenRetries(store: Store): void {
+  const now = store.world.now();
+  store.db.prepare(hastenDue).run(now, now);
+}
+
+/** A subject has fresh credentials: what waited for a missing one looks again. */
+export function hastenCredentials(store: Store, subject: string): number {
+  return store.db.prepare(hastenAuth).run(store.world.now(), subject).changes;
+}
+
+/** Operations whose row says that they are on the wire. */
+export function flyingOperations(store: Store): readonly Brief[] {
+  return briefs(store.db.prepare(flying).all());
+}
+
+export function deleteOperation(store: Store, seq: number): void {
+  store.db.prepare(removeRow).run(seq);
+}
+
+/** Reads briefs with a query of another file; the text must select `briefColumns`. */
+export function briefs(rows: readonly Row[]): readonly Brief[] {
+  return rows.map(toBrief);
+}
+
+export const selectBrief = `SELECT ${briefColumns} FROM op`;

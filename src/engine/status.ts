@@ -1,0 +1,222 @@
+/**
+ * Owns the report on the whole queue. It is made of facts only: counters, gates, reachability, the oldest unsent operation;
+ * green is shown only when nothing is unsent and nothing failed.
+ */
+import { State } from "../operation.ts";
+import type { Output, QueueStatus } from "../verbs.ts";
+import { canRun, closedBy } from "./claim.ts";
+import type { Gates } from "./gates.ts";
+import { readGates } from "./gates.ts";
+import { getMeta, getSettings, listChannels } from "./meta.ts";
+import { askForProbe, getReachability, nextProbeAt, remoteGate, viewRemotes } from "./network.ts";
+import { countUnsent, warnShare } from "./retention.ts";
+import { Counter, channelCounter } from "./schema.ts";
+import type { Channel, Store } from "./store.ts";
+import { integer, integerOrNull, readCount } from "./store.ts";
+import { nextRunAt } from "./sync.ts";
+
+const oldestUnsent = "SELECT created FROM op WHERE state < 8 ORDER BY seq LIMIT 1";
+const lastLanded =
+  "SELECT settled FROM op WHERE state = 8 AND outcome IN ('applied', 'duplicate') ORDER BY settled DESC LIMIT 1";
+const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
+const soonestExpiry = "SELECT min(expires) AS expires FROM op WHERE expires IS NOT NULL AND state < 8 AND state <> 3";
+const conflictCount = "SELECT count(*) AS n FROM op WHERE state IN (5, 6) AND reason = 'conflict'";
+const readyIn = "SELECT 1 AS n FROM op WHERE state = 0 AND channel = ? LIMIT 1";
+
+/** Whether some process holds the drainer's lock, as far as this one can tell. */
+export function isDrained(store: Store): boolean {
+  return store.memory.epoch !== 0 || (getMeta(store, "drainer") ?? "") !== "";
+}
+
+/** When anything moves next by itself: `null` when everything waits for somebody. */
+export function nextMoveAt(store: Store): number | null {
+  const now = store.world.now();
+  const times: (number | null)[] = [integerOrNull(store.db.prepare(soonestDue).get()?.due), nextRunAt(store)];
+  const gates = readGates(store);
+  for (const channel of readyChannels(store)) times.push(channelOpensAt(store, channel, gates));
+  const known = times.filter((time) => time !== null);
+  return known.length === 0 ? null : Math.max(now, Math.min(...known));
+}
+
+function readyChannels(store: Store): readonly Channel[] {
+  return listChannels(store).filter((channel) => store.db.prepare(readyIn).get(channel.id) !== undefined);
+}
+
+/** When a channel lets something through: now, at a known time, or `null` when somebody has to act. */
+export function channelOpensAt(store: Store, channel: Channel, gates: Gates): number | null {
+  const closed = closedBy(store, channel, gates, getSettings(store));
+  if (closed === null) return store.world.now();
+  if (closed === "auth")
+    return gates.auth.find((gate) => gate.subject === channel.subject && gate.remote === channel.remote)?.until ?? null;
+  if (closed === "network") return remoteGate(store, channel.remote).opensAt;
+  return closed === "sync_mode" ? nextRunAt(store) : null;
+}
+
+export function queueStatus(store: Store): QueueStatus {
+  const counts = countByStatus(store);
+  const unsent = countUnsent(store);
+  const settings = getSettings(store);
+  const gates = readGates(store);
+  const pending = new Map<number, number>(
+    listChannels(store).map((channel) => [channel.id, readCount(store, channelCounter(channel.id))]),
+  );
+  const pendingWhere = (fits: (channel: Channel) => boolean): number =>
+    listChannels(store).reduce((sum, channel) => (fits(channel) ? sum + (pending.get(channel.id) ?? 0) : sum), 0);
+  const remotes = viewRemotes(store, (remote) => pendingWhere((channel) => channel.remote === remote));
+  const bytes = readCount(store, Counter.bytes);
+  const used = Math.max(unsent / settings.maxOperations, bytes / settings.maxBytes);
+  const isOffline =
+    gates.isWorkingOffline ||
+    remotes.some((remote) => remote.status === "offline" && (remote.pending > 0 || unsent === 0));
+  const light = counts.failed > 0 ? "warning" : isOffline ? "red" : unsent > 0 ? "yellow" : "green";
+  return {
+    light,
+    sentence: sentenceOf({ light, counts, unsent, isWorkingOffline: gates.isWorkingOffline }),
+    counts,
+    unsent,
+    bytes,
+    oldestUnsentAt: unsent === 0 ? null : integerOrNull(store.db.prepare(oldestUnsent).get()?.created),
+    nextAttemptAt: unsent === 0 ? null : nextMoveAt(store),
+    lastLandedAt: integerOrNull(store.db.prepare(lastLanded).get()?.settled),
+    conflicts: integer(store.db.prepare(conflictCount).get()?.n),
+    isWorkingOffline: gates.isWorkingOffline,
+    isDraining: store.memory.epoch !== 0,
+    drainer: getMeta(store, "drainer") || null,
+    isReadOnly: store.db.isReadOnly,
+    isDiskFull: store.memory.isDiskFull || store.world.disk.freeBytes() < settings.minFreeBytes,
+    paused: [...gates.pauses],
+    unknownTypes: unknownTypes(store, pending),
+    signedOut: signedOut(gates, pendingWhere),
+    limits: {
+      maxOperations: settings.maxOperations,
+      maxBytes: settings.maxBytes,
+      usedPercent: Math.round(used * 1000) / 10,
+      isWarning: used >= warnShare,
+    },
+    remotes: [...remotes],
+  };
+}
+
+function countByStatus(store: Store): QueueStatus["counts"] {
+  const of = (...states: number[]): number => states.reduce((sum, state) => sum + readCount(store, state), 0);
+  return {
+    draft: of(State.draft),
+    pending: of(State.ready, State.waiting, State.scheduled, State.held),
+    in_progress: of(State.inFlight),
+    completed: readCount(store, Counter.completed),
+    failed: of(State.parked, State.aside),
+    cancelled: readCount(store, Counter.cancelled),
+    expired: readCount(store, Counter.expired),
+  };
+}
+
+function unknownTypes(store: Store, pending: ReadonlyMap<number, number>): QueueStatus["unknownTypes"] {
+  // Only the process that sends knows which types it can send.
+  if (store.memory.epoch === 0) return [];
+  const byType = new Map<string, number>();
+  for (const channel of listChannels(store)) {
+    const waiting = pending.get(channel.id) ?? 0;
+    if (waiting > 0 && !canRun(store.types.get(channel.type)))
+      byType.set(channel.type, (byType.get(channel.type) ?? 0) + waiting);
+  }
+  return [...byType].map(([type, count]) => ({ type, pending: count }));
+}
+
+function signedOut(
+  gates: Gates,
+  pendingWhere: (fits: (channel: Channel) => boolean) => number,
+): QueueStatus["signedOut"] {
+  const out = [...gates.signedOut].map(([subject, since]) => ({
+    subject,
+    remote: "",
+    reason: "signed out",
+    since,
+    pending: pendingWhere((channel) => channel.subject === subject),
+  }));
+  const refused = gates.auth.map((gate) => ({
+    subject: gate.subject,
+    remote: gate.remote,
+    reason: gate.reason,
+    since: gate.since,
+    pending: pendingWhere((channel) => channel.subject === gate.subject && channel.remote === gate.remote),
+  }));
+  return [...out, ...refused];
+}
+
+function sentenceOf(of: Pick<QueueStatus, "light" | "counts" | "unsent" | "isWorkingOffline">): string {
+  const waiting = `${of.unsent} unsent`;
+  switch (of.light) {
+    case "green":
+      return "Everything has landed.";
+    case "yellow":
+      return `Online: ${waiting}.`;
+    case "red":
+      return of.isWorkingOffline ? `Working offline: ${waiting}, kept safely.` : `Offline: ${waiting}, kept safely.`;
+    case "warning":
+      return `${of.counts.failed} failed and ${of.counts.failed === 1 ? "needs" : "need"} attention; ${waiting} in all.`;
+  }
+}
+
+export function networkStatus(store: Store): Output<"network.status"> {
+  const gates = readGates(store);
+  const remotes = viewRemotes(store, (remote) =>
+    listChannels(store).reduce(
+      (sum, channel) => (channel.remote === remote ? sum + readCount(store, channelCounter(channel.id)) : sum),
+      0,
+    ),
+  );
+  const has = (status: string): boolean => remotes.some((remote) => remote.status === status);
+  const status =
+    gates.isWorkingOffline || has("offline")
+      ? "offline"
+      : has("checking")
+        ? "checking"
+        : has("online")
+          ? "online"
+          : "unknown";
+  const looked = remotes.flatMap((view) => {
+    const { lastSuccessAt, lastFailureAt } = getReachability(store, view.remote);
+    return [lastSuccessAt ?? 0, lastFailureAt ?? 0];
+  });
+  const lastCheckAt = looked.reduce((most, at) => Math.max(most, at), 0);
+  return {
+    status,
+    isWorkingOffline: gates.isWorkingOffline,
+    lastCheckAt: lastCheckAt === 0 ? null : lastCheckAt,
+    remotes: [...remotes],
+  };
+}
+
+/**
+ * When the loop has to look again at the latest. Open channels do not count: a claim has just taken what they could give, and
+ * what is left goes when an answer frees a slot.
+ */
+export function nextWakeAt(store: Store): number | null {
+  const gates = readGates(store);
+  const settings = getSettings(store);
+  const closed = readyChannels(store).filter((channel) => closedBy(store, channel, gates, settings) !== null);
+  const times = [
+    integerOrNull(store.db.prepare(soonestDue).get()?.due),
+    integerOrNull(store.db.prepare(soonestExpiry).get()?.expires),
+    nextRunAt(store),
+    nextProbeAt(store),
+    ...closed.map((channel) => channelOpensAt(store, channel, gates)),
+  ].filter((time) => time !== null);
+  return times.length === 0 ? null : Math.min(...times);
+}
+
+/** Whether anything will move by itself before `until`; a run stays open for that. */
+export function movesBefore(store: Store, until: number): boolean {
+  const due = integerOrNull(store.db.prepare(soonestDue).get()?.due);
+  if (due !== null && due <= until) return true;
+  const gates = readGates(store);
+  return readyChannels(store).some((channel) => {
+    const opens = channelOpensAt(store, channel, gates);
+    const isOffline = channel.remote !== "" && remoteGate(store, channel.remote).kind === "offline";
+    return opens !== null && opens <= until && !isOffline;
+  });
+}
+
+export function checkNetwork(store: Store, remote: string | undefined): Output<"network.check"> {
+  return { checking: [...askForProbe(store, remote ?? null)] };
+}

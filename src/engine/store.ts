@@ -1,0 +1,160 @@
+/**
+ * Owns what every engine function works on: the connection, the world, the known types, and the transaction around one request.
+ * What the requests do is in the files beside; when they run is `engine.ts` and `loop.ts`.
+ */
+import type { Database, Row, SqlValue } from "../database.ts";
+import { HoldfastError } from "../errors.ts";
+import type { NetworkPolicy } from "../network.ts";
+import type { Json } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
+import type { HoldfastEvent } from "../verbs.ts";
+import type { OperationType, World } from "../world.ts";
+import { Counter } from "./schema.ts";
+
+/** What lives in memory only and is rebuilt at open; the store is the truth. */
+export type Memory = {
+  /** Sequence up to which events were told to listeners of this process. */
+  told: number;
+  /** Highest sequence written to the witness. */
+  witnessed: number;
+  /** The drainer's epoch while this process drains, else 0. */
+  epoch: number;
+  isDiskFull: boolean;
+  isClosed: boolean;
+  lastPruneAt: number;
+  /** Parsed settings beside the text they came from. */
+  settings: { readonly text: string; readonly value: Settings } | null;
+  readonly channels: Map<number, Channel>;
+};
+
+/** What gates an operation: where it goes, what it is, whose it is. */
+export type Channel = { readonly id: number; readonly remote: string; readonly type: string; readonly subject: string };
+
+export type Store = {
+  readonly db: Database;
+  readonly world: World;
+  readonly types: Map<string, OperationType>;
+  readonly ageing: number;
+  /** Defaults from the configuration; what was set at run time goes before them. */
+  readonly configured: Partial<Settings>;
+  readonly version: string;
+  readonly recovery: Json;
+  readonly network: NetworkPolicy;
+  readonly onDamage: (error: unknown) => void;
+  readonly memory: Memory;
+  /** Tells the listeners of this process what is only told live. */
+  readonly tell: (event: HoldfastEvent) => void;
+};
+
+const begin = "BEGIN IMMEDIATE";
+const beginRead = "BEGIN";
+const commit = "COMMIT";
+const rollback = "ROLLBACK";
+const readCounter = "SELECT n FROM counter WHERE id = ?";
+const bumpCounter = "UPDATE counter SET n = n + ? WHERE id = ? RETURNING n";
+
+/** Runs one write transaction; when this returns, its effects are durable. */
+export function transact<T>(store: Store, work: () => T): T {
+  return within(store, begin, work);
+}
+
+/** Runs reads on one snapshot. */
+export function snapshot<T>(store: Store, work: () => T): T {
+  return within(store, beginRead, work);
+}
+
+function within<T>(store: Store, opening: string, work: () => T): T {
+  store.db.prepare(opening).run();
+  try {
+    const output = work();
+    store.db.prepare(commit).run();
+    return output;
+  } catch (error) {
+    abandon(store);
+    throw error;
+  }
+}
+
+const openSavepoint = "SAVEPOINT part";
+const keepSavepoint = "RELEASE part";
+const undoSavepoint = "ROLLBACK TO part";
+
+/** Why a part of a request was refused. */
+export type Refused = { readonly code: string; readonly message: string; readonly hint: string };
+
+/** Does one part of a request so that its refusal undoes only itself; failures of the storage go on and end the whole request. */
+export function apart(store: Store, work: () => void): Refused | null {
+  store.db.prepare(openSavepoint).run();
+  try {
+    work();
+    store.db.prepare(keepSavepoint).run();
+    return null;
+  } catch (error) {
+    if (isStorageFailure(error) || !(error instanceof HoldfastError) || error.code === "internal") throw error;
+    store.db.prepare(undoSavepoint).run();
+    store.db.prepare(keepSavepoint).run();
+    return { code: error.code, message: error.message, hint: error.hint };
+  }
+}
+
+function abandon(store: Store): void {
+  try {
+    store.db.prepare(rollback).run();
+  } catch {
+    // SQLite has rolled back by itself after some failures (full disk, I/O); the first error is the one to tell.
+  }
+}
+
+/** Takes the next `count` sequence numbers and returns the first; one counter orders operations and changes alike. */
+export function takeSequence(store: Store, count = 1): number {
+  const last = Number(store.db.prepare(bumpCounter).get(count, Counter.sequence)?.n);
+  return last - count + 1;
+}
+
+export function readSequence(store: Store): number {
+  return Number(store.db.prepare(readCounter).get(Counter.sequence)?.n ?? 0);
+}
+
+export function readCount(store: Store, counter: number): number {
+  return Number(store.db.prepare(readCounter).get(counter)?.n ?? 0);
+}
+
+/** Writes the witness after a commit; a failure only weakens the check at the next open, so it is told and survived. */
+export function bearWitness(store: Store): void {
+  const sequence = readSequence(store);
+  if (sequence === store.memory.witnessed) return;
+  store.memory.witnessed = sequence;
+  try {
+    store.world.witness.write(sequence);
+  } catch (cause) {
+    store.world.log("warn", "the witness could not be written", { error: String(cause) });
+  }
+}
+
+const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "database_corrupt"];
+
+/** Whether an error came from the storage and not from the request; a refusal for lack of free space is the request's. */
+export function isStorageFailure(error: unknown): boolean {
+  return error instanceof HoldfastError && storageCodes.includes(error.code) && error.details?.freeBytes === undefined;
+}
+
+export function refuseWhenUnwritable(store: Store): void {
+  if (store.db.isReadOnly) {
+    throw new HoldfastError(
+      "read_only",
+      "the store is open for reading only",
+      "make its directory writable and open it again",
+    );
+  }
+}
+
+export const text = (value: SqlValue | undefined): string => (typeof value === "string" ? value : "");
+export const textOrNull = (value: SqlValue | undefined): string | null => (typeof value === "string" ? value : null);
+export const integer = (value: SqlValue | undefined): number => (typeof value === "number" ? value : 0);
+export const integerOrNull = (value: SqlValue | undefined): number | null => (typeof value === "number" ? value : null);
+
+/** Reads a JSON column; `null` for an empty one. Columns are written by `JSON.stringify` only, so the text parses. */
+export function json(row: Row, column: string): Json {
+  const value = row[column];
+  return typeof value === "string" ? (JSON.parse(value) as Json) : null;
+}

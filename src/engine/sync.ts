@@ -1,0 +1,93 @@
+/**
+ * Owns the record of a synchronisation run: when it began, what it did, what is left. In the modes `periodic` and `manual`
+ * operations go out only while a run is open; in `eager` mode a run merely counts.
+ */
+import type { Output, SyncRun } from "../verbs.ts";
+import { record } from "./history.ts";
+import { getMeta, getSettings, setMeta } from "./meta.ts";
+import type { Brief } from "./queue.ts";
+import { getRow, toOperation } from "./queue.ts";
+import type { Store } from "./store.ts";
+
+/** Errors that a run's record lists by name; the counts go on. */
+export const runErrorLimit = 50;
+
+export function currentRun(store: Store): SyncRun | null {
+  const stored = getMeta(store, "run");
+  return stored === null ? null : (JSON.parse(stored) as SyncRun);
+}
+
+export function isRunOpen(store: Store): boolean {
+  const run = currentRun(store);
+  return run !== null && run.endedAt === null;
+}
+
+/** Opens a run, or goes on with the one that is open. */
+export function openRun(store: Store, total: number): SyncRun {
+  const open = currentRun(store);
+  if (open !== null && open.endedAt === null) return open;
+  const run: SyncRun = {
+    startedAt: store.world.now(),
+    endedAt: null,
+    total,
+    succeeded: 0,
+    failed: 0,
+    conflicts: 0,
+    remaining: total,
+    errors: [],
+  };
+  setMeta(store, "run", JSON.stringify(run));
+  record(store, { op: 0, id: null, kind: "sync", status: null, detail: { state: "started", total } });
+  return run;
+}
+
+/** Counts what became of an operation while a run is open. */
+export function countInRun(
+  store: Store,
+  what: "succeeded" | "failed" | "conflicts",
+  op: Brief,
+  error: string | null,
+): void {
+  const run = currentRun(store);
+  if (run === null || run.endedAt !== null) return;
+  const title = error === null ? "" : toOperation(store, getRow(store, op.seq)).title;
+  const errors =
+    error === null || run.errors.length >= runErrorLimit ? run.errors : [...run.errors, { id: op.id, title, error }];
+  setMeta(store, "run", JSON.stringify({ ...run, [what]: run[what] + 1, errors }));
+}
+
+/** Closes the open run once nothing more can move by itself. */
+export function closeRun(store: Store, remaining: number): void {
+  const run = currentRun(store);
+  if (run === null || run.endedAt !== null) return;
+  const closed = { ...run, endedAt: store.world.now(), remaining };
+  setMeta(store, "run", JSON.stringify(closed));
+  const { succeeded, failed, conflicts } = closed;
+  record(store, {
+    op: 0,
+    id: null,
+    kind: "sync",
+    status: null,
+    detail: { state: "ended", succeeded, failed, conflicts, remaining },
+  });
+}
+
+export function syncStatus(store: Store, remaining: number): Output<"sync.status"> {
+  const run = currentRun(store);
+  const isSyncing = run !== null && run.endedAt === null;
+  return {
+    isSyncing,
+    mode: getSettings(store).syncMode,
+    run: run === null ? null : isSyncing ? { ...run, remaining } : run,
+  };
+}
+
+/** When the next periodic run begins; `null` in other modes or while one is open. */
+export function nextRunAt(store: Store): number | null {
+  const { syncMode, syncIntervalMs } = getSettings(store);
+  if (syncMode !== "periodic" || isRunOpen(store)) return null;
+  const last = currentRun(store)?.startedAt ?? 0;
+  const now = store.world.now();
+  // A last run in the future is a clock that went back.
+  return last > now ? now : last + syncIntervalMs;
+}

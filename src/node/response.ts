@@ -1,0 +1,131 @@
+/**
+ * Owns reading an answer within bounds: its body, what of it is kept as a result, and the id that the server gave.
+ * Judging it is `failure.ts`.
+ */
+import type { Json } from "../operation.ts";
+import { parseJson } from "../problem.ts";
+import type { RequestPayload } from "../request.ts";
+import { requestLimits } from "../request.ts";
+
+/** What is kept of the headers when the request does not say. */
+const keptHeaders = ["content-type", "etag", "last-modified", "location"] as const;
+/** Never kept, even when asked for: these are secrets. */
+const secretResponseHeaders = new Set([
+  "set-cookie",
+  "set-cookie2",
+  "authentication-info",
+  "proxy-authentication-info",
+]);
+
+export type Body = { readonly bytes: Uint8Array; readonly text: string; readonly isTruncated: boolean };
+
+/** Reads at most a mebibyte of the decoded body and gives the rest up: an answer of any size takes the same memory. */
+export async function readBody(stream: ReadableStream<Uint8Array> | null): Promise<Body> {
+  const limit = requestLimits.keptBytes.max;
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  let isTruncated = false;
+  if (stream !== null) {
+    const reader = stream.getReader();
+    while (size <= limit) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      parts.push(value);
+      size += value.byteLength;
+    }
+    isTruncated = size > limit;
+    // The yes is in the headers already; what else comes is not needed.
+    if (isTruncated) await reader.cancel().catch(() => undefined);
+  }
+  const bytes = Buffer.concat(parts).subarray(0, limit);
+  return { bytes, text: bytes.toString("utf8"), isTruncated };
+}
+
+/** The result that is kept with the operation. */
+export function resultOf(
+  answer: { readonly status: number; readonly url: string; readonly headers: Headers; readonly body: Body },
+  payload: RequestPayload,
+): Json {
+  const { status, url, headers, body } = answer;
+  const names = payload.keep?.headers?.map((name) => name.toLowerCase()) ?? keptHeaders;
+  const kept = names.flatMap((name) => {
+    const value = secretResponseHeaders.has(name) ? null : headers.get(name);
+    return value === null ? [] : [[name, value] as const];
+  });
+  const limit = payload.keep?.bodyBytes ?? requestLimits.keptBytes.default;
+  return {
+    status,
+    url,
+    headers: Object.fromEntries(kept),
+    ...keptBody(body, headers.get("content-type") ?? "", limit),
+  };
+}
+
+function keptBody({ bytes, text, isTruncated }: Body, type: string, limit: number): { readonly [key: string]: Json } {
+  if (bytes.byteLength === 0 || limit === 0) return { body: null, isTruncated: isTruncated || bytes.byteLength > 0 };
+  const isCut = isTruncated || bytes.byteLength > limit;
+  if (!isCut) {
+    const json = /\bjson\b/i.test(type) || type === "" ? parseJson(text) : undefined;
+    if (json !== undefined) return { body: json, isTruncated: false };
+  }
+  const part = Buffer.from(bytes.subarray(0, limit));
+  if (type !== "" && !/^text\/|json|xml|javascript|urlencoded|yaml|graphql/i.test(type)) {
+    return { body: part.toString("base64"), encoding: "base64", isTruncated: isCut };
+  }
+  // A character that the limit cuts in two is left out.
+  return { body: isCut ? part.toString("utf8").replace(/\ufffd$/, "") : text, isTruncated: isCut };
+}
+
+/**
+ * The id that the server gave: where the payload says, else `id` of a JSON body, else the end of Location of a 201.
+ * Whole numbers beyond 2 ** 53 keep their digits, which `JSON.parse` alone would change.
+ */
+export function serverIdOf(
+  answer: { readonly status: number; readonly headers: Headers; readonly body: Body },
+  idFrom: string | undefined,
+): string | null {
+  const location = answer.headers.get("location");
+  if (idFrom === "location") return lastSegment(location);
+  const body = answer.body.isTruncated ? undefined : parseExact(answer.body.text);
+  if (idFrom !== undefined) return idText(valueAt(body, idFrom));
+  return idText(valueAt(body, "/id")) ?? (answer.status === 201 ? lastSegment(location) : null);
+}
+
+function parseExact(text: string): unknown {
+  type Context = { readonly source?: string };
+  const keepDigits = (_key: string, value: unknown, context?: Context): unknown => {
+    const source = context?.source ?? "";
+    return typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? source : value;
+  };
+  try {
+    return JSON.parse(text, keepDigits as (key: string, value: unknown) => unknown);
+  } catch {
+    return undefined;
+  }
+}
+
+function valueAt(value: unknown, pointer: string): unknown {
+  let current = value;
+  for (const part of pointer.slice(1).split("/")) {
+    const key = part.replace(/~1/g, "/").replace(/~0/g, "~");
+    if (typeof current !== "object" || current === null || !Object.hasOwn(current, key)) return undefined;
+    current = (current as Record<string, unknown>)[key];
+  }
+  return current;
+}
+
+function idText(value: unknown): string | null {
+  if (typeof value === "number" && Number.isFinite(value)) return String(value);
+  return typeof value === "string" && value !== "" ? value : null;
+}
+
+function lastSegment(location: string | null): string | null {
+  const path = location?.split(/[?#]/)[0]?.replace(/\/+$/, "");
+  const segment = path?.slice(path.lastIndexOf("/") + 1) ?? "";
+  if (segment === "") return null;
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

@@ -1,0 +1,285 @@
+/**
+ * Owns what every transport promises, as cases that run over any of them in any test runner: same calls, same errors, same events.
+ * The world that connects a client to an engine is the caller's; what the verbs mean is tested with the engine.
+ */
+import type { Client } from "../client/client.ts";
+import { connect } from "../client/client.ts";
+import type { EngineLike, Transport } from "../client/transport.ts";
+import { assert, isCode } from "../errors.ts";
+import type { HoldfastEvent } from "../verbs.ts";
+import type { OperationType } from "../world.ts";
+
+/** The types that the engine under the transport must know and run. */
+export const contractTypes: readonly OperationType[] = [
+  { type: "contract.apply", run: async ({ input }) => ({ kind: "applied", result: input }) },
+  {
+    type: "contract.reject",
+    run: async () => ({ kind: "rejected", problem: { code: "contract_refusal", message: "the contract says no" } }),
+  },
+];
+
+export type TransportWorld = {
+  /** The running engine behind the transport, with `contractTypes`. */
+  readonly engine: EngineLike;
+  /** A new transport to the engine; each client closes its own. */
+  readonly open: () => Transport | Promise<Transport>;
+  /** Breaks all connections as a bad network would. Leave it out for a transport that has none. */
+  readonly cut?: () => void | Promise<void>;
+  readonly close: () => void | Promise<void>;
+};
+
+export type ContractCase = { readonly name: string; readonly run: () => Promise<void> };
+
+type Case = (client: Client, world: TransportWorld) => Promise<void>;
+
+/** Long enough for a slow machine; every wait ends much earlier. */
+const patienceMs = 8_000;
+/** An instant that never comes while a test runs. */
+const farAway = 32_503_680_000_000;
+
+/**
+ * The cases of the contract; each makes its own world and closes it.
+ * @example
+ * for (const { name, run } of transportContract({ makeWorld })) test(name, run);
+ */
+export function transportContract({
+  makeWorld,
+}: {
+  readonly makeWorld: () => TransportWorld | Promise<TransportWorld>;
+}): readonly ContractCase[] {
+  return Object.entries(cases).map(([name, body]) => ({
+    name,
+    run: async () => {
+      const world = await makeWorld();
+      const client = connect({ transport: await world.open() });
+      try {
+        await body(client, world);
+      } finally {
+        await client.close();
+        await world.close();
+      }
+    },
+  }));
+}
+
+const cases: Readonly<Record<string, Case>> = {
+  "an enqueue answers when it is durable, with a handle that tells the end": async (client) => {
+    const operation = await client.queue.add({
+      type: "contract.apply",
+      payload: { text: "é\u0000\u{1f41a}", list: [1, null, true] },
+    });
+    equal(operation.isNew, true);
+    const settled = await operation.settled({ timeoutMs: patienceMs });
+    equal([settled.id, settled.status, settled.outcome], [operation.id, "completed", "applied"]);
+    equal(settled.result, { text: "é\u0000\u{1f41a}", list: [1, null, true] });
+  },
+
+  "the end is told also when it came before anybody asked": async (client) => {
+    const operation = await client.queue.add({ type: "contract.apply", payload: 1 });
+    await until(async () => (await client.queue.get({ id: operation.id })).status === "completed");
+    equal((await operation.settled({ timeoutMs: patienceMs })).status, "completed");
+  },
+
+  "a parked operation settles as failed, with its reason": async (client) => {
+    const operation = await client.queue.add({ type: "contract.reject", payload: {} });
+    const settled = await operation.settled({ timeoutMs: patienceMs });
+    equal([settled.status, settled.problem?.code], ["failed", "contract_refusal"]);
+  },
+
+  "the end is told when retention prunes the operation meanwhile": async (client) => {
+    await client.settings.set({ retainCount: 0 });
+    const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: Date.now() + 300 });
+    const settled = await operation.settled({ timeoutMs: patienceMs });
+    equal([settled.id, settled.status], [operation.id, "completed"]);
+  },
+
+  "a cancelled operation settles as cancelled": async (client) => {
+    const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    const waiting = operation.settled({ timeoutMs: patienceMs });
+    equal((await client.queue.cancel({ ids: [operation.id] })).done, [operation.id]);
+    equal((await waiting).status, "cancelled");
+  },
+
+  "waiting ends with its time limit or its signal, and the operation stays": async (client) => {
+    const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    equal(await codeOf(operation.settled({ timeoutMs: 30 })), "timed_out");
+    const abort = new AbortController();
+    const waiting = codeOf(operation.settled({ signal: abort.signal }));
+    abort.abort();
+    equal(await waiting, "aborted");
+    equal((await client.queue.get({ id: operation.id })).status, "pending");
+  },
+
+  "a call whose signal has aborted does nothing": async (client) => {
+    const before = (await client.queue.list({})).operations.length;
+    const add = client.queue.add({ type: "contract.apply", payload: 1 }, { signal: AbortSignal.abort() });
+    equal(await codeOf(add), "aborted");
+    equal((await client.queue.list({})).operations.length, before);
+  },
+
+  "the same id queues one operation, however often it is sent": async (client) => {
+    const input = { type: "contract.apply", payload: 1, id: "0190a6f0-1111-7000-8000-00000000abcd" };
+    const first = await client.queue.add(input);
+    const second = await client.queue.add(input);
+    equal([first.id, first.isNew, second.id, second.isNew], [input.id, true, input.id, false]);
+  },
+
+  "several are queued all or none, each with its handle": async (client) => {
+    const operations = [1, 2, 3].map((payload) => ({ type: "contract.apply", payload }));
+    const { receipts } = await client.queue.addMany({ operations });
+    const ends = await Promise.all(receipts.map((each) => each.settled({ timeoutMs: patienceMs })));
+    equal(
+      ends.map(({ result }) => result),
+      [1, 2, 3],
+    );
+    const refused = client.queue.addMany({
+      operations: [
+        { type: "contract.apply", payload: 4 },
+        { type: "", payload: 5 },
+      ],
+    });
+    equal(await codeOf(refused), "invalid_input");
+    equal((await client.queue.list({})).operations.length, 3);
+  },
+
+  "errors arrive with code, message, hint and details": async (client) => {
+    const missing = await errorOf(client.queue.get({ id: "ffffffff-ffff-7fff-8fff-ffffffffffff" }));
+    assert(isCode(missing, "not_found"), `expected not_found, got ${String(missing)}`);
+    assert(missing.message.includes("ffffffff") && missing.hint.length > 0, "an error without its id or hint");
+    const wrong = await errorOf(client.queue.list({ limit: 0 }));
+    assert(isCode(wrong, "invalid_input"), `expected invalid_input, got ${String(wrong)}`);
+    assert(Array.isArray(wrong.details?.issues), "invalid_input without its issues");
+  },
+
+  "what JSON cannot carry is refused and not bent": async (client) => {
+    for (const payload of [Number.NaN, 1n, new Date(0), { deep: [() => {}] }, [undefined]]) {
+      equal(await codeOf(client.queue.add({ type: "contract.apply", payload: payload as never })), "invalid_input");
+    }
+    const blank = await client.queue.add({
+      type: "contract.apply",
+      payload: { a: undefined, b: 1 } as never,
+    });
+    equal((await client.queue.get({ id: blank.id })).payload, { b: 1 });
+  },
+
+  "a listener hears each event once and in order, beginning with what is called next": async (client) => {
+    const heard: HoldfastEvent[] = [];
+    const stop = client.subscribe((event) => heard.push(event));
+    const { receipts } = await client.queue.addMany({
+      operations: [1, 2, 3].map((payload) => ({ type: "contract.apply", payload })),
+    });
+    await until(async () => heard.filter(({ kind }) => kind === "settled").length === 3);
+    stop();
+    expectOrder(heard);
+    equal(
+      heard.filter(({ kind }) => kind === "enqueued").map(({ id }) => id),
+      receipts.map(({ id }) => id),
+    );
+    const count = heard.length;
+    await client.network.offline();
+    await pause(50);
+    equal(heard.length, count);
+  },
+
+  "a listener that begins after a sequence hears the past first": async (client) => {
+    const first = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    const second = await client.queue.add({ type: "contract.apply", payload: 2, notBefore: farAway });
+    const heard: HoldfastEvent[] = [];
+    client.subscribe((event) => heard.push(event), { after: first.sequence });
+    const third = await client.queue.add({ type: "contract.apply", payload: 3, notBefore: farAway });
+    await until(async () => heard.some(({ id }) => id === third.id));
+    expectOrder(heard);
+    equal(
+      heard.filter(({ kind }) => kind === "enqueued").map(({ id }) => id),
+      [second.id, third.id],
+    );
+  },
+
+  "one listener that throws silences nobody": async (_, world) => {
+    const errors: unknown[] = [];
+    const client = connect({ transport: await world.open(), onError: (error) => errors.push(error) });
+    const heard: HoldfastEvent[] = [];
+    client.subscribe(() => {
+      throw new Error("a listener's own mistake");
+    });
+    client.subscribe((event) => heard.push(event));
+    await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    await until(async () => heard.length > 0 && errors.length > 0);
+    await client.close();
+  },
+
+  "nothing is lost or repeated when connections break": async (client, world) => {
+    const heard: HoldfastEvent[] = [];
+    client.subscribe((event) => heard.push(event));
+    const late = await client.queue.add({ type: "contract.apply", payload: 0, notBefore: farAway });
+    const settled = late.settled({ timeoutMs: patienceMs });
+    for (let payload = 1; payload <= 5; payload += 1) {
+      await client.queue.add({ type: "contract.apply", payload });
+      await world.cut?.();
+      // What happens while the client is cut off must still reach it.
+      await world.engine.submit("queue.add", { type: "contract.apply", payload: -payload });
+    }
+    await world.engine.submit("queue.cancel", { ids: [late.id] });
+    equal((await settled).status, "cancelled");
+    await until(async () => heard.filter(({ kind }) => kind === "settled").length >= 10);
+    expectOrder(heard);
+    equal(new Set(heard.filter(({ kind }) => kind === "enqueued").map(({ id }) => id)).size, 11);
+  },
+
+  "a closed client refuses calls and ends its waits": async (_, world) => {
+    const client = connect({ transport: await world.open() });
+    const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    const waiting = codeOf(operation.settled());
+    await client.close();
+    equal(await waiting, "engine_closed");
+    equal(await codeOf(client.queue.status()), "engine_closed");
+    equal(world.engine.handle("queue.get", { id: operation.id }).status, "pending");
+  },
+
+  "many calls at once each get their own answer": async (client) => {
+    const payloads = Array.from({ length: 60 }, (_, index) => index);
+    const added = await Promise.all(
+      payloads.map((payload) => client.queue.add({ type: "contract.apply", payload, notBefore: farAway })),
+    );
+    const read = await Promise.all(added.map(({ id }) => client.queue.get({ id })));
+    equal(
+      read.map(({ payload }) => payload),
+      payloads,
+    );
+  },
+};
+
+/** Sequences grow strictly; what is only told live has none. */
+function expectOrder(events: readonly HoldfastEvent[]): void {
+  const sequences = events.map(({ sequence }) => sequence).filter((sequence) => sequence !== 0);
+  equal(
+    sequences,
+    [...new Set(sequences)].sort((a, b) => a - b),
+  );
+}
+
+function equal(actual: unknown, expected: unknown): void {
+  const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
+  assert(left === right, `got ${left}, expected ${right}`);
+}
+
+async function errorOf(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  assert(false, "a call succeeded that should have been refused");
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<unknown> {
+  return ((await errorOf(promise)) as { readonly code?: unknown }).code;
+}
+
+const pause = (delayMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, delayMs));
+
+async function until(isTrue: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + patienceMs; !(await isTrue()); await pause(5)) {
+    assert(Date.now() < deadline, "what was waited for did not happen in time");
+  }
+}

@@ -1,0 +1,349 @@
+// Owns one simulated run from its seed: a machine, its processes, the network and the remotes, commands and faults, step by step.
+// What is drawn in commands is commands.ts and in faults faults.ts; what has to hold is invariants.ts; many runs are runs.ts.
+import { createHash } from "node:crypto";
+import type { Engine } from "../../src/engine/engine.ts";
+import { openEngine } from "../../src/engine/engine.ts";
+import { openDatabase } from "../../src/node/sqlite.ts";
+import { mortalDatabase } from "../../src/testing/mortal-database.ts";
+import type { Random } from "../../src/testing/random.ts";
+import { seededRandom } from "../../src/testing/random.ts";
+import type { Scheduler } from "../../src/testing/scheduler.ts";
+import { newScheduler } from "../../src/testing/scheduler.ts";
+import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
+import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
+import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
+import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
+import type { Commands } from "./commands.ts";
+import { runCommand, subjects } from "./commands.ts";
+import { calm, runFault } from "./faults.ts";
+import type { Facts, Violation } from "./invariants.ts";
+import { judgeEffect, judgeSend, judgeStore, noteAnswer } from "./invariants.ts";
+import { judgeEnd, judgeReports } from "./liveness.ts";
+import { newModel } from "./model.ts";
+import type { ModelServer } from "./model-server.ts";
+import { newModelServer } from "./model-server.ts";
+import type { FaultyNetwork } from "./network.ts";
+import { newFaultyNetwork } from "./network.ts";
+import type { Trace } from "./trace.ts";
+import { newTrace } from "./trace.ts";
+import type { Watcher } from "./types.ts";
+import { simulatedTypes } from "./types.ts";
+
+export type Mode = "safety" | "liveness";
+
+export type RunOptions = {
+  readonly seed: number;
+  readonly steps: number;
+  readonly mode: Mode;
+  /** Keep every line of the trace. */
+  readonly isTraced?: boolean;
+};
+
+export type RunResult = {
+  readonly seed: number;
+  readonly steps: number;
+  readonly mode: Mode;
+  readonly violation: Violation | null;
+  readonly hash: string;
+  readonly trace: readonly string[];
+  /** What the store says of the operations that a violation names. */
+  readonly story: readonly string[];
+  readonly facts: {
+    readonly operations: number;
+    readonly sends: number;
+    readonly effects: number;
+    readonly kills: number;
+  };
+};
+
+export type Living = { readonly process: VirtualProcess; readonly engine: Engine };
+
+/** Everything that takes part in one run. */
+export type Simulation = {
+  readonly options: RunOptions;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly machine: VirtualMachine;
+  readonly server: ModelServer;
+  readonly network: FaultyNetwork;
+  readonly trace: Trace;
+  readonly facts: Facts;
+  readonly commands: Commands;
+  /** By the slot that a process runs in; a restart takes the slot over. */
+  readonly slots: (Living | null)[];
+  readonly tokens: Map<string, number>;
+  /** Number of the latest attempt of each operation, and who makes it. */
+  readonly latest: Map<string, { readonly number: number; readonly process: string }>;
+  readonly counts: { sends: number; effects: number; kills: number; boots: number };
+  violation: Violation | null;
+  isLaterKnown: boolean;
+};
+
+export const ageing = 5;
+const scanEvery = 24;
+const checkEvery = 150;
+const slotCount = 3;
+
+/** Runs one seed. Equal options give equal results, to the last line of the trace. */
+export async function simulate(options: RunOptions): Promise<RunResult> {
+  const database = openDatabase(":memory:", { synchronous: "OFF" });
+  try {
+    const sim = setUp(options, database);
+    await play(sim);
+    if (sim.violation === null && options.mode === "liveness") await comeToRest(sim);
+    const { violation, trace, counts, facts } = sim;
+    return {
+      seed: options.seed,
+      steps: options.steps,
+      mode: options.mode,
+      violation,
+      hash: trace.hash(),
+      trace: trace.lines(),
+      story: storyOf(sim),
+      facts: { operations: facts.model.operations.size, ...counts },
+    };
+  } finally {
+    database.close();
+  }
+}
+
+const storyRow = `SELECT seq, id, type, lane, position, priority, rank, state, waits, due, reason, attempts, failures, generation,
+  unsure, creates, grp, outcome, payload, options FROM op WHERE id = ?`;
+const storyHistory = "SELECT seq, at, kind, detail FROM history WHERE id = ? ORDER BY seq";
+const storyLane = "SELECT id, position, state FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position";
+const anyId = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
+
+function storyOf(sim: Simulation): readonly string[] {
+  const detail = sim.violation?.detail ?? "";
+  const [, lane = ""] = /lane "(\w+)"/.exec(detail) ?? [];
+  const standing = sim.facts.db
+    .prepare(storyLane)
+    .all(lane)
+    .map((row) => `lane ${lane}: ${row.id} at ${row.position} state ${row.state}`);
+  return [...new Set([...(detail.match(anyId) ?? []), ...standing.flatMap((line) => line.match(anyId) ?? [])])].flatMap(
+    (id) => [
+      ...standing.filter((line) => line.includes(id)),
+      JSON.stringify(sim.facts.db.prepare(storyRow).get(id) ?? { id, row: "none" }),
+      ...sim.facts.db
+        .prepare(storyHistory)
+        .all(id)
+        .map((row) => `  ${row.seq} ${row.kind} ${row.detail}`),
+    ],
+  );
+}
+
+function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simulation {
+  const random = seededRandom(`holdfast/${options.seed}`);
+  const scheduler = newScheduler();
+  const trace = newTrace(options.isTraced === true);
+  const counts = { sends: 0, effects: 0, kills: 0, boots: 0 };
+  const report = (violation: Violation | null): void => {
+    if (violation === null || sim.violation !== null) return;
+    sim.violation = violation;
+    trace.note(`VIOLATION ${violation.rule}: ${violation.detail}`);
+  };
+  const server = newModelServer({
+    random: random.fork("server"),
+    onEffect: (request, count) => {
+      counts.effects += 1;
+      trace.note(`effect ${request.key}`);
+      report(judgeEffect(facts, request, count));
+    },
+    onOffence: (rule, detail) => report({ rule, detail }),
+  });
+  const network = newFaultyNetwork({ scheduler, random: random.fork("network"), server });
+  const machine = newVirtualMachine({ scheduler, random, hash, probe: (remote) => network.probe(remote) });
+  const jobEffects = new Map<string, number>();
+  const model = newModel();
+  const facts: Facts = { model, db, server, wallNow: machine.wallClock.now, ageing, jobEffects };
+  const tokens = new Map<string, number>();
+  const commands: Commands = {
+    random: random.fork("commands"),
+    facts,
+    db,
+    model,
+    note: (line) => trace.note(`${scheduler.elapsed()} ${line}`),
+    report,
+    renewToken: (subject) => renewToken(sim, subject),
+    nextName: nameMaker(),
+    newId: idMaker(random.fork("ids")),
+  };
+  const sim: Simulation = {
+    options,
+    random,
+    scheduler,
+    machine,
+    server,
+    network,
+    trace,
+    facts,
+    commands,
+    slots: Array.from({ length: slotCount }, () => null),
+    tokens,
+    latest: new Map(),
+    counts,
+    violation: null,
+    isLaterKnown: false,
+  };
+  for (const subject of subjects) renewToken(sim, subject);
+  boot(sim, 0);
+  return sim;
+}
+
+const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+function nameMaker(): () => string {
+  let count = 0;
+  return () => {
+    count += 1;
+    return `n${count}`;
+  };
+}
+
+/** Ids of callers: any UUID will do, so these are short to draw and easy to read. */
+function idMaker(random: Random): () => string {
+  return () => {
+    const hex = Array.from(random.bytes(16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`;
+  };
+}
+
+/** Signs a subject in: a token that the remotes accept and this machine holds. */
+function renewToken(sim: Simulation, subject: string): void {
+  const token = (sim.tokens.get(subject) ?? 0) + 1;
+  sim.tokens.set(subject, token);
+  sim.server.tokens.set(subject, token);
+}
+
+/** Starts a process in a slot; most drain, some only queue. */
+export function boot(sim: Simulation, slot: number): void {
+  const { machine, counts, random, network } = sim;
+  counts.boots += 1;
+  const process = bootProcess(machine, `p${counts.boots}`);
+  const runJob = (attempt: { readonly operation: { readonly id: string } }, done: () => void): void => {
+    sim.scheduler.after(1 + random.below(5_000), () => {
+      if (!process.isAlive()) return;
+      const { id } = attempt.operation;
+      (sim.facts.jobEffects as Map<string, number>).set(id, (sim.facts.jobEffects.get(id) ?? 0) + 1);
+      done();
+    });
+  };
+  const tokenOf = (subject: string): number => sim.tokens.get(subject) ?? 0;
+  const types = simulatedTypes({ process, network, watcher: watcherOf(sim), tokenOf, runJob }, sim.isLaterKnown);
+  try {
+    const engine = openEngine({
+      database: mortalDatabase(sim.facts.db, machine, process),
+      world: process.world,
+      types,
+      ageing,
+      settings: { retainMs: 400 * 86_400_000 },
+    });
+    if (slot === 0 || random.chance(0.7)) engine.start();
+    engine.subscribe((event) => sim.trace.note(`${process.name} ${event.kind} ${event.id} ${event.status}`));
+    sim.slots[slot] = { process, engine };
+  } catch (error) {
+    // An open that fails for want of room is tried again by the next restart.
+    process.kill();
+    sim.slots[slot] = null;
+    const isFull = (error as { code?: unknown }).code === "disk_full";
+    if (!isFull && !isDeath(error)) report(sim, { rule: "open", detail: String((error as Error).stack) });
+  }
+  sim.trace.note(`boot ${process.name} in ${slot}`);
+}
+
+export function report(sim: Simulation, violation: Violation | null): void {
+  sim.commands.report(violation);
+}
+
+function watcherOf(sim: Simulation): Watcher {
+  return {
+    onSend: (process, attempts) => {
+      sim.counts.sends += attempts.length;
+      for (const { operation, idempotencyKey } of attempts) {
+        sim.trace.note(`${process.name} sends ${operation.type} ${idempotencyKey}`);
+        sim.latest.set(operation.id, { number: sim.counts.sends, process: process.name });
+      }
+      report(sim, judgeSend(sim.facts, attempts));
+    },
+    onAnswer: (process, attempt, answer) => {
+      const op = sim.facts.model.operations.get(attempt.operation.id);
+      sim.trace.note(`${process.name} hears ${answer.kind} of ${attempt.idempotencyKey}`);
+      if (op === undefined || attempt.signal.aborted) return;
+      if (sim.latest.get(op.id)?.process === process.name) noteAnswer(op, answer);
+    },
+  };
+}
+
+async function play(sim: Simulation): Promise<void> {
+  const { options, scheduler, random } = sim;
+  const faults = random.fork("faults");
+  for (let step = 0; step < options.steps && sim.violation === null; step += 1) {
+    if (random.chance(0.35)) {
+      const living = sim.slots.filter((slot) => slot !== null && !slot.process.isFrozen());
+      const slot = living[random.below(Math.max(1, living.length))];
+      if (slot !== null && slot !== undefined) runCommand(sim.commands, slot.engine);
+      await scheduler.settle();
+    } else if (random.chance(0.06)) {
+      runFault(sim, faults);
+      await scheduler.settle();
+    } else {
+      await scheduler.runNext();
+    }
+    bury(sim);
+    if (step % scanEvery === 0) report(sim, judgeStore(sim.facts));
+    if (step % checkEvery === checkEvery - 1) report(sim, judgeReports(sim));
+  }
+}
+
+/** Empties the slots of processes that died; what they had on the wire is nobody's now. */
+export function bury(sim: Simulation): void {
+  sim.slots.forEach((slot, index) => {
+    if (slot === null || slot.process.isAlive()) return;
+    sim.slots[index] = null;
+    noteEndOf(sim, slot.process.name);
+  });
+}
+
+/** A process has ended or lost its lock: answers that it had are not booked, and its attempts are interrupted. */
+export function noteEndOf(sim: Simulation, process: string): void {
+  sim.counts.kills += 1;
+  sim.trace.note(`end of ${process}`);
+  const flying = new Set(
+    sim.facts.db
+      .prepare("SELECT id FROM op WHERE state = 3")
+      .all()
+      .map((row) => String(row.id)),
+  );
+  for (const op of sim.facts.model.operations.values()) {
+    if (sim.latest.get(op.id)?.process !== process) continue;
+    op.charged = [0, op.charged[1]];
+    op.hasYes = false;
+    if (flying.has(op.id)) op.isInterrupted = true;
+    sim.latest.delete(op.id);
+  }
+}
+
+/** Liveness: the faults stop, everything is allowed again, and then whatever is left must say why. */
+async function comeToRest(sim: Simulation): Promise<void> {
+  calm(sim);
+  await runUntilQuiet(sim);
+  // What is scheduled for later comes due, wherever the clock stood when that was asked for.
+  sim.machine.wallClock.jump(30 * 86_400_000);
+  await runUntilQuiet(sim);
+  if (sim.violation === null) report(sim, judgeEnd(sim));
+}
+
+const quietMs = 3_600_000;
+const mostHours = 100;
+
+/** Runs hours until one of them passes without an attempt. */
+async function runUntilQuiet(sim: Simulation): Promise<void> {
+  for (let hour = 0; hour < mostHours && sim.violation === null; hour += 1) {
+    const before = sim.counts.sends;
+    await sim.scheduler.runFor(quietMs);
+    bury(sim);
+    report(sim, judgeStore(sim.facts));
+    if (sim.counts.sends === before) return;
+  }
+  report(sim, { rule: "liveness", detail: `attempts go on after ${mostHours} hours of calm` });
+}
