@@ -129,7 +129,7 @@ describe("a command", () => {
     const off = await makeCommandRun({ ...deps, isEnabled: () => false }).run?.(makeAttempt(input).attempt);
     expect(off).toMatchObject({ kind: "rejected", problem: { code: "command_disabled" } });
     const without = await run({ ...input, envCredentials: { TOKEN: "nobody" } });
-    expect(without).toMatchObject({ kind: "rejected", problem: { code: "credential_missing" } });
+    expect(without).toMatchObject({ kind: "auth", problem: { code: "credential_missing" } });
     expect(existsSync(mark)).toBe(false);
   });
 

@@ -196,14 +196,14 @@ describe("a PUT", () => {
     expect(isWhole).toBe(false);
   });
 
-  test("without its credential parks and sends nothing", async () => {
+  test("without its credential waits for it and sends nothing", async () => {
     let requests = 0;
     const url = await serve((_, response) => {
       requests += 1;
       response.end();
     });
     expect(await put(url, { credential: "none" })).toMatchObject({
-      kind: "rejected",
+      kind: "auth",
       problem: { code: "credential_missing" },
     });
     expect(requests).toBe(0);
