@@ -2,7 +2,7 @@
  * Owns the real world of an engine in Node: clocks, randomness, ids, timers, the drainer's lock, and what its sibling files give.
  * How the database opens and recovers is left to `salvage.ts`; what handlers do is theirs.
  */
-import { hash, randomBytes } from "node:crypto";
+import { hash, randomBytes, randomFillSync } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -19,6 +19,8 @@ import { openWitness } from "./witness.ts";
 export const drainerLockName = "drainer.lock";
 /** The longest delay that Node's timers can hold; longer ones are waited for in several steps. */
 const longestDelayMs = 2 ** 31 - 1;
+/** What the library for ids takes for one. */
+const idRandomBytes = 16;
 
 export type Log = World["log"];
 
@@ -48,11 +50,12 @@ export function nodeWorld(options: NodeWorldOptions): NodeWorld {
   const drainer = makeDrainer(directory, { log, onHeld: timers.keepAlive });
   const witness = openWitness(directory, log);
   const monotonic = (): number => performance.now();
+  const randomSlice = makeRandomSlices();
   return {
     now: Date.now,
     monotonic,
     random: Math.random,
-    newId: () => uuidv7(),
+    newId: () => uuidv7({ random: randomSlice() }),
     hash: (text) => hash("sha256", text, "hex"),
     defer: (task) => {
       setImmediate(task);
@@ -81,6 +84,20 @@ type Timers = {
   readonly keepAlive: (isKept: boolean) => void;
   readonly clear: () => void;
 };
+
+/** Random bytes are drawn for many ids at once: asking the system costs more than all the rest of an id. */
+function makeRandomSlices(): () => Uint8Array {
+  const pool = new Uint8Array(idRandomBytes * 256);
+  let used = pool.length;
+  return () => {
+    if (used === pool.length) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    used += idRandomBytes;
+    return pool.subarray(used - idRandomBytes, used);
+  };
+}
 
 /** Who drains stays alive until its timers are done; who merely enqueues may end at any time, so its timers hold nothing up. */
 function makeTimers(): Timers {
