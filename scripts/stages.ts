@@ -55,6 +55,7 @@ export const stages: readonly Stage[] = [
     stageTimeoutMs: 10 * minuteMs,
   },
   folder("contract"),
+  folder("cli"),
   folder("wire"),
   folder("simulation", { testTimeoutMs: 5 * minuteMs }),
   folder("planted", { testTimeoutMs: 5 * minuteMs }),
@@ -62,6 +63,7 @@ export const stages: readonly Stage[] = [
   folder("crash", { parallel: false, testTimeoutMs: 5 * minuteMs }),
   folder("fuzz", { testTimeoutMs: 2 * minuteMs }),
   folder("security"),
+  folder("transfer", { parallel: false }),
   folder("upgrade"),
   folder("story", { parallel: false, testTimeoutMs: 2 * minuteMs }),
   {

@@ -5,12 +5,10 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json, Operation } from "./operation.ts";
+import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
 export const exportVersion = 1;
-
-const secretKey =
-  /^(authorization|proxy-authorization|cookie|set-cookie|x-api-key|.*(token|secret|password|passwd|credential|api[-_]?key).*)$/i;
 
 const exported = z.object({
   holdfast: z.literal(exportVersion),
@@ -22,18 +20,6 @@ const exported = z.object({
 export function lineOf(operation: Operation, isRedacted: boolean): Json {
   const plain = operation as unknown as { readonly [key: string]: Json };
   return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain };
-}
-
-/** Replaces the values under keys that name secrets, anywhere. */
-export function redactJson(value: Json): Json {
-  if (Array.isArray(value)) return value.map((each) => redactJson(each as Json));
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, inner]) => [
-      key,
-      secretKey.test(key) && inner !== null ? "[redacted]" : redactJson(inner as Json),
-    ]),
-  );
 }
 
 /** Reads one exported line; throws `invalid_input` that names the line and what is wrong with it. */

@@ -45,7 +45,7 @@ const signedOut = (words: Words) => row(words, { kind: "auth", landing: "no" });
 const conflict = (words: Words) => row(words, { kind: "conflict", landing: "no" });
 
 const waits = "nothing to do: it is sent again by itself";
-const signIn = "give fresh credentials with `holdfast credential set`, or sign in again; it goes on by itself";
+const signIn = "give fresh credentials with `holdfast credentials set`, or sign in again; it goes on by itself";
 const fix = "change the operation with `holdfast queue edit`, then `holdfast queue retry`";
 
 /** Failures without an answer. */
@@ -433,13 +433,13 @@ const local: readonly FailureRow[] = [
     code: "credential_missing",
     on: ["a credential that is not there"],
     reason: "the named credential is not there yet",
-    hint: "add it with `holdfast credential set`; it goes on by itself",
+    hint: "add it with `holdfast credentials set`; it goes on by itself",
   }),
   signedOut({
     code: "credential_refused",
     on: ["a credential that may not go to this origin"],
     reason: "the named credential may not go to this origin",
-    hint: "allow the origin with `holdfast credential set`, or change the operation",
+    hint: "allow the origin with `holdfast credentials set`, or change the operation",
   }),
   rejected({
     code: "file_missing",

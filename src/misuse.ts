@@ -11,7 +11,7 @@
 export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
   // A third of the letters may be wrong, but at least one and never more than three.
-  let bestDistance = Math.min(3, Math.max(1, Math.floor(word.length / 3))) + 1;
+  let bestDistance = Math.min(3, Math.max(1, Math.ceil(word.length / 3))) + 1;
   for (const candidate of candidates) {
     const [left, right] = [word.toLowerCase(), candidate.toLowerCase()];
     // A name that was broken off counts as one mistake, however much is missing.

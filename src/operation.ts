@@ -39,6 +39,7 @@ export const reasons = [
   "retry",
   "network",
   "paced",
+  "auth",
   "paused",
   "rejected",
   "conflict",

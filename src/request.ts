@@ -5,7 +5,9 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
+import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { limits } from "./shapes.ts";
+import { fileRef } from "./upload.ts";
 import { checkUrl, displayUrl, originOf, parseUrl, pathSegments, replaceSegments } from "./url.ts";
 import type { OperationType } from "./world.ts";
 
@@ -20,13 +22,6 @@ export const requestLimits = {
 const optional = z.optional;
 const text = (max: number) => z.string().check(z.minLength(1), z.maxLength(max));
 
-/** A captured file; `sizeBytes` is what `Content-Length` will say. Other members belong to whoever captured it. */
-const fileBody = z.looseObject({
-  blob: z.string().check(z.regex(/^[0-9a-f]{64}$/)),
-  sizeBytes: z.int().check(z.gte(0)),
-  mediaType: optional(text(200)),
-});
-
 /** What a caller says about a request. */
 export const requestPayload = z.strictObject({
   method: text(20),
@@ -36,7 +31,7 @@ export const requestPayload = z.strictObject({
     z.union([
       z.strictObject({ json: z.json() }),
       z.strictObject({ text: z.string() }),
-      z.strictObject({ file: fileBody }),
+      z.strictObject({ file: fileRef }),
     ]),
   ),
   timeoutMs: optional(z.int().check(z.gte(1), z.lte(requestLimits.timeoutMs.max))),
@@ -59,7 +54,6 @@ export const requestPayload = z.strictObject({
   idempotency: optional(z.enum(["raw", "quoted"])),
 });
 export type RequestPayload = z.infer<typeof requestPayload>;
-export type FileBody = z.infer<typeof fileBody>;
 
 const tokenShape = /^[!#$%&'*+.^_`|~0-9a-z-]+$/i;
 // Latin-1 without control characters: what a header can carry and `fetch` accepts.
@@ -86,8 +80,6 @@ const ownHeaders = new Set([
   "upgrade",
 ]);
 const preconditions = new Set(["if-match", "if-unmodified-since", "if-none-match"]);
-const secretName =
-  /pass(word|wd|phrase)?$|secret|token|api[-_]?key|credential|authorization|cookie|signature|^(sig|pwd|auth|key|code)$/i;
 
 /** The type without its `run`: enough to queue a request anywhere. */
 export const httpRequest: OperationType = {
@@ -99,6 +91,7 @@ export const httpRequest: OperationType = {
   mentions: (payload) => mentionsOf(payload as RequestPayload),
   rewrite: (payload, serverIdOf) =>
     ({ ...(payload as object), url: rewriteUrl((payload as RequestPayload).url, serverIdOf) }) as Json,
+  redact: redactRequest,
   resend: (payload, remote) => withFreshPrecondition(payload as RequestPayload, remote) as Json,
 };
 
@@ -125,27 +118,9 @@ export function checkRequest(payload: Json): RequestPayload {
 
 /** The form in which a request may leave this machine in exports and logs: names stay, secrets go. */
 export function redactRequest(payload: Json): Json {
-  const found = redactNamed(payload);
+  const found = redactJson(payload);
   if (typeof found !== "object" || found === null || !("url" in found) || typeof found.url !== "string") return found;
-  return { ...found, url: replaceQuery(found.url, (value, name) => (secretName.test(name) ? redacted : value)) };
-}
-
-/** Tells whether a header, query or JSON name usually carries a secret. */
-export function isSecretName(name: string): boolean {
-  return secretName.test(name);
-}
-
-const redacted = "[redacted]";
-
-function redactNamed(value: Json): Json {
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(redactNamed);
-  const entries = Object.entries(value).map(([name, each]) => {
-    // The name of a credential is no secret, and a person needs it.
-    const isSecret = secretName.test(name) && name !== "credential" && typeof each !== "boolean" && each !== null;
-    return [name, isSecret ? redacted : redactNamed(each)] as const;
-  });
-  return Object.fromEntries(entries);
+  return { ...found, url: replaceQuery(found.url, (value, name) => (isSecretName(name) ? redacted : value)) };
 }
 
 function checkMethod(text: string): string {
@@ -173,7 +148,7 @@ function checkHeaders(headers: Readonly<Record<string, string>>): Record<string,
     if (secretHeaders.has(name)) {
       throw refuse(
         `headers.${name}: a secret in a queued request would be stored, shown and exported`,
-        'store it with `holdfast credential set NAME` and name it: credential: "NAME"',
+        'store it with `holdfast credentials set NAME` and name it: credential: "NAME"',
       );
     }
     if (ownHeaders.has(name)) throw refuse(`headers.${name}: this header is written by the sender`, "leave it out");

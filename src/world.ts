@@ -57,6 +57,8 @@ export type OperationType = {
   readonly rewrite?: (payload: Json, serverIdOf: (localId: string) => string | null) => Json;
   /** Strings, beyond exact string values, that may be local ids, e.g. URL path segments. */
   readonly mentions?: (payload: Json) => readonly string[];
+  /** The payload without its secrets, for exports; keys that name secrets are hidden without it, too. */
+  readonly redact?: (payload: Json) => Json;
   /** The payload to send again when the local side wins, e.g. without its precondition or with the remote's fresh one. */
   readonly resend?: (payload: Json, remote: Json) => Json;
   /** The payload to send when both sides are merged; `null` leaves it to a person. */

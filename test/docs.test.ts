@@ -41,6 +41,8 @@ function setUpPage(page: string): NodeJS.ProcessEnv {
   mkdirSync(path.join(folder, "node_modules/.bin"), { recursive: true });
   symlinkSync(root, path.join(folder, "node_modules/holdfast"), "junction");
   symlinkSync(path.join(root, "node_modules/@types"), path.join(folder, "node_modules/@types"), "junction");
+  // A schema library of the reader's own; it comes with the package in any case.
+  symlinkSync(path.join(root, "node_modules/zod"), path.join(folder, "node_modules/zod"), "junction");
   symlinkSync(command, path.join(folder, "node_modules/.bin/holdfast"));
   writeFileSync(path.join(folder, "package.json"), '{ "type": "module", "private": true }\n');
   return {

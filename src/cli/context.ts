@@ -46,7 +46,6 @@ export type Context = {
 /** What a command's module exports: does its work and says with which code the process ends. */
 export type Handler<A extends readonly unknown[], O> = (context: Context, args: A, options: O) => Promise<ExitCode>;
 
-const defaultWidth = 100;
 const openTimeoutMs = 10_000;
 
 export function makeContext(host: Host, options: GlobalOptions): Context {
@@ -78,10 +77,10 @@ export function makeContext(host: Host, options: GlobalOptions): Context {
   };
 }
 
-/** A width for output that no terminal shows: files and pipes get whole titles unless `COLUMNS` says otherwise. */
+/** Files and pipes get whole lines, unless `COLUMNS` says how many cells they have. */
 function widthFrom(columns: string | undefined): number {
   const width = Number(columns);
-  return Number.isInteger(width) && width >= 20 ? width : defaultWidth;
+  return Number.isInteger(width) && width >= 20 ? width : Number.MAX_SAFE_INTEGER;
 }
 
 function makeLine(host: Host, home: string | undefined): Pick<Context, "session" | "reopen" | "local" | "close"> {

@@ -4,27 +4,37 @@
  */
 import { HoldfastError } from "../errors.ts";
 import type { Context, Handler } from "./context.ts";
+import type { Secret } from "./local.ts";
 import { sign } from "./paint.ts";
 import { usage } from "./parse.ts";
 import { plain, table } from "./text.ts";
 
-type SetOptions = { readonly origin?: readonly string[]; readonly header?: string };
+type SetOptions = {
+  readonly origin: readonly string[];
+  readonly basic?: string;
+  readonly header?: string;
+  readonly subject?: string;
+};
 
 export const runSet: Handler<[string], SetOptions> = async (context, [name], options) => {
+  if (options.basic !== undefined && options.header !== undefined) {
+    throw usage("--basic and --header exclude each other", "give one of them, or none for a bearer token");
+  }
   const value = await readSecret(context, name);
   const local = await context.local();
-  const origins = options.origin ?? [];
-  const stored = await local.credentials.set(
-    name,
-    value,
-    options.header === undefined ? { origins } : { origins, header: options.header },
+  const stored = await local.credentials.set(name, secretOf(options, value), options.subject);
+  context.answer(
+    stored,
+    () => `${context.paint.green(sign.yes)} Stored ${plain(name)} for ${plain(stored.origins.join(", "))}`,
   );
-  context.answer(stored, () => {
-    const where = stored.origins.length === 0 ? "any origin that a request names it for" : stored.origins.join(", ");
-    return `${context.paint.green(sign.yes)} Stored ${plain(name)} for ${plain(where)}`;
-  });
   return 0;
 };
+
+function secretOf({ origin: origins, basic, header }: SetOptions, value: string): Secret {
+  if (basic !== undefined) return { kind: "basic", username: basic, password: value, origins };
+  if (header !== undefined) return { kind: "headers", headers: { [header]: value }, origins };
+  return { kind: "bearer", token: value, origins };
+}
 
 async function readSecret(context: Context, name: string): Promise<string> {
   const { host } = context;
@@ -48,21 +58,27 @@ export const runList: Handler<[], object> = async (context) => {
   const credentials = await (await context.local()).credentials.list();
   context.answer({ credentials }, () => {
     if (credentials.length === 0) return "No credentials are stored.";
-    const rows = credentials.map(({ name, origins, header }) => [
-      { text: plain(name), paint: context.paint.bold },
-      { text: header },
-      { text: origins.length === 0 ? "any" : origins.join(", ") },
+    const rows = credentials.map((each) => [
+      { text: plain(each.name), paint: context.paint.bold },
+      { text: each.subject === null ? "" : plain(each.subject) },
+      { text: each.kind },
+      { text: each.source },
+      { text: plain(each.origins.join(", ")) },
     ]);
-    return table([{ title: "NAME" }, { title: "HEADER" }, { title: "ORIGINS", isFlexible: true }], rows, {
-      width: context.width,
-      head: context.paint.dim,
-    });
+    const columns = [
+      { title: "NAME" },
+      { title: "SUBJECT" },
+      { title: "KIND" },
+      { title: "FROM" },
+      { title: "ORIGINS", isFlexible: true },
+    ];
+    return table(columns, rows, { width: context.width, head: context.paint.dim });
   });
   return 0;
 };
 
-export const runRemove: Handler<[string], object> = async (context, [name]) => {
-  const isRemoved = await (await context.local()).credentials.remove(name);
+export const runRemove: Handler<[string], { readonly subject?: string }> = async (context, [name], options) => {
+  const isRemoved = await (await context.local()).credentials.remove(name, options.subject);
   if (!isRemoved)
     throw new HoldfastError("not_found", `there is no credential ${name}`, "see `holdfast credentials list`");
   context.answer({ removed: name }, () => `${context.paint.green(sign.yes)} Removed ${plain(name)}`);

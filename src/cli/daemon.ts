@@ -35,14 +35,14 @@ export const runStart: Handler<[], Options> = async (context, _args, options) =>
   return 0;
 };
 
-export const runStop: Handler<[], object> = async (context) => {
+export const runStop: Handler<[], { readonly force?: boolean }> = async (context, _args, options) => {
   const local = await context.local();
   const before = await local.daemon.status();
-  if (!before.isRunning) {
+  if (!before.isRunning && options.force !== true) {
     context.answer({ ...before, wasRunning: false }, () => "The daemon does not run.");
     return 0;
   }
-  const state = await local.daemon.stop();
+  const state = await local.daemon.stop(options.force === true);
   context.answer(
     { ...state, wasRunning: true },
     () => `${context.paint.green(sign.yes)} The daemon has stopped; what is queued stays on the disk`,

@@ -9,7 +9,7 @@ import type { Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import type { Diagnosis } from "./local.ts";
 import { sign } from "./paint.ts";
-import { formatRelative } from "./relative-time.ts";
+import { formatAge, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
 import { formatBytes, plain, plural } from "./text.ts";
@@ -139,7 +139,8 @@ function writable(info: Output<"engine.info">): readonly Finding[] {
 }
 
 function recovered(recovery: Json): readonly Finding[] {
-  if (recovery === null) return [];
+  const kind = typeof recovery === "object" && recovery !== null && "kind" in recovery ? recovery.kind : null;
+  if (recovery === null || kind === "clean") return [];
   return [
     warning(
       "recovery",
@@ -154,7 +155,7 @@ async function checkTypes(session: Session): Promise<readonly Finding[]> {
   const unknown = unknownTypes.map(({ type, pending }) =>
     warning(
       "types",
-      `${plural(pending, "operation")} of type ${plain(type)} wait: nobody here can send it`,
+      `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here can send it`,
       "declare the type in the file that `types` in config.toml names",
     ),
   );
@@ -197,11 +198,11 @@ async function checkRemotes(context: Context, session: Session): Promise<readonl
     ? [warning("network", "working offline: nothing is sent", "holdfast network online")]
     : [];
   const each = remotes.map((remote) => {
-    const since = formatRelative(remote.since, context.now());
-    if (remote.status !== "offline") return ok("remote", `${plain(remote.remote)} ${remote.status} (${since})`);
+    const since = formatAge(remote.since, context.now());
+    if (remote.status !== "offline") return ok("remote", `${plain(remote.remote)} ${remote.status} for ${since}`);
     return warning(
       "remote",
-      `${plain(remote.remote)} is offline since ${since}: ${plain(remote.reason)}`,
+      `${plain(remote.remote)} is offline for ${since}: ${plain(remote.reason)}`,
       "check its address and your connection; what is queued is sent when it answers",
     );
   });

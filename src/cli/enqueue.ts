@@ -52,7 +52,8 @@ export const runRequest: Handler<[string, string], RequestOptions> = async (cont
     idFrom: options.idFrom,
     expect: options.expect === undefined ? undefined : parseChoice(options.expect, "--expect", ["json", "any"]),
   });
-  return enqueue(context, { type: "http.request", payload: payload as Json as never, ...order }, options);
+  const input = { type: "http.request", payload: payload as Json as never, ...order };
+  return enqueue(context, { input, label: order.title ?? `${payload.method} ${url}` }, options);
 };
 
 /**
@@ -95,7 +96,8 @@ export const runExec: Handler<[readonly string[]], ExecOptions> = async (context
     timeoutMs:
       options.attemptTimeout === undefined ? undefined : parseDuration(options.attemptTimeout, "--attempt-timeout"),
   });
-  return enqueue(context, { type: "command.run", payload: payload as Json as never, ...order }, options);
+  const input = { type: "command.run", payload: payload as Json as never, ...order };
+  return enqueue(context, { input, label: order.title ?? argv.join(" ") }, options);
 };
 
 type AddOptions = OrderOptions &
@@ -105,5 +107,6 @@ export const runAdd: Handler<[], AddOptions> = async (context, _args, options) =
   const order = parseOrder(options, context.now());
   const payload = await readJson(context.host, options.payload, "--payload");
   const remote = options.remote === undefined ? {} : { remote: options.remote };
-  return enqueue(context, { type: options.type, payload: payload as never, ...remote, ...order }, options);
+  const input = { type: options.type, payload: payload as never, ...remote, ...order };
+  return enqueue(context, { input, label: order.title ?? options.type }, options);
 };

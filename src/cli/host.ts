@@ -2,7 +2,7 @@
  * Owns what the command asks from outside: the terminal, the clock, the daemon, the data directory's own files.
  * The real one is in `real-host.ts`; tests bring a scripted one, so that every command runs without a process.
  */
-import type { ConfigEntry, Credential, DaemonState, Diagnosis } from "./local.ts";
+import type { ConfigEntry, Credential, DaemonState, Diagnosis, Secret } from "./local.ts";
 import type { OpenSession } from "./session.ts";
 
 /** A stream that people or programs read. */
@@ -52,17 +52,18 @@ export type Local = {
     readonly path: () => Promise<string>;
     readonly list: () => Promise<readonly ConfigEntry[]>;
     readonly get: (key: string) => Promise<ConfigEntry>;
-    readonly set: (key: string, value: unknown) => Promise<ConfigEntry>;
+    /** Takes the value as it was typed. */
+    readonly set: (key: string, typed: string) => Promise<ConfigEntry>;
   };
   readonly credentials: {
     readonly list: () => Promise<readonly Credential[]>;
-    readonly set: (name: string, value: string, options: CredentialOptions) => Promise<Credential>;
-    readonly remove: (name: string) => Promise<boolean>;
+    readonly set: (name: string, secret: Secret, subject: string | undefined) => Promise<Credential>;
+    readonly remove: (name: string, subject: string | undefined) => Promise<boolean>;
   };
   readonly daemon: {
     readonly run: (options: DaemonOptions) => Promise<void>;
     readonly start: (options: DaemonOptions) => Promise<DaemonState>;
-    readonly stop: () => Promise<DaemonState>;
+    readonly stop: (isForced: boolean) => Promise<DaemonState>;
     readonly status: () => Promise<DaemonState>;
     readonly log: (options: {
       readonly lines: number;
@@ -74,7 +75,6 @@ export type Local = {
   readonly diagnose: () => Promise<Diagnosis>;
 };
 
-export type CredentialOptions = { readonly origins: readonly string[]; readonly header?: string };
 export type DaemonOptions = { readonly port?: number; readonly host?: string };
 
 export type Host = {

@@ -11,7 +11,28 @@ export type ConfigEntry = {
 };
 
 /** A credential without its value: that one is never shown. */
-export type Credential = { readonly name: string; readonly origins: readonly string[]; readonly header: string };
+export type Credential = {
+  readonly name: string;
+  readonly subject: string | null;
+  readonly kind: "bearer" | "basic" | "headers";
+  readonly origins: readonly string[];
+  readonly source: "file" | "environment";
+};
+
+/** A credential with its value, on its way into the store. */
+export type Secret =
+  | { readonly kind: "bearer"; readonly token: string; readonly origins: readonly string[] }
+  | {
+      readonly kind: "basic";
+      readonly username: string;
+      readonly password: string;
+      readonly origins: readonly string[];
+    }
+  | {
+      readonly kind: "headers";
+      readonly headers: Readonly<Record<string, string>>;
+      readonly origins: readonly string[];
+    };
 
 export type DaemonState = {
   readonly isRunning: boolean;

@@ -3,7 +3,6 @@
  */
 import type { Status } from "../operation.ts";
 import { reasons, statuses } from "../operation.ts";
-import { limits } from "../shapes.ts";
 import type { Input } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { definedOnly } from "./order.ts";
@@ -37,6 +36,8 @@ export function parseFilter(options: FilterOptions): Filter {
   });
 }
 
+/** The most that one `queue.list` gives (`limits.page`, which lives with the schemas and would make every start slower). */
+export const pageLimit = 1_000;
 const shownNext = 10;
 
 export const runQueueStatus: Handler<[], object> = async (context) => {
@@ -78,13 +79,13 @@ const readPage = (session: Session, input: Input<"queue.list">) => session.call(
 
 /** Reads as many pages as it takes. */
 async function listPages(session: Session, input: Input<"queue.list">, wanted: number): Promise<Page> {
-  const first = await readPage(session, { ...input, limit: Math.min(wanted, limits.page) });
+  const first = await readPage(session, { ...input, limit: Math.min(wanted, pageLimit) });
   const operations = [...first.operations];
   let next = first.next;
   while (next !== null && operations.length < wanted) {
     const page = await readPage(session, {
       ...input,
-      limit: Math.min(wanted - operations.length, limits.page),
+      limit: Math.min(wanted - operations.length, pageLimit),
       cursor: next,
     });
     operations.push(...page.operations);

@@ -4,7 +4,6 @@
  */
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
-import { limits } from "../shapes.ts";
 import type { Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
@@ -106,7 +105,9 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
     );
   context.answer(total, () => {
     const skipped =
-      total.skipped.length === 0 ? "" : `; ${plural(total.skipped.length, "operation")} were here already`;
+      total.skipped.length === 0
+        ? ""
+        : `; ${plural(total.skipped.length, "operation")} ${total.skipped.length === 1 ? "was" : "were"} here already`;
     return `${context.paint.green(sign.yes)} Imported ${plural(total.imported.length, "operation")}${skipped}`;
   });
   return reportRefusals(context, total.refused);
@@ -117,10 +118,7 @@ async function* batches(lines: AsyncIterable<string>): AsyncIterable<string[]> {
   let size = 0;
   for await (const line of lines) {
     if (line.trim() === "") continue;
-    if (
-      batch.length > 0 &&
-      (batch.length >= Math.min(importBatch, limits.batch) || size + line.length > importBatchBytes)
-    ) {
+    if (batch.length > 0 && (batch.length >= importBatch || size + line.length > importBatchBytes)) {
       yield batch;
       batch = [];
       size = 0;

@@ -145,5 +145,5 @@ function draw(context: Context, frame: string): void {
   const fitted = lines.map(
     (line) => (widthOf(line) > stdout.columns ? truncate(line, stdout.columns) : line) + screen.clearLine,
   );
-  stdout.write(screen.home + fitted.join("\n") + "\n" + screen.clearBelow);
+  stdout.write(`${screen.home}${fitted.join("\n")}\n${screen.clearBelow}`);
 }

@@ -37,6 +37,15 @@ export function formatDuration(ms: number): string {
   return twoUnits(whole, [day, "d"], [hour, "h"]);
 }
 
+/**
+ * How long something lasts since an instant, in one unit.
+ * @example
+ * formatAge(0, 180_000) // "3 min"
+ */
+export function formatAge(since: number, now: number): string {
+  return largestUnit(Math.max(0, Math.round((now - since) / second) * second));
+}
+
 /** An instant with its date, in universal time, for where the distance alone is not enough. */
 export function formatInstant(at: number): string {
   return new Date(at)

@@ -3,11 +3,12 @@
  * Counts and the network are in `render-status.ts`; JSON output never passes through here.
  */
 import type { Reason, Status } from "../operation.ts";
+import { isTerminal } from "../operation.ts";
 import type { HoldfastEvent, Output, Why } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
-import { formatDuration, formatInstant, formatRelative } from "./relative-time.ts";
+import { formatAge, formatDuration, formatInstant, formatRelative } from "./relative-time.ts";
 import type { Operation } from "./session.ts";
 import type { Cell } from "./text.ts";
 import { bar, facts, formatBytes, plain, plainLines, shortId, table } from "./text.ts";
@@ -31,6 +32,7 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   retry: "will try again",
   network: "network",
   paced: "remote asks to wait",
+  auth: "no credential",
   paused: "paused",
   rejected: "rejected",
   conflict: "conflict",
@@ -107,7 +109,10 @@ export function renderOperation(look: Look, operation: Operation): string {
   const now = look.now();
   const reason = reasonOf(operation, now);
   const status = paintStatus(paint, operation.status)(statusWords[operation.status]);
-  const head = `${paint.bold(titleOf(operation))}\n${status}${reason === "" ? "" : ` (${reason})`} ${paint.dim(`since ${formatRelative(operation.since, now)}`)}`;
+  const standing = isTerminal(operation.status)
+    ? formatRelative(operation.settledAt ?? operation.since, now)
+    : `for ${formatAge(operation.since, now)}`;
+  const head = `${paint.bold(titleOf(operation))}\n${status}${reason === "" ? "" : ` (${reason})`} ${paint.dim(standing)}`;
   const rows = facts([...identityRows(operation), ...orderRows(operation), ...timeRows(operation, now)], paint.dim);
   const parts = [head, rows, problemPart(look, operation), blockPart(paint, "Payload", operation.payload)];
   if (operation.remoteVersion !== null) parts.push(blockPart(paint, "Remote's side", operation.remoteVersion));
@@ -280,7 +285,7 @@ export function detailText(detail: unknown): string {
   const { problem, ...rest } = detail as { readonly problem?: { readonly message?: string } | null };
   const simple = Object.entries(rest)
     .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "")
-    .map(([name, value]) => `${name} ${valueText(name, value)}`);
+    .map(([name, value]) => `${name.replace(/(Ms|At)$/, "")} ${valueText(name, value)}`);
   const message = typeof problem?.message === "string" ? [problem.message] : [];
   return plain([...message, ...simple].join(", "));
 }

@@ -6,7 +6,7 @@ import type { Output, Pause, QueueStatus, RemoteView, SyncRun } from "../verbs.t
 import type { Context } from "./context.ts";
 import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
-import { formatRelative } from "./relative-time.ts";
+import { formatAge, formatRelative } from "./relative-time.ts";
 import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
 import type { Cell } from "./text.ts";
@@ -64,11 +64,11 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
     ...status.paused.map((pause) => `Paused: ${pauseText(pause, now())}`),
     ...status.signedOut.map(
       ({ subject, remote, pending }) =>
-        `${subject === "" ? "The owner" : plain(subject)} is signed out${remote === "" ? "" : ` at ${plain(remote)}`}: ${plural(pending, "operation")} wait for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``,
+        `${subject === "" ? "The owner" : plain(subject)} is signed out${remote === "" ? "" : ` at ${plain(remote)}`}: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``,
     ),
     ...status.unknownTypes.map(
       ({ type, pending }) =>
-        `${plural(pending, "operation")} of type ${plain(type)} wait: nobody here knows how to send it`,
+        `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here knows how to send it`,
     ),
     ...(status.isDiskFull ? ["The disk is full: nothing new is accepted, what is queued goes on"] : []),
     ...(status.isReadOnly ? ["The store can only be read: check the disk and its rights"] : []),
@@ -80,10 +80,12 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
   return found;
 }
 
+const waiting = (pending: number): string => `${plural(pending, "operation")} ${pending === 1 ? "waits" : "wait"}`;
+
 export function pauseText(pause: Pause, now: number): string {
   const what = pause.kind === "all" ? "everything" : `${pause.kind} ${plain(pause.name)}`;
   const reason = pause.reason === "" ? "" : `: ${plain(pause.reason)}`;
-  return `${what} since ${formatRelative(pause.since, now)}${reason}`;
+  return `${what} for ${formatAge(pause.since, now)}${reason}`;
 }
 
 function renderFailed({ paint }: Look, failed: readonly Operation[], total: number): string {
@@ -127,7 +129,7 @@ export function renderQueueStatus(look: Look, status: QueueStatus, next: readonl
   const waiting = pending + sending;
   const more = waiting > next.length ? [paint.dim(`  … and ${waiting - next.length} more: holdfast queue list`)] : [];
   const hint =
-    waiting > 0 ? ["", paint.dim(`  ${sign.hint} holdfast sync             to send what is pending now`)] : [];
+    waiting > 0 ? ["", paint.dim(`  ${sign.hint} holdfast sync                  to send what is pending now`)] : [];
   const failedHint =
     failed > 0 ? [paint.dim(`  ${sign.hint} holdfast sync --retry-failed   to try failed operations again`)] : [];
   return [...head, ...lines, ...(entries.length === 0 ? [] : ["", ...entries]), ...more, ...hint, ...failedHint].join(
@@ -145,7 +147,7 @@ export function renderRemotes(look: Look, remotes: readonly RemoteView[]): strin
     return [
       { text: `${sign.light} ${each.status}`, paint: colours[each.status] },
       { text: plain(each.remote) },
-      { text: formatRelative(each.since, now), paint: paint.dim },
+      { text: formatAge(each.since, now), paint: paint.dim },
       { text: each.lastSuccessAt === null ? "never" : formatRelative(each.lastSuccessAt, now), paint: paint.dim },
       { text: next === null || each.status === "online" ? "" : formatRelative(Math.max(next, now), now) },
       { text: each.pending === 0 ? "" : String(each.pending) },
@@ -156,7 +158,7 @@ export function renderRemotes(look: Look, remotes: readonly RemoteView[]): strin
     [
       { title: "NETWORK" },
       { title: "REMOTE" },
-      { title: "SINCE" },
+      { title: "FOR" },
       { title: "ANSWERED" },
       { title: "NEXT TRY" },
       { title: "UNSENT", isRight: true },

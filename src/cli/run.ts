@@ -8,6 +8,7 @@ import type { ExitCode } from "../errors.ts";
 import { HoldfastError } from "../errors.ts";
 import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
+import { nearest } from "./parse.ts";
 import { reportError } from "./report.ts";
 import type { Run } from "./tree.ts";
 import { buildTree, everyCommand } from "./tree.ts";
@@ -26,11 +27,11 @@ export async function runCli(argv: readonly string[], host: Host): Promise<ExitC
       getErrHelpWidth: () => (host.stderr.isTty ? host.stderr.columns : 100),
     });
   }
-  if (argv.length === 0) {
-    root.outputHelp();
-    return 0;
-  }
   try {
+    if (argv.length === 0 || argv[0] === "help") {
+      findByPath(root, argv.slice(1)).outputHelp();
+      return 0;
+    }
     await root.parseAsync([...argv], { from: "user" });
     return run.exit;
   } catch (error) {
@@ -40,6 +41,22 @@ export async function runCli(argv: readonly string[], host: Host): Promise<ExitC
   } finally {
     await run.context?.close().catch(() => {});
   }
+}
+
+/** The command that `holdfast help queue why` names. */
+function findByPath(root: Command, words: readonly string[]): Command {
+  let found = root;
+  for (const word of words.filter((each) => !each.startsWith("-"))) {
+    const names = found.commands.map((each) => each.name());
+    const next = found.commands.find((each) => each.name() === word);
+    if (next === undefined) {
+      const near = nearest(word, names);
+      const meant = near === undefined ? `there are ${names.join(", ")}` : `did you mean ${near}?`;
+      throw new HoldfastError("invalid_input", `there is no command ${`${pathOf(found)} ${word}`.trim()}`, meant);
+    }
+    found = next;
+  }
+  return found;
 }
 
 /** Options that shape an error, read by hand where the words could not be parsed. */

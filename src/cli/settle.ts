@@ -15,8 +15,11 @@ export type WaitChoice = { readonly wait?: boolean; readonly timeout?: string };
 
 const offlineKinds: ReadonlySet<Why["blockers"][number]["kind"]> = new Set(["network", "offline", "work_offline"]);
 
+/** What is queued, and how the person called it. */
+export type Enqueue = { readonly input: AddInput; readonly label: string };
+
 /** Queues one operation, tells how it stands, and follows it when asked to. */
-export async function enqueue(context: Context, input: AddInput, choice: WaitChoice): Promise<ExitCode> {
+export async function enqueue(context: Context, { input, label }: Enqueue, choice: WaitChoice): Promise<ExitCode> {
   const timeoutMs = choice.timeout === undefined ? undefined : parseDuration(choice.timeout, "--timeout");
   const startedAt = context.now();
   const isBanner = choice.wait === true && (await tellBanner(context));
@@ -25,10 +28,10 @@ export async function enqueue(context: Context, input: AddInput, choice: WaitCho
   const why = receipt.status === "pending" ? await session.call("queue.why", { id: receipt.id }) : null;
   if (receipt.warning !== null) context.tell(`${context.errorPaint.yellow(sign.warn)} ${plain(receipt.warning)}`);
   if (choice.wait !== true) {
-    context.answer(receipt, () => (context.isQuiet ? receipt.id : receiptText(context, receipt, why)));
+    context.answer(receipt, () => (context.isQuiet ? receipt.id : receiptText(context, { receipt, why, label })));
     return 0;
   }
-  context.tell(receiptText({ ...context, paint: context.errorPaint }, receipt, why));
+  context.tell(receiptText({ ...context, paint: context.errorPaint }, { receipt, why, label }));
   const wait = { id: receipt.id, startedAt, isTellingOthers: isBanner };
   return waitFor(context, timeoutMs === undefined ? wait : { ...wait, timeoutMs });
 }
@@ -45,7 +48,9 @@ async function tellBanner(context: Context): Promise<boolean> {
   return true;
 }
 
-function receiptText(context: Context, receipt: Receipt, why: Why | null): string {
+type Told = { readonly receipt: Receipt; readonly why: Why | null; readonly label: string };
+
+function receiptText(context: Context, { receipt, why, label }: Told): string {
   const { paint } = context;
   const short = shortId(receipt.id);
   if (!receipt.isNew)
@@ -53,14 +58,19 @@ function receiptText(context: Context, receipt: Receipt, why: Why | null): strin
   if (receipt.status === "draft")
     return `${paint.green(sign.yes)} Kept as draft ${paint.bold(short)}\n${paint.dim(`${sign.hint} holdfast queue release ${short}   to submit it`)}`;
   const offline = why?.blockers.find(({ kind }) => offlineKinds.has(kind));
-  if (offline !== undefined && why !== null) return offlineText(context, receipt, why, offline.kind === "work_offline");
-  const waits = why !== null && why.blockers.some(({ kind }) => kind !== "in_flight" && kind !== "slots");
-  const sentence = waits && why !== null ? `\n  ${plain(why.sentence)}` : "";
+  if (offline !== undefined && why !== null)
+    return offlineText(context, { receipt, why, label }, offline.kind === "work_offline");
+  const isWaiting = why?.blockers.some(({ kind }) => kind !== "in_flight" && kind !== "slots") === true;
+  const sentence = isWaiting ? `\n  ${plain(why?.sentence ?? "")}` : "";
   return `${paint.green(sign.yes)} Queued ${paint.bold(short)}; it is safe on this device${sentence}`;
 }
 
 /** The network is away: what was queued, what will happen, how to try again. */
-function offlineText(context: Context, receipt: Receipt, why: Why, isByChoice: boolean): string {
+function offlineText(
+  context: Context,
+  { receipt, why, label }: Told & { readonly why: Why },
+  isByChoice: boolean,
+): string {
   const { paint } = context;
   const short = shortId(receipt.id);
   const next = why.nextMoveAt === null ? "" : ` Next try ${formatRelative(why.nextMoveAt, context.now())}.`;
@@ -69,12 +79,15 @@ function offlineText(context: Context, receipt: Receipt, why: Why, isByChoice: b
     : `It is sent by itself as soon as the remote answers.${next}`;
   const rows = facts(
     [
+      ["Queued", plain(label)],
       ["Entry ID", short],
       ["Waits", plain(why.sentence)],
     ],
     paint.dim,
   );
-  const retry = isByChoice ? "holdfast network online  to work online again" : "holdfast sync            to try now";
+  const retry = isByChoice
+    ? "holdfast network online        to work online again"
+    : "holdfast sync                  to try now";
   return [
     `${paint.yellow(sign.warn)} ${isByChoice ? "Working offline" : "Network is offline"}: queued, safe on this device`,
     "",

@@ -7,15 +7,16 @@ import { plain, plural } from "./text.ts";
 
 const nameOf = (subject: string): string => (subject === "" ? "The owner" : plain(subject));
 
-function waiting(pending: number, words: string): string {
-  return pending === 0 ? "" : `; ${plural(pending, "operation")} ${words}`;
+function waiting(pending: number, one: string, many: string): string {
+  return pending === 0 ? "" : `; ${plural(pending, "operation")} ${pending === 1 ? one : many}`;
 }
 
 export const runSignIn: Handler<[string], object> = async (context: Context, [subject]) => {
   const answer = await (await context.session()).call("subject.signIn", { subject });
   context.answer(
     answer,
-    () => `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed in${waiting(answer.pending, "move again")}`,
+    () =>
+      `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed in${waiting(answer.pending, "moves again", "move again")}`,
   );
   return 0;
 };
@@ -25,7 +26,7 @@ export const runSignOut: Handler<[string], object> = async (context: Context, [s
   context.answer(
     answer,
     () =>
-      `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed out${waiting(answer.pending, "wait; nothing is deleted")}`,
+      `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed out${waiting(answer.pending, "waits; nothing is deleted", "wait; nothing is deleted")}`,
   );
   return 0;
 };

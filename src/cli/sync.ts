@@ -125,7 +125,9 @@ async function tellRunEnd(
     if (end.started.isOffline) parts.push(startedText(context, end.started));
     else if (failed > 0) parts.push(`${paint.yellow(sign.warn)} Some operations failed; they remain queued`);
     else if (unsent > 0)
-      parts.push(`${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still wait: ${plain(status.sentence)}`);
+      parts.push(
+        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
+      );
     else
       parts.push(
         `${paint.green(sign.yes)} ${run === null || run.total === 0 ? "Nothing was pending" : "All operations synced"}`,

@@ -82,14 +82,14 @@ export function table(columns: readonly Column[], rows: readonly (readonly Cell[
   );
   const line = (cells: readonly Cell[]): string =>
     cells
-      .map((cell, at) => fit(cell, widths[at] ?? 0, used[at]?.column))
+      .map((cell, at) => shape(cell, widths[at] ?? 0, used[at]?.column))
       .join(gap)
       .trimEnd();
   const head = line(used.map(({ column }) => ({ text: column.title, paint: options.head })));
   return [head, ...rows.map((row) => line(used.map(({ at }) => row[at] ?? { text: "" })))].join("\n");
 }
 
-function fit(cell: Cell, width: number, column: Column | undefined): string {
+function shape(cell: Cell, width: number, column: Column | undefined): string {
   const text = truncate(cell.text, width);
   const space = " ".repeat(Math.max(0, width - widthOf(text)));
   const shown = cell.paint === undefined || text === "" ? text : cell.paint(text);

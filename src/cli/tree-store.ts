@@ -47,8 +47,10 @@ function addCredentials(root: Command, bind: Bind): void {
   const set = credentials
     .command("set")
     .argument("<name>", "the name that requests use")
-    .option("--origin <origin>", "send it only to this origin; repeatable", collect)
-    .option("--header <name>", "header that carries it (default: authorization)")
+    .requiredOption("--origin <origin>", "send it only to this origin, e.g. https://*.example.com; repeatable", collect)
+    .option("--basic <username>", "the value is the password of this user (HTTP Basic)")
+    .option("--header <name>", "send the value in this header instead of as a bearer token")
+    .option("--subject <name>", "only for this subject's operations")
     .description(
       "Stores a secret. Its value comes from a prompt or stdin, never from an argument: arguments are visible to every user.",
     )
@@ -68,6 +70,7 @@ function addCredentials(root: Command, bind: Bind): void {
   const remove = credentials
     .command("remove")
     .argument("<name>", "the name")
+    .option("--subject <name>", "this subject's own")
     .description("Forgets a secret.")
     .addHelpText("after", examples("holdfast credentials remove api"));
   bind(remove, async () => (await import("./credentials.ts")).runRemove);
@@ -154,6 +157,7 @@ function addDaemon(root: Command, bind: Bind): void {
   bind(start, async () => (await import("./daemon.ts")).runStart);
   const stop = daemon
     .command("stop")
+    .option("--force", "end it when it does not stop by itself; nothing that was acknowledged is lost")
     .description("Stops it gracefully; what is queued stays.")
     .addHelpText("after", examples("holdfast daemon stop"));
   bind(stop, async () => (await import("./daemon.ts")).runStop);

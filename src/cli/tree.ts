@@ -42,14 +42,14 @@ export function buildTree(host: Host, run: Run): Command {
     .option("--no-color", "no colours (NO_COLOR does the same)")
     .option("-q, --quiet", "only the answer; ids where something was queued")
     .option("-v, --verbose", "stacks with errors")
-    .helpCommand("help [command...]", "explain a command")
+    .helpCommand("help [command...]", "explain a command, e.g. holdfast help queue why")
     .showSuggestionAfterError()
     .addHelpText("after", rootHelp);
   addEnqueueCommands(root, bind);
   addQueueCommands(root, bind);
   addSyncCommands(root, bind);
   addStoreCommands(root, bind);
-  for (const each of everyCommand(root)) prepare(each);
+  for (const each of everyCommand(root)) prepare(each, each === root);
   return root;
 }
 
@@ -58,8 +58,9 @@ export function everyCommand(command: Command): readonly Command[] {
   return [command, ...command.commands.flatMap(everyCommand)];
 }
 
-function prepare(command: Command): void {
+function prepare(command: Command, isRoot: boolean): void {
   command.exitOverride().configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  if (!isRoot) command.helpCommand(false);
 }
 
 const rootHelp = `

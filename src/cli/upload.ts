@@ -40,7 +40,8 @@ export const runUpload: Handler<[string, string], UploadOptions> = async (contex
     metadata,
   });
   context.tell(context.errorPaint.dim(`${basename(file)}, ${formatBytes(captured.sizeBytes)}, ${kept[mode]}`));
-  return enqueue(context, { type: "file.upload", payload: payload as Json as never, ...order }, options);
+  const input = { type: "file.upload", payload: payload as Json as never, ...order };
+  return enqueue(context, { input, label: order.title ?? `${basename(file)} to ${url}` }, options);
 };
 
 const kept: Readonly<Record<CaptureMode, string>> = {

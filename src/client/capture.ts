@@ -104,7 +104,8 @@ function refuseBody(request: Request, body: unknown): void {
       "a stream can be read only once, so it cannot be queued",
       "read it first and pass its text, or use file.upload",
     );
-  const type = request.headers.get("content-type") ?? "text/plain";
+  // `fetch` itself names the type of every text; only bytes come without one.
+  const type = request.headers.get("content-type") ?? "unnamed bytes";
   const isText =
     /^(text\/|application\/x-www-form-urlencoded|application\/(.+\+)?(json|xml)\b|application\/javascript)/i.test(type);
   if (request.body !== null && !isText)

@@ -1,8 +1,9 @@
 // Proves that direct and port transports keep the contract, and what the client itself promises about names and handles.
 // Leaves HTTP to http.test.ts and the engine's own rules to the engine.
 import { MessageChannel } from "node:worker_threads";
-import { afterEach, describe, expect, expectTypeOf, test } from "vitest";
-import { openSmallEngine } from "../../test/support/small-engine.ts";
+import { afterAll, afterEach, describe, expect, expectTypeOf, test } from "vitest";
+import type { TestEngine } from "../../test/support/test-engine.ts";
+import { openTestEngine } from "../../test/support/test-engine.ts";
 import type { Operation } from "../operation.ts";
 import { transportContract } from "../testing/transport-contract.ts";
 import type { Output } from "../verbs.ts";
@@ -14,7 +15,7 @@ import type { Transport } from "./transport.ts";
 
 describe("the contract over the direct transport:", () => {
   const makeWorld = () => {
-    const engine = openSmallEngine();
+    const engine = openTestEngine();
     return { engine, open: () => directTransport(engine), close: engine.close };
   };
   for (const { name, run } of transportContract({ makeWorld })) test(name, run);
@@ -22,7 +23,7 @@ describe("the contract over the direct transport:", () => {
 
 describe("the contract over a MessagePort:", () => {
   const makeWorld = () => {
-    const engine = openSmallEngine();
+    const engine = openTestEngine();
     const open = (): Transport => {
       const { port1, port2 } = new MessageChannel();
       servePort(engine, port1);
@@ -32,6 +33,16 @@ describe("the contract over a MessagePort:", () => {
   };
   for (const { name, run } of transportContract({ makeWorld })) test(name, run);
 });
+
+const open: TestEngine[] = [];
+afterEach(async () => {
+  for (const engine of open.splice(0)) await engine.close();
+});
+const openOwn = (): TestEngine => {
+  const engine = openTestEngine();
+  open.push(engine);
+  return engine;
+};
 
 describe("a port", () => {
   test("that dies ends open calls and says so", async () => {
@@ -43,7 +54,7 @@ describe("a port", () => {
   });
 
   test("that stops being served tells its clients", async () => {
-    const engine = openSmallEngine();
+    const engine = openOwn();
     const { port1, port2 } = new MessageChannel();
     const stop = servePort(engine, port1);
     const client = connect({ port: port2 });
@@ -54,7 +65,7 @@ describe("a port", () => {
   });
 
   test("ignores what is not ours and refuses verbs that do not exist", async () => {
-    const engine = openSmallEngine();
+    const engine = openOwn();
     const { port1, port2 } = new MessageChannel();
     servePort(engine, port1);
     for (const noise of [null, 7, "text", {}, { holdfast: 1 }, { holdfast: 2, number: 1, kind: "call" }])
@@ -66,7 +77,7 @@ describe("a port", () => {
   });
 
   test("of Electron, which wraps values in events and has no addEventListener, works the same", async () => {
-    const engine = openSmallEngine();
+    const engine = openOwn();
     const { port1, port2 } = new MessageChannel();
     servePort(engine, {
       postMessage: (message) => port1.postMessage(message),
@@ -80,9 +91,9 @@ describe("a port", () => {
 });
 
 describe("the client", () => {
-  const engine = openSmallEngine();
+  const engine = openTestEngine();
   const client = connect({ engine });
-  afterEach(() => engine.close());
+  afterAll(engine.close);
 
   test("has a method for every verb, typed by the verb table", () => {
     expectTypeOf(client.queue.add).returns.resolves.toEqualTypeOf<QueuedOperation>();

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import type { SmallDaemon } from "../../test/support/small-daemon.ts";
 import { startSmallDaemon } from "../../test/support/small-daemon.ts";
-import { openSmallEngine } from "../../test/support/small-engine.ts";
+import { openTestEngine } from "../../test/support/test-engine.ts";
 import { transportContract } from "../testing/transport-contract.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Client } from "./client.ts";
@@ -16,11 +16,11 @@ const token = "a-token";
 
 describe("the contract over HTTP:", () => {
   const makeWorld = async () => {
-    const engine = openSmallEngine();
+    const engine = openTestEngine();
     const daemon = await startSmallDaemon(engine, { token });
     const close = async (): Promise<void> => {
       await daemon.close();
-      engine.close();
+      await engine.close();
     };
     return { engine, open: () => httpTransport({ url: daemon.url, token }), cut: daemon.cut, close };
   };
@@ -33,7 +33,7 @@ async function withDaemon(
   body: (client: Client, daemon: SmallDaemon) => Promise<void>,
   intercept?: Intercept,
 ): Promise<void> {
-  const engine = openSmallEngine();
+  const engine = openTestEngine();
   const daemon = await startSmallDaemon(engine, { token, ...(intercept === undefined ? {} : { intercept }) });
   const client = connect({ url: daemon.url, token });
   try {
@@ -41,7 +41,7 @@ async function withDaemon(
   } finally {
     await client.close();
     await daemon.close();
-    engine.close();
+    await engine.close();
   }
 }
 
@@ -63,8 +63,6 @@ describe("an answer that is lost", () => {
 
   test("of a write that must not happen twice is told to the caller at once", () =>
     withDaemon(async (client, daemon) => {
-      daemon.loseAnswers(1);
-      await expect(client.queue.cancel({ ids: ["0190"] })).rejects.toMatchObject({ code: "not_found" });
       const { id } = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: 32_503_680_000_000 });
       daemon.loseAnswers(1);
       await expect(client.queue.cancel({ ids: [id] })).rejects.toMatchObject({ code: "daemon_unreachable" });
@@ -90,7 +88,7 @@ describe("what answers", () => {
   });
 
   test("with a redirect gets no token passed on", async () => {
-    const engine = openSmallEngine();
+    const engine = openTestEngine();
     const other = await startSmallDaemon(engine, { token });
     const intercept: Intercept = (_request, response) => {
       response.writeHead(307, { location: `${other.url}/v1/queue.list` }).end();
@@ -101,7 +99,7 @@ describe("what answers", () => {
     }, intercept);
     expect(other.seen).toEqual([]);
     await other.close();
-    engine.close();
+    await engine.close();
   });
 
   test("with another token's refusal says so", () =>
@@ -139,7 +137,7 @@ test("a daemon that is not there is daemon_unreachable, with what to do", async 
 });
 
 test("a client that began before its daemon hears everything that it causes once the daemon is there", async () => {
-  const engine = openSmallEngine();
+  const engine = openTestEngine();
   const first = await startSmallDaemon(engine, { token });
   const port = Number(new URL(first.url).port);
   await first.close();
@@ -150,10 +148,12 @@ test("a client that began before its daemon hears everything that it causes once
   const second = await startSmallDaemon(engine, { token, at: port });
   const operation = await client.queue.add({ type: "contract.apply", payload: 1 });
   await operation.settled({ timeoutMs: 5_000 });
-  await expect.poll(() => heard.map(({ kind }) => kind)).toEqual(["enqueued", "settled"]);
+  await expect
+    .poll(() => heard.filter(({ sequence }) => sequence > 0).map(({ kind }) => kind))
+    .toEqual(["enqueued", "settled"]);
   await client.close();
   await second.close();
-  engine.close();
+  await engine.close();
 });
 
 test("a listener is told when the feed no longer reaches back to it", async () => {

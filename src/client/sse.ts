@@ -6,7 +6,7 @@ import { createParser } from "eventsource-parser";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Exchange } from "./http.ts";
 import type { Listener, SubscribeOptions } from "./transport.ts";
-import { delay } from "./waiting.ts";
+import { delay, linkSignals } from "./waiting.ts";
 
 /** A daemon sends a heartbeat at least every 15 s; a stream that is silent for three of them is dead. */
 const silenceMs = 45_000;
@@ -22,7 +22,7 @@ export type StreamDependencies = {
 
 export type Stream = {
   readonly isPlaced: () => boolean;
-  /** Asks for the stream's place in the feed; never rejects, a daemon that is away is asked again later. */
+  /** Asks for the stream's place in the feed; rejects when the daemon does not say. The stream asks again by itself. */
   readonly findPlace: () => Promise<void>;
 };
 
@@ -42,7 +42,14 @@ export function openStream(deps: StreamDependencies, listener: Listener, { after
     },
   };
   keepReading(deps, reading);
-  return { isPlaced: () => reading.position !== null, findPlace: () => findPlace(deps, reading) };
+  return {
+    isPlaced: () => reading.position !== null,
+    findPlace: async () => {
+      // A question that is under way may have been asked, and lost, before the daemon was there.
+      await reading.finding?.catch(() => {});
+      await findPlace(deps, reading);
+    },
+  };
 }
 
 type Reading = {
@@ -61,7 +68,7 @@ function findPlace(deps: StreamDependencies, reading: Reading): Promise<void> {
   };
   reading.finding ??= deps
     .readLast()
-    .then(place, () => {})
+    .then(place)
     .finally(() => {
       reading.finding = null;
     });
@@ -74,7 +81,7 @@ async function keepReading(deps: StreamDependencies, reading: Reading): Promise<
   while (!signal.aborted) {
     try {
       await findPlace(deps, reading);
-      if (reading.position !== null) await readOnce(deps, reading, pace);
+      await readOnce(deps, reading, pace);
     } catch {
       // Whatever broke the stream, the answer is the same: come back, later each time.
     }
@@ -90,13 +97,14 @@ type Pace = { tries: number; leastMs: number };
 /** Reads one connection until it ends or falls silent. */
 async function readOnce(deps: StreamDependencies, reading: Reading, pace: Pace): Promise<void> {
   const silent = new AbortController();
+  const linked = linkSignals([deps.signal, silent.signal], null);
   let watchdog = setTimeout(() => silent.abort(), silenceMs);
   try {
     const answer = await deps.exchange({
       method: "GET",
       path: "/v1/events",
       headers: { accept: "text/event-stream", "last-event-id": String(reading.position) },
-      signal: AbortSignal.any([deps.signal, silent.signal]),
+      signal: linked.signal,
     });
     if (answer.status !== 200 || !answer.contentType.includes("text/event-stream")) {
       // Read to its end, so that the connection can serve again.
@@ -117,6 +125,7 @@ async function readOnce(deps: StreamDependencies, reading: Reading, pace: Pace):
       parser.feed(decoder.decode(chunk, { stream: true }));
     }
   } finally {
+    linked.release();
     clearTimeout(watchdog);
   }
 }

@@ -25,7 +25,8 @@ const wrongWaits = `SELECT op.id AS id, op.waits AS waits, (SELECT count(*) FROM
   WHERE op.state < 8 AND op.waits <> (SELECT count(*) FROM dep WHERE dep.seq = op.seq)`;
 const stuckAlone = "SELECT id FROM op WHERE state = 1 AND lane = '' AND waits = 0";
 const stuckHeads = `SELECT id FROM op WHERE state = 1 AND waits = 0 AND lane <> '' AND position =
-  (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.lane <> '' AND other.state < 6)`;
+  (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.lane <> '' AND other.state < 6)
+  AND NOT EXISTS (SELECT 1 FROM op AS flying WHERE flying.state = 3 AND flying.lane = op.lane)`;
 const twoHeads = `SELECT lane, count(*) AS n FROM op WHERE state IN (0, 2, 4) AND lane <> '' GROUP BY lane HAVING count(*) > 1`;
 
 export function engineInfo(store: Store): Output<"engine.info"> {

@@ -52,7 +52,8 @@ export type Claimed = {
 export type Capacity = {
   readonly slots: number;
   readonly bulkSlots: number;
-  readonly inFlight: (remote: string) => number;
+  /** Requests under way to a remote, the bulk ones counted or not. */
+  readonly inFlight: (remote: string, isBulkCounted: boolean) => number;
 };
 
 type Candidate = {
@@ -93,30 +94,44 @@ export function wakeDue(store: Store): number {
 /** Claims what may go out now; their rows say "in flight" when the transaction commits. */
 export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] {
   const settings = getSettings(store);
-  const taken = new Map<string, number>();
+  const taken = { small: new Map<string, number>(), bulk: new Map<string, number>() };
   const claimed: Claimed[] = [];
-  let bulk = capacity.bulkSlots;
+  let slots = capacity.slots;
+  let bulkSlots = capacity.bulkSlots;
   for (const candidate of candidates(store, capacity, settings)) {
-    if (claimed.length >= capacity.slots) break;
+    const isBulk = candidate.type.isBulk === true;
+    if ((isBulk ? bulkSlots : slots) <= 0) continue;
     const { remote } = candidate.channel;
-    const busy = capacity.inFlight(remote) + (taken.get(remote) ?? 0);
-    if (remote !== "" && busy >= roomFor(store, remote, settings)) continue;
-    if (candidate.type.isBulk === true && bulk <= 0) continue;
+    if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
     const run = claimRun(store, candidate);
     if (run.length === 0) continue;
     claimed.push(...run);
-    // A batch is one request, so it takes one slot of its remote.
-    taken.set(
-      remote,
-      (taken.get(remote) ?? 0) + (candidate.type.runBatch === undefined ? run.length : 1 / candidate.type.runBatch.max),
-    );
-    if (candidate.type.isBulk === true) bulk -= run.length;
+    // A batch is one request, so its members share one slot.
+    const share = candidate.type.runBatch === undefined ? run.length : run.length / candidate.type.runBatch.max;
+    if (isBulk) bulkSlots -= share;
+    else slots -= share;
+    const counted = isBulk ? taken.bulk : taken.small;
+    counted.set(remote, (counted.get(remote) ?? 0) + share);
   }
   return claimed;
 }
 
-function roomFor(store: Store, remote: string, settings: Settings): number {
-  return Math.min(remoteGate(store, remote).maxInFlight ?? Number.POSITIVE_INFINITY, settings.concurrencyPerRemote);
+type Room = {
+  readonly remote: string;
+  readonly isBulk: boolean;
+  readonly capacity: Capacity;
+  readonly settings: Settings;
+  readonly taken: { readonly small: ReadonlyMap<string, number>; readonly bulk: ReadonlyMap<string, number> };
+};
+
+/** Bytes under way do not take the room of small operations; only a remote that has to prove itself gets one request in all. */
+function hasRoom(store: Store, room: Room): boolean {
+  const { remote, isBulk, capacity, settings, taken } = room;
+  const small = taken.small.get(remote) ?? 0;
+  const bulk = taken.bulk.get(remote) ?? 0;
+  const { maxInFlight } = remoteGate(store, remote);
+  if (maxInFlight !== null && capacity.inFlight(remote, true) + small + bulk >= maxInFlight) return false;
+  return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote;
 }
 
 function candidates(store: Store, capacity: Capacity, settings: Settings): readonly Candidate[] {
@@ -127,11 +142,15 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
     const type = store.types.get(channel.type);
     if (type === undefined || closedBy(store, channel, gates, settings) !== null) continue;
     const batch = type.runBatch?.max ?? 1;
-    for (const ready of store.db.prepare(readyOf).all(channel.id, capacity.slots * batch)) {
+    for (const ready of store.db
+      .prepare(readyOf)
+      .all(channel.id, Math.max(capacity.slots, capacity.bulkSlots) * batch)) {
       found.push({ seq: integer(ready.seq), rank: integer(ready.rank), channel, type });
     }
   }
-  return found.sort((a, b) => a.rank - b.rank || a.seq - b.seq);
+  // Small ones first, so that a remote's only trial is not a transfer that takes an hour.
+  const size = (candidate: Candidate): number => (candidate.type.isBulk === true ? 1 : 0);
+  return found.sort((a, b) => size(a) - size(b) || a.rank - b.rank || a.seq - b.seq);
 }
 
 /** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it. */

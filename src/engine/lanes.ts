@@ -6,7 +6,16 @@ import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
 import { isLanePaused } from "./gates.ts";
 import type { Brief } from "./queue.ts";
-import { addWaits, getBrief, laneAfter, laneHeadOf, laneJustBefore, lowerRank, setSchedule } from "./queue.ts";
+import {
+  addWaits,
+  flyingInLane,
+  getBrief,
+  laneAfter,
+  laneHeadOf,
+  laneJustBefore,
+  lowerRank,
+  setSchedule,
+} from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
@@ -93,7 +102,8 @@ export function promoteLane(store: Store, lane: string): void {
     if (inherited !== null && inherited < head.rank) liftPredecessors(store, head.seq, inherited);
     return;
   }
-  activate(store, head);
+  // Something that came back in front of what is on the wire waits for its answer: one lane never has two under way.
+  if (flyingInLane(store, lane) === null) activate(store, head);
 }
 
 /** Where an operation goes that has nothing before it: held by a paused lane, scheduled, or ready. */
@@ -124,7 +134,7 @@ export function settleInto(store: Store, seq: number): void {
 }
 
 /** An operation that comes back in front of others of its lane takes their turn, unless it is on the wire already. */
-function demoteFollowers(store: Store, op: Brief): void {
+export function demoteFollowers(store: Store, op: Brief): void {
   if (op.lane === "") return;
   for (const next of laneAfter(store, op.lane, op.position, 2)) {
     if (next.state === State.ready || next.state === State.held || next.state === State.scheduled) {
@@ -181,21 +191,26 @@ function blockersOf(store: Store, op: Brief): readonly Brief[] {
 
 /** Refuses a change after which operations would wait for each other for ever. */
 export function refuseCycle(store: Store, start: Brief): void {
+  if (!isInCycle(store, start)) return;
+  throw new HoldfastError(
+    "dependency_cycle",
+    `operation ${start.id} would wait for itself`,
+    "detach it from what it depends on, or put it into another place",
+  );
+}
+
+/** Whether an operation would wait for itself; a search that finds no end counts as one. */
+export function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {
     const current = open.pop();
     if (current === undefined || seen.has(current.seq)) continue;
-    if (current.seq === start.seq || seen.size >= searchLimit) {
-      throw new HoldfastError(
-        "dependency_cycle",
-        `operation ${start.id} would wait for itself`,
-        "detach it from what it depends on, or put it into another place",
-      );
-    }
+    if (current.seq === start.seq || seen.size >= searchLimit) return true;
     seen.add(current.seq);
     open.push(...predecessorsOf(store, current));
   }
+  return false;
 }
 
 function predecessorsOf(store: Store, op: Brief): Brief[] {

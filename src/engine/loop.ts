@@ -12,6 +12,8 @@ import type { LoopHost } from "./booking.ts";
 import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, wakeDue } from "./claim.ts";
+import type { Flight } from "./flight.ts";
+import { capacityOf } from "./flight.ts";
 import { settleInto } from "./lanes.ts";
 import { getSettings, setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, waitingForNetwork } from "./network.ts";
@@ -48,14 +50,6 @@ export type Loop = {
   readonly stop: (graceMs: number) => Promise<void>;
   /** Lets go at once, as a killed process would; rows in flight are recovered by the next drainer. */
   readonly abandon: () => void;
-};
-
-type Flight = {
-  readonly claimed: Claimed;
-  readonly startedAt: number;
-  readonly abort: (reason: unknown) => void;
-  progress: Progress | null;
-  savedAt: number;
 };
 
 type Draining = {
@@ -156,27 +150,11 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop));
+    return claimNext(store, capacityOf(loop.flights.values(), getSettings(store)));
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
-}
-
-function capacityOf(loop: Draining) {
-  const settings = getSettings(loop.host.store);
-  const flights = [...loop.flights.values()];
-  const bulk = flights.filter((flight) => flight.claimed.type.isBulk === true).length;
-  const busy = new Map<string, number>();
-  for (const { claimed } of flights) {
-    const share = claimed.type.runBatch === undefined ? 1 : 1 / claimed.type.runBatch.max;
-    busy.set(claimed.operation.remote, (busy.get(claimed.operation.remote) ?? 0) + share);
-  }
-  return {
-    slots: Math.max(0, settings.concurrency - (flights.length - bulk)),
-    bulkSlots: Math.max(0, settings.bulkConcurrency - bulk),
-    inFlight: (remote: string) => busy.get(remote) ?? 0,
-  };
 }
 
 function pruneSometimes(store: Store): void {

@@ -10,11 +10,13 @@ import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import {
+  demoteFollowers,
   dependenciesOf,
   dependentsOf,
   detachFrom,
   dropDependencies,
   hasDependents,
+  isInCycle,
   leaveLane,
   liftPredecessors,
   promoteLane,
@@ -192,6 +194,8 @@ export function moveOperation(store: Store, input: Input<"queue.move">): Operati
   const moved = getBrief(store, op.seq);
   if (moved !== null) refuseCycle(store, moved);
   if (moved !== null && moved.state <= State.held) settleInto(store, op.seq);
+  // A parked operation holds the lane that it is moved into, from its new place on.
+  if (moved?.state === State.parked) demoteFollowers(store, moved);
   if (op.lane !== lane) leaveLane(store, op);
   else promoteLane(store, lane);
   record(store, {
@@ -289,8 +293,12 @@ export function releaseDrafts(store: Store, input: Input<"queue.release">): Outp
     if (op.state !== State.draft)
       refuse(op, "only drafts are submitted", "see `holdfast queue why` for what it waits for");
     const last = op.lane === "" ? null : laneLastOf(store, op.lane);
-    if (last !== null && last.position > op.position)
-      placeOperation(store, op.seq, op.lane, last.position + positionGap);
+    const atEnd = last === null ? op.position : Math.max(op.position, last.position + positionGap);
+    // What waits for the draft may stand in its lane already; then it goes in front of that.
+    const first = op.lane === "" ? null : laneHeadOf(store, op.lane);
+    const atFront = Math.min(op.position, first === null ? op.position : first.position - positionGap);
+    const isLast = !isInCycle(store, { ...op, state: State.waiting, position: atEnd });
+    placeOperation(store, op.seq, op.lane, isLast ? atEnd : atFront);
     settleInto(store, op.seq);
     if (op.priority > 0) liftPredecessors(store, op.seq, op.rank);
     record(store, { op: op.seq, id: op.id, kind: "released", status: "pending", detail: null });

@@ -40,18 +40,19 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
     random: store.world.random(),
     policy: store.network,
   });
-  const isNews = after.status !== before.status || after.opensAt !== before.opensAt || after.reason !== before.reason;
   const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
-  const isCounting =
-    after.silences !== before.silences ||
-    after.serverErrors !== before.serverErrors ||
-    after.nextProbeAt !== before.nextProbeAt;
-  if (isNews || isStale || isCounting) store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+  if (isStale || hasChanged(before, after)) store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
   if (after.status !== before.status && after.status !== "checking") {
     const detail = { remote, status: after.status, reason: after.reason, opensAt: after.opensAt };
     record(store, { op: 0, id: null, kind: "network", status: null, detail });
   }
   return after;
+}
+
+/** Whether anything but the time of the last success has changed: that alone is not worth a write per answer. */
+function hasChanged(before: Reachability, after: Reachability): boolean {
+  const steady = (state: Reachability): string => JSON.stringify({ ...state, lastSuccessAt: null });
+  return steady(before) !== steady(after);
 }
 
 /** Operations that wait only because a remote gave no answer; they go as soon as it answers. */

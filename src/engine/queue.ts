@@ -90,6 +90,7 @@ const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LI
 const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
 const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
+const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
 const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
 const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
 const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
@@ -110,8 +111,9 @@ const setReset =
 const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
 const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
-const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced')";
+const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
+const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
@@ -315,6 +317,11 @@ export function laneJustBefore(store: Store, lane: string, position: number): Br
   return row === undefined ? null : toBrief(row);
 }
 
+/** The id of the lane's operation that is on the wire, or null; few are, and the index holds only those. */
+export function flyingInLane(store: Store, lane: string): string | null {
+  return textOrNull(store.db.prepare(laneFlying).get(lane)?.id);
+}
+
 export function laneLastOf(store: Store, lane: string): Brief | null {
   const row = store.db.prepare(laneLast).get(lane);
   return row === undefined ? null : toBrief(row);
@@ -458,6 +465,11 @@ export function shiftDelays(store: Store, byMs: number): void {
 export function hastenRetries(store: Store): void {
   const now = store.world.now();
   store.db.prepare(hastenDue).run(now, now);
+}
+
+/** A subject has fresh credentials: what waited for a missing one looks again. */
+export function hastenCredentials(store: Store, subject: string): number {
+  return store.db.prepare(hastenAuth).run(store.world.now(), subject).changes;
 }
 
 /** Operations whose row says that they are on the wire. */

@@ -6,10 +6,10 @@ import { unreachable } from "../errors.ts";
 import type { Answer, Json, Outcome, Problem, Reason, Strategy } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import { retryDelayMs } from "../retry.ts";
-import { acceptCredentials, readGates, refuseCredentials } from "./gates.ts";
+import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
-import { dropDependencies, leaveLane, releaseDependents, settleInto } from "./lanes.ts";
+import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -172,6 +172,7 @@ export function park(store: Store, op: Brief, parking: Parking): void {
   note(store, op, { kind: "parked", settled: parking.settled, next: parking.reason, problem: parking.problem });
   countInRun(store, parking.reason === "conflict" ? "conflicts" : "failed", op, parking.problem.message);
   if (isSkipped) leaveLane(store, op);
+  else promoteLane(store, op.lane);
 }
 
 function tryAgain(
@@ -233,12 +234,19 @@ function putBack(store: Store, op: Brief, back: PutBack): void {
     problem: back.problem,
     remoteVersion: null,
   });
-  if (back.delay === 0 && !isBehind) settleInto(store, op.seq);
+  if (isBehind) promoteLane(store, op.lane);
+  else if (back.delay === 0) settleInto(store, op.seq);
   note(store, op, { kind: "attempt", settled: back.settled, next: back.reason, problem: back.problem, nextAt: due });
 }
 
 /** 401 pauses the subject's operations for that remote; the attempt is not charged and the operation keeps its place. */
 function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: Settled): void {
+  // Without a status it was not the remote that refused: a credential of that name is missing here, which concerns this operation alone.
+  if (problem.status === undefined) {
+    const delay = Math.min(authRetryMs.first * 2 ** op.streak, authRetryMs.most);
+    putBack(store, op, { delay, reason: "auth", failures: op.failures, isUnsure: op.isUnsure, problem, settled });
+    return;
+  }
   const channel = getChannel(store, op.channel);
   if (refuseCredentials(store, channel.subject, channel.remote, problem.message)) {
     const detail = { subject: channel.subject, remote: channel.remote, state: "refused", message: problem.message };

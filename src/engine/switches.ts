@@ -12,7 +12,7 @@ import { matching } from "./list.ts";
 import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
-import { getBrief, hastenRetries, laneHeadOf, setSchedule } from "./queue.ts";
+import { getBrief, hastenCredentials, hastenRetries, laneHeadOf, setSchedule } from "./queue.ts";
 import { countUnsent } from "./retention.ts";
 import { channelCounter } from "./schema.ts";
 import { assignServerId } from "./settle.ts";
@@ -87,7 +87,7 @@ function pendingOf(store: Store, subject: string): number {
 export function signIn(store: Store, input: Input<"subject.signIn">): Output<"subject.signIn"> {
   const { subject } = input;
   const wasOut = openGate(store, "subject", subject);
-  const wasRefused = freshCredentials(store, subject);
+  const wasRefused = freshCredentials(store, subject) || hastenCredentials(store, subject) > 0;
   if (wasOut || wasRefused)
     record(store, { op: 0, id: null, kind: "subject", status: null, detail: { subject, state: "signed_in" } });
   return { subject, pending: pendingOf(store, subject) };

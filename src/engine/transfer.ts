@@ -19,8 +19,15 @@ export function exportOperations(store: Store, input: Input<"queue.export">): Ou
   const { redact, ...filter } = input;
   const unsent = filter.status ?? (["draft", "pending", "in_progress", "failed"] as const);
   const page = listOperations(store, { ...filter, status: [...unsent], order: "oldest" });
-  const lines = page.operations.map((operation) => JSON.stringify(lineOf(operation as Operation, redact === true)));
+  const lines = page.operations.map((operation) =>
+    JSON.stringify(lineOf(hidden(store, operation as Operation, redact === true), redact === true)),
+  );
   return { lines, next: page.next };
+}
+
+function hidden(store: Store, operation: Operation, isRedacted: boolean): Operation {
+  const redact = isRedacted ? store.types.get(operation.type)?.redact : undefined;
+  return redact === undefined ? operation : { ...operation, payload: redact(operation.payload) };
 }
 
 export function importOperations(store: Store, input: Input<"queue.import">): Output<"queue.import"> {

@@ -11,7 +11,7 @@ import { dependenciesOf } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief, getRow, laneHeadOf, requireOperation, toOperation } from "./queue.ts";
+import { flyingInLane, getBrief, getRow, laneHeadOf, requireOperation, toOperation } from "./queue.ts";
 import { isDrained } from "./status.ts";
 import type { Store } from "./store.ts";
 import { nextRunAt } from "./sync.ts";
@@ -112,6 +112,10 @@ function parkedBlocker(store: Store, op: Brief): Blocker {
 function waitingBlockers(store: Store, op: Brief): readonly Blocker[] {
   const head = op.lane === "" ? null : laneHeadOf(store, op.lane);
   const behind: Blocker[] = [];
+  const flying = head?.seq === op.seq ? flyingInLane(store, op.lane) : null;
+  if (flying !== null) {
+    behind.push({ kind: "lane", detail: `It waits until ${flying} has its answer`, id: flying, name: op.lane });
+  }
   if (head !== null && head.seq !== op.seq) {
     const group = op.group === null ? `lane "${op.lane}"` : `group "${op.group}"`;
     behind.push({ kind: "lane", detail: `It waits behind ${head.id} in ${group}`, id: head.id, name: op.lane });
@@ -160,6 +164,8 @@ function scheduledBlocker(store: Store, op: Brief): Blocker {
       };
     case "paced":
       return { kind: "paced", detail: `The remote asked to wait${because}`, until: op.due };
+    case "auth":
+      return { kind: "auth", detail: `It waits for its credential${because}`, until: op.due };
     default:
       return { kind: "schedule", detail: "It is scheduled for later", until: op.due };
   }

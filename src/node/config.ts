@@ -9,8 +9,10 @@ import { pathToFileURL } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { parse, stringify, TomlError } from "smol-toml";
 import type { Config, ConfigIssue } from "../config.ts";
-import { checkConfig } from "../config.ts";
+import { checkConfig, settingsDifference } from "../config.ts";
+import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
+import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 import { writeFileAtomically } from "./home.ts";
 
@@ -99,6 +101,32 @@ export function watchConfig(
     clearTimeout(timer);
     watcher.close();
   };
+}
+
+/**
+ * Brings what changed in the file since it was last applied into the engine's settings, and nothing else: what a person has set
+ * at run time stays, until the file says something new about it. Returns the names of what changed.
+ */
+export function applySettings(
+  engine: Pick<Engine, "handle">,
+  appliedPath: string,
+  settings: Partial<Settings>,
+): readonly string[] {
+  const before = readApplied(appliedPath);
+  if (before !== null && isDeepStrictEqual(before, settings)) return [];
+  const difference = settingsDifference(before ?? {}, settings);
+  if (Object.keys(difference).length > 0) engine.handle("settings.set", difference);
+  // Written afterwards: a crash in between applies the same values again, which changes nothing.
+  writeFileAtomically(appliedPath, `${JSON.stringify(settings)}\n`);
+  return Object.keys(difference);
+}
+
+function readApplied(path: string): Partial<Settings> | null {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Partial<Settings>;
+  } catch {
+    return null;
+  }
 }
 
 /** Loads the operation types that the configuration names. Relative paths begin at the configuration file. */

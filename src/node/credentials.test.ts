@@ -77,6 +77,16 @@ test("every kind makes its headers", async () => {
   expect(credentials.resolve({ ...request, name: "h" })).toEqual({ kind: "found", headers: { "x-api-key": "k" } });
 });
 
+test("a handler that throws gets headers, or credential_missing", async () => {
+  const { credentials } = place();
+  const url = "https://api.example.com/files?x=1";
+  await expect(credentials.headersFor("api", "", url)).rejects.toSatisfy((error) =>
+    isCode(error, "credential_missing"),
+  );
+  await credentials.set("api", api);
+  expect(await credentials.headersFor("api", "", url)).toEqual({ authorization: "Bearer s3cret" });
+});
+
 test("a list never holds a value", async () => {
   const { credentials } = place({
     HOLDFAST_CREDENTIAL_CI: "envsecret",

@@ -52,6 +52,10 @@ export type Resolved =
 export type Credentials = {
   /** Finds the subject's own credential, else the one of that name in the environment, else in the file. Never throws. */
   readonly resolve: (request: CredentialRequest) => Resolved;
+  /** The headers of `resolve` for handlers that throw; `credential_missing` when there are none. */
+  readonly headersFor: (name: string, subject: string, url: string) => Promise<Readonly<Record<string, string>>>;
+  /** The bare secret for a command's environment, where the credential allows `command`; else `credential_missing`. */
+  readonly secretFor: (name: string, subject: string) => Promise<string>;
   readonly set: (name: string, credential: Credential, subject?: string) => Promise<CredentialInfo>;
   readonly list: () => readonly CredentialInfo[];
   readonly remove: (name: string, subject?: string) => Promise<boolean>;
@@ -66,6 +70,11 @@ export type CredentialOptions = {
   /** How often the file is looked at where the system's own notice does not come. */
   readonly pollMs?: number;
 };
+
+/** Stands among the origins of a credential that commands of this machine may get in their environment. */
+export const commandOrigin = "command";
+
+type Environment = NonNullable<CredentialOptions["environment"]>;
 
 type Stored = Readonly<Record<string, Credential>>;
 
@@ -83,6 +92,24 @@ export function makeCredentials(options: CredentialOptions): Credentials {
   const read = makeReader(file);
   return {
     resolve: (request) => resolve(read, environment, request),
+    headersFor: async (name, subject, url) => {
+      const found = resolve(read, environment, { name, subject, origin: originOf(url) });
+      if (found.kind === "found") return found.headers;
+      throw new HoldfastError(
+        "credential_missing",
+        found.reason,
+        "add it with `holdfast credentials set`; work goes on by itself",
+      );
+    },
+    secretFor: async (name, subject) => {
+      const found = find(read, environment, { name, subject, origin: commandOrigin });
+      if (found.kind === "found") return secretOf(found.credential);
+      throw new HoldfastError(
+        "credential_missing",
+        found.reason,
+        "add it with `holdfast credentials set --origin command`; work goes on by itself",
+      );
+    },
     set: async (name, credential, subject) => {
       const checked = checkCredential(name, credential);
       await updatePrivateFile(file, (before) => written({ ...stored(before, file), [keyOf(name, subject)]: checked }));
@@ -108,27 +135,44 @@ export function makeCredentials(options: CredentialOptions): Credentials {
 /** Tells whether a credential may go to an origin. `*.` stands for one or more labels, never for the bare domain. */
 export function isAllowedOrigin(patterns: readonly string[], origin: string): boolean {
   return patterns.some((pattern) => {
+    if (pattern === commandOrigin || origin === commandOrigin) return pattern === origin;
     if (!pattern.includes("://*.")) return originOf(pattern) === origin;
     const [scheme, rest = ""] = originOf(pattern.replace("://*.", "://")).split("://");
     return origin.startsWith(`${scheme}://`) && origin.endsWith(`.${rest}`);
   });
 }
 
-function resolve(
-  read: () => Stored,
-  environment: NonNullable<CredentialOptions["environment"]>,
-  request: CredentialRequest,
-): Resolved {
+function resolve(read: () => Stored, environment: Environment, request: CredentialRequest): Resolved {
+  const found = find(read, environment, request);
+  return found.kind === "found" ? { kind: "found", headers: headersOf(found.credential) } : found;
+}
+
+type Found =
+  | { readonly kind: "found"; readonly credential: Credential }
+  | Exclude<Resolved, { readonly kind: "found" }>;
+
+function find(read: () => Stored, environment: Environment, request: CredentialRequest): Found {
   const { name, subject, origin } = request;
   try {
     const inFile = read();
     const own = subject === "" ? undefined : inFile[keyOf(name, subject)];
     const found = own ?? environmentCredential(environment, name) ?? inFile[name];
     if (found === undefined) return { kind: "missing", reason: `there is no credential "${name}" yet` };
-    if (isAllowedOrigin(found.origins, origin)) return { kind: "found", headers: headersOf(found) };
+    if (isAllowedOrigin(found.origins, origin)) return { kind: "found", credential: found };
     return { kind: "refused", reason: `credential "${name}" may go to ${found.origins.join(", ")}, not to ${origin}` };
   } catch (error) {
     return { kind: "missing", reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function secretOf(credential: Credential): string {
+  switch (credential.kind) {
+    case "bearer":
+      return credential.token;
+    case "basic":
+      return credential.password;
+    case "headers":
+      return Object.values(credential.headers)[0] ?? "";
   }
 }
 
@@ -205,6 +249,7 @@ function checkCredential(name: string, credential: unknown): Credential {
     );
   }
   for (const pattern of parsed.data.origins) {
+    if (pattern === commandOrigin) continue;
     const origin = originOf(pattern.replace("://*.", "://"));
     const isWhole = origin !== "" && origin === pattern.replace("://*.", "://").toLowerCase().replace(/\/$/, "");
     if (!isWhole || origin.includes("*")) {
@@ -236,10 +281,7 @@ function variableOf(name: string): string {
 }
 
 /** `HOLDFAST_CREDENTIAL_API` holds a credential as JSON, or a bearer token whose origins are in `…_API_ORIGINS`. */
-function environmentCredential(
-  environment: NonNullable<CredentialOptions["environment"]>,
-  name: string,
-): Credential | undefined {
+function environmentCredential(environment: Environment, name: string): Credential | undefined {
   const value = environment[variableOf(name)]?.trim();
   if (value === undefined || value === "") return undefined;
   const listed = environment[`${variableOf(name)}_ORIGINS`]?.split(/[\s,]+/).filter((each) => each !== "");
@@ -257,7 +299,7 @@ function environmentCredential(
   return checkCredential(name, listed === undefined ? parsed : { ...(parsed as object), origins: listed });
 }
 
-function fromEnvironment(environment: NonNullable<CredentialOptions["environment"]>): readonly CredentialInfo[] {
+function fromEnvironment(environment: Environment): readonly CredentialInfo[] {
   return Object.keys(environment).flatMap((variable) => {
     if (!variable.startsWith(prefix) || variable.endsWith("_ORIGINS")) return [];
     const name = variable.slice(prefix.length).toLowerCase();

@@ -4,18 +4,19 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Config, DaemonConfig, NetworkConfig } from "../config.ts";
-import { daemonConfigOf, networkConfigOf, settingsDifference, settingsOf } from "../config.ts";
+import { daemonConfigOf, networkConfigOf, settingsOf } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
-import { loadTypes, readConfig, watchConfig } from "./config.ts";
+import { applySettings, loadTypes, readConfig, watchConfig } from "./config.ts";
 import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
 import {
   acquireInstance,
   alreadyRunning,
   fitsSocket,
   homeDirectory,
+  logToFileVariable,
   openHome,
   readOrCreateToken,
   removePortFile,
@@ -73,9 +74,6 @@ export type RunningDaemon = {
   readonly stopped: Promise<void>;
 };
 
-/** Set by `startDetached`; tells the daemon that its standard output is not a terminal but the log's own file. */
-export const logToFileVariable = "HOLDFAST_DAEMON_LOG";
-
 const lockRetryMs = 50;
 /** Answers are small: one that is not out by then has a client that does not read. */
 const answerGraceMs = 3_000;
@@ -102,7 +100,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const startedAt = Date.now();
   const configFile = options.configFile ?? home.config;
   const config = readConfig(configFile);
-  const live = { config, daemon: withOverrides(daemonConfigOf(config), options), isStopping: false };
+  const live = { daemon: withOverrides(daemonConfigOf(config), options), isStopping: false };
   checkBind(live.daemon.host, live.daemon.isRemoteAllowed);
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
@@ -116,6 +114,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
     log: log.write,
   });
   undo.push(engine.close);
+  applySettings(engine, home.applied, settingsOf(config));
   const parts = assemble({ options, engine, token, log, startedAt, live });
   undo.push(parts.metrics.close);
   const listeners = await listen(parts.listening, { home, daemon: live.daemon, log, undo });
@@ -131,7 +130,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
-  undo.push(watchSettings({ configFile, live, options, engine, log, types }));
+  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types }));
   engine.start();
   log.write("info", "the daemon is ready", {
     directory: home.directory,
@@ -154,7 +153,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
 }
 
-type Live = { config: Config; daemon: DaemonConfig; isStopping: boolean };
+type Live = { daemon: DaemonConfig; isStopping: boolean };
 
 async function takeLock(home: Home, options: DaemonOptions): Promise<FileLock> {
   const acquire = options.acquireFileLock ?? acquireFileLock;
@@ -234,6 +233,7 @@ function cutOff(listener: Listener): void {
 
 type Watching = {
   readonly configFile: string;
+  readonly applied: string;
   readonly live: Live;
   readonly options: DaemonOptions;
   readonly engine: Engine;
@@ -242,14 +242,13 @@ type Watching = {
 };
 
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
-function watchSettings({ configFile, live, options, engine, log, types }: Watching): () => void {
+function watchSettings({ configFile, applied, live, options, engine, log, types }: Watching): () => void {
   const known = new Set(types.map((each) => each.type));
   const complain = (error: unknown): void =>
     log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
   const apply = async (config: Config): Promise<void> => {
     const daemon = withOverrides(daemonConfigOf(config), options);
-    const difference = settingsDifference(settingsOf(live.config), settingsOf(config));
-    if (Object.keys(difference).length > 0) engine.handle("settings.set", difference);
+    const changed = applySettings(engine, applied, settingsOf(config));
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
     const fresh = await loadTypes(config.types ?? [], configFile);
@@ -257,10 +256,9 @@ function watchSettings({ configFile, live, options, engine, log, types }: Watchi
       engine.register(type);
       known.add(type.type);
     }
-    live.config = config;
     live.daemon = { ...daemon, host: live.daemon.host, port: live.daemon.port };
     log.setLevel(daemon.logLevel);
-    log.write("info", "config.toml was applied", { changed: Object.keys(difference) });
+    log.write("info", "config.toml was applied", { changed });
   };
   return watchConfig(configFile, { onChange: (config) => void apply(config).catch(complain), onInvalid: complain });
 }

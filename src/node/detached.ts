@@ -9,10 +9,9 @@ import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs
 import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorTable, HoldfastError } from "../errors.ts";
-import { logToFileVariable } from "./daemon.ts";
 import { isProof } from "./guard.ts";
 import type { AcquireFileLock, Home, PortFile } from "./home.ts";
-import { homePaths, openHome, readPortFile, readToken } from "./home.ts";
+import { homePaths, logToFileVariable, openHome, readPortFile, readToken } from "./home.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** How a daemon can be reached; the Unix socket goes first because only its owner can open it. */
@@ -49,6 +48,7 @@ export type StopOptions = LookOptions & { readonly waitMs?: number; readonly for
 
 const pollMs = 50;
 const logTailLines = 15;
+const goneTries = 20;
 
 /** Tells whether the daemon of a directory runs. Never sends the token to anybody who has not proved to know it. */
 export async function daemonStatus(directory: string, options: LookOptions = {}): Promise<DaemonStatus> {
@@ -132,10 +132,10 @@ export async function stopDaemon(directory: string, options: StopOptions = {}): 
     await findDaemon(directory, options);
   const pid = status.pid as number;
   signal(pid, status.state === "silent" ? "SIGKILL" : "SIGTERM");
-  if (await waitForEnd(directory, options)) return true;
+  if (await waitForEnd(directory, pid, options)) return true;
   if (options.force === true) {
     signal(pid, "SIGKILL");
-    if (await waitForEnd(directory, { ...options, waitMs: 5_000 })) return true;
+    if (await waitForEnd(directory, pid, { ...options, waitMs: 5_000 })) return true;
   }
   throw new HoldfastError(
     "timed_out",
@@ -147,13 +147,15 @@ export async function stopDaemon(directory: string, options: StopOptions = {}): 
   );
 }
 
-async function waitForEnd(directory: string, options: StopOptions): Promise<boolean> {
+async function waitForEnd(directory: string, pid: number, options: StopOptions): Promise<boolean> {
   const home = homePaths(directory);
   const giveUpAt = performance.now() + (options.waitMs ?? 15_000);
   while (isHeld(home, options.acquireFileLock ?? acquireFileLock)) {
     if (performance.now() > giveUpAt) return false;
     await delay(pollMs);
   }
+  // The store is closed; the process is gone in a moment. A parent that does not collect it must not hold anybody up.
+  for (let left = goneTries; left > 0 && isAlive(pid); left -= 1) await delay(pollMs);
   return true;
 }
 
@@ -286,5 +288,13 @@ function signal(pid: number, name: NodeJS.Signals): void {
     process.kill(pid, name);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }

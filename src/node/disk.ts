@@ -54,6 +54,11 @@ export function openDisk(options: DiskOptions): Disk {
   return disk;
 }
 
+/** Gives the reserve of a data directory back before anything there is open; false when there is none. */
+export function removeReserve(directory: string): boolean {
+  return remove(join(directory, reserveName));
+}
+
 function measureFree(directory: string): number {
   try {
     const { bavail, bsize } = statfsSync(directory);

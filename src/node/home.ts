@@ -35,6 +35,8 @@ export type Home = {
   readonly socket: string;
   readonly log: string;
   readonly lock: string;
+  /** The settings that config.toml had when it was last applied. */
+  readonly applied: string;
 };
 
 /** What a running daemon says about itself in `daemon.json`. */
@@ -51,6 +53,9 @@ export type PortFile = {
 /** A lock that the operating system lets go of when its holder dies, however it dies. */
 export type FileLock = { readonly release: () => void };
 export type AcquireFileLock = (path: string) => FileLock | null;
+
+/** Set by `startDetached`; tells the daemon that its standard output is not a terminal but the log's own file. */
+export const logToFileVariable = "HOLDFAST_DAEMON_LOG";
 
 const ownerOnlyDirectory = 0o700;
 const ownerOnlyFile = 0o600;
@@ -78,6 +83,7 @@ export function homePaths(directory: string): Home {
     socket: at("daemon.sock"),
     log: at("daemon.log"),
     lock: at("daemon.lock"),
+    applied: at("config.applied.json"),
   };
 }
 

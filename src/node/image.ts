@@ -2,17 +2,7 @@
  * Owns the readable image of a damaged store: a copy of the file with every page of the WAL that is still whole laid over it.
  * What rows are in it is left to `carve.ts` and `salvage.ts`; the damaged files themselves are never written.
  */
-import {
-  closeSync,
-  copyFileSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
 
 const walHeaderBytes = 32;
 const frameHeaderBytes = 24;
@@ -60,14 +50,32 @@ export function readWal(path: string): Wal | null {
 
 /** Builds the image at `target`. Its header is mended, so that SQLite opens what is left behind it. */
 export function buildImage(source: { readonly database: string; readonly wal: Wal | null }, target: string): void {
-  if (statSync(source.database, { throwIfNoEntry: false }) === undefined) closeSync(openSync(target, "w", 0o600));
-  else copyFileSync(source.database, target);
-  const file = openSync(target, "r+");
+  const file = openSync(target, "w+", 0o600);
   try {
+    if (statSync(source.database, { throwIfNoEntry: false }) !== undefined) copyReadable(source.database, file);
     if (source.wal !== null) layWal(file, source.wal);
     mendHeader(file);
   } finally {
     closeSync(file);
+  }
+}
+
+/** Copies page by page: one that the disk cannot read any more stays empty, and the others are not given up for it. */
+function copyReadable(path: string, target: number): void {
+  const source = openSync(path, "r");
+  try {
+    const sizeBytes = fstatSync(source).size;
+    for (let at = 0; at < sizeBytes; at += defaultPageBytes) {
+      const page = Buffer.alloc(Math.min(defaultPageBytes, sizeBytes - at));
+      try {
+        readSync(source, page, 0, page.length, at);
+      } catch {
+        page.fill(0);
+      }
+      writeSync(target, page, 0, page.length, at);
+    }
+  } finally {
+    closeSync(source);
   }
 }
 

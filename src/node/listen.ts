@@ -27,6 +27,8 @@ export const listenLimits = {
   portTries: 5,
 } as const;
 
+const sweepMs = 20;
+
 export type ListenPolicy = GuardPolicy & { readonly connections: number; readonly requestsPerSecond: number };
 
 export type ListenerOptions = {
@@ -92,7 +94,7 @@ async function open(
   where: { readonly path: string } | { readonly host: string; readonly port: number; readonly ipv6Only?: boolean },
 ): Promise<Listener> {
   const limits = { ...listenLimits, ...options.limits };
-  const state = { isClosing: false };
+  const state: ServerState = { isClosing: false, open: new WeakMap() };
   const server = createServer(
     {
       maxHeaderSize: limits.headerBytes,
@@ -102,11 +104,13 @@ async function open(
       connectionsCheckingInterval: limits.checkIntervalMs,
       noDelay: true,
     },
-    makeHandler(options, () => state.isClosing),
+    makeHandler(options, state),
   );
   server.maxHeadersCount = limits.headers;
   server.maxConnections = options.policy().connections;
-  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => answerMalformed(error, socket));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
+    answerMalformed(error, socket, state.open),
+  );
   server.on("connect", (_request, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(cannotListen(where, error)));
@@ -126,7 +130,7 @@ async function open(
 
 function makeHandler(
   options: ListenerOptions,
-  isClosing: () => boolean,
+  state: ServerState,
 ): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const now = options.now ?? (() => performance.now());
   const buckets = openBuckets(options.policy);
@@ -139,7 +143,8 @@ function makeHandler(
     { overrideGlobalObjects: false, errorHandler: (thrown) => answerUnparsed(thrown) },
   );
   return (incoming, outgoing) => {
-    if (isClosing()) outgoing.shouldKeepAlive = false;
+    if (state.isClosing) outgoing.shouldKeepAlive = false;
+    countAnswer(state.open, incoming.socket, outgoing);
     const policy = options.policy();
     const facts = factsOf(incoming);
     const verdict = judge(policy, facts);
@@ -236,7 +241,36 @@ function answerUnparsed(thrown: unknown): Response {
   );
 }
 
-function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
+/** Answers that a connection still owes, and what to do when it owes none. */
+type OpenAnswers = WeakMap<Socket, { count: number; whenDone: (() => void) | null }>;
+type ServerState = { isClosing: boolean; readonly open: OpenAnswers };
+
+function countAnswer(open: OpenAnswers, socket: Socket, outgoing: ServerResponse): void {
+  const owed = open.get(socket) ?? { count: 0, whenDone: null };
+  owed.count += 1;
+  open.set(socket, owed);
+  outgoing.once("close", () => {
+    owed.count -= 1;
+    if (owed.count === 0) owed.whenDone?.();
+  });
+}
+
+function answerMalformed(error: NodeJS.ErrnoException, socket: Socket, open: OpenAnswers): void {
+  const owed = open.get(socket);
+  // Earlier requests of the same connection get their answers first; this one must not cut into them.
+  if (owed !== undefined && owed.count > 0 && socket.writable && isUnreadable(error)) {
+    owed.whenDone = () => sayMalformed(error, socket);
+    return;
+  }
+  sayMalformed(error, socket);
+}
+
+/** A request that was parsed and is late in its body is one of the answers that are owed: waiting for it would be for ever. */
+function isUnreadable(error: NodeJS.ErrnoException): boolean {
+  return error.code?.startsWith("HPE_") === true;
+}
+
+function sayMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;
@@ -283,7 +317,12 @@ function cannotListen(where: object, error: unknown): HoldfastError {
 
 function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    server.close(() => resolve());
+    // A connection that is busy now is idle in a moment, and would then be kept for a next request that is not wanted.
+    const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
+    server.close(() => {
+      clearInterval(sweep);
+      resolve();
+    });
     server.closeIdleConnections();
   });
 }

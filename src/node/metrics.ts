@@ -64,7 +64,8 @@ export function openMetrics(options: MetricsOptions): Metrics {
   delay.enable();
   const unsubscribe = options.engine.subscribe((event) => {
     events.inc({ kind: event.kind });
-    if (event.kind === "attempt") attempts.inc({ outcome: outcomeOf(event.detail) });
+    const outcome = outcomeOf(event.detail);
+    if (outcome !== null) attempts.inc({ outcome });
   });
 
   const scrape = async (): Promise<{ readonly contentType: string; readonly text: string }> => {
@@ -127,9 +128,8 @@ function queueGauges(gauge: MakeGauge): (status: QueueStatus, nowMs: number) => 
   };
 }
 
-function outcomeOf(detail: unknown): string {
-  if (typeof detail !== "object" || detail === null) return "unknown";
-  const kind =
-    (detail as Readonly<Record<string, unknown>>).answer ?? (detail as Readonly<Record<string, unknown>>).kind;
-  return typeof kind === "string" ? kind : "unknown";
+/** Whatever an attempt led to, its event names the answer. */
+function outcomeOf(detail: unknown): string | null {
+  if (typeof detail !== "object" || detail === null || !("answer" in detail)) return null;
+  return typeof detail.answer === "string" ? detail.answer : null;
 }

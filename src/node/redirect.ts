@@ -2,7 +2,7 @@
  * Owns where a redirect leads and what goes along: as a browser would, with three exceptions that keep work and secrets safe.
  * Sending each hop is `request.ts`; the words for a refused hop are in `failures.ts`.
  */
-import { isSecretName } from "../request.ts";
+import { isSecretName } from "../redact.ts";
 
 /** How many redirects one attempt follows. */
 export const redirectLimit = 20;

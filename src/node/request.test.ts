@@ -7,6 +7,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { createServer as createTcpServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
+import { HoldfastError } from "../errors.ts";
+import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Operation } from "../operation.ts";
 import { checkRequest } from "../request.ts";
 import type { Resolved } from "./credentials.ts";
@@ -177,6 +179,38 @@ describe("a request that lands", () => {
     const moved = await serve((_request, response) => response.writeHead(307, { location: `${server.url}/new` }).end());
     expect((await send({ url: moved.url, body: { file } }, { readBlob })).kind).toBe("applied");
     expect(server.seen[1]?.body.length).toBe(300_000);
+  });
+});
+
+describe("a captured file that cannot be sent as it was captured", () => {
+  const file = { blob: "0".repeat(64), sizeBytes: 200_000 };
+  const changed = () => new HoldfastError("file_changed", "notes.txt changed", "queue it again");
+  const body = async function* () {
+    yield Buffer.alloc(100_000, "a");
+    yield Buffer.alloc(100_000, "b");
+  };
+
+  test("a file that is gone is a refusal of ours and no evidence of the remote", async () => {
+    const server = await serve((_request, response) => sendJson(response, 200, {}));
+    const readBlob = async () =>
+      Promise.reject(new HoldfastError("file_missing", "notes.txt is gone", "queue it again"));
+    const answer = await send({ url: server.url, body: { file } }, { readBlob });
+    expect(answer).toMatchObject({ kind: "rejected", problem: { code: "file_missing" } });
+    expect(evidenceOf(answer, 0)).toBeNull();
+    expect(server.seen).toHaveLength(0);
+  });
+
+  test("a file that changes under way never arrives as a whole", async () => {
+    const server = await serve((_request, response) => sendJson(response, 200, {}));
+    const readBlob = async () => ({
+      sizeBytes: file.sizeBytes,
+      read: body,
+      assertUnchanged: async () => Promise.reject(changed()),
+      close: async () => undefined,
+    });
+    const answer = await send({ url: server.url, body: { file } }, { readBlob });
+    expect(answer).toMatchObject({ kind: "rejected", problem: { code: "file_changed" } });
+    expect(server.seen).toHaveLength(0);
   });
 });
 

@@ -6,8 +6,9 @@ import { HoldfastError } from "../errors.ts";
 import type { Phase } from "../failure.ts";
 import { answerOfCode, classifyError, classifyResponse } from "../failure.ts";
 import type { Answer } from "../operation.ts";
-import type { FileBody, RequestPayload } from "../request.ts";
+import type { RequestPayload } from "../request.ts";
 import { httpRequest, requestLimits } from "../request.ts";
+import type { FileRef } from "../upload.ts";
 import type { Attempt, OperationType } from "../world.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Hop } from "./redirect.ts";
@@ -18,13 +19,15 @@ import { readBody, resultOf, serverIdOf } from "./response.ts";
 export type OpenFile = {
   readonly sizeBytes: number;
   readonly read: (start: number, end: number) => AsyncIterable<Uint8Array>;
+  /** Throws `file_changed` unless the content is still the captured one. */
+  readonly assertUnchanged?: () => Promise<void>;
   readonly close: () => Promise<void>;
 };
 
 export type HttpRequestDeps = {
   readonly credentials: Pick<Credentials, "resolve">;
   /** Opens a captured body; throws `file_missing` or `file_changed`. */
-  readonly readBlob?: (file: FileBody) => Promise<OpenFile>;
+  readonly readBlob?: (file: FileRef) => Promise<OpenFile>;
   readonly fetch?: typeof globalThis.fetch;
 };
 
@@ -202,8 +205,19 @@ async function bodyOf({ deps, payload }: Sending, hop: Hop, stand: Stand): Promi
   await stand.file?.close();
   const file = await deps.readBlob(body.file);
   stand.file = file;
-  const stream = ReadableStream.from(file.read(0, file.sizeBytes)) as ReadableStream<Uint8Array>;
+  const stream = ReadableStream.from(readWhole(file)) as ReadableStream<Uint8Array>;
   return { headers: { ...headers, "content-length": String(file.sizeBytes) }, body: stream, duplex: "half" };
+}
+
+/** The last block waits for the check, so that a file which changed under way never arrives as a whole. */
+async function* readWhole(file: OpenFile): AsyncGenerator<Uint8Array, void, undefined> {
+  let held: Uint8Array | null = null;
+  for await (const block of file.read(0, file.sizeBytes)) {
+    if (held !== null) yield held;
+    held = block;
+  }
+  await file.assertUnchanged?.();
+  if (held !== null) yield held;
 }
 
 /** A well-formed answer of the remote itself, also a refusal. */

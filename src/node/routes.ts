@@ -10,6 +10,7 @@ import type { Verb } from "../verbs.ts";
 import { isVerb, verbs } from "../verbs.ts";
 import type { LogLevel } from "../world.ts";
 import { readJson } from "./body.ts";
+import { refuseForeignCommands } from "./command-gate.ts";
 import type { EventStream } from "./events.ts";
 import { openEventStream } from "./events.ts";
 import type { Caller } from "./guard.ts";
@@ -94,6 +95,7 @@ async function callVerb(options: AppOptions, context: AppContext): Promise<Respo
   const name = context.req.param("verb") ?? "";
   if (!isVerb(name)) return refuseRoute(context);
   const input = await readJson(context.req.raw, options.limits().bodyBytes);
+  if (context.env.port !== null) refuseForeignCommands(options.engine, name, input);
   return answer(JSON.stringify(await perform(options.engine, name, input)), "application/json");
 }
 

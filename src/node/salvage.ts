@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import type { Database, Statement } from "../database.ts";
 import { applicationId, migrate, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import type { World } from "../world.ts";
@@ -25,6 +26,7 @@ import type { SequenceRange } from "./rescue.ts";
 import { rescueRows } from "./rescue.ts";
 import type { FileLock, SqliteDatabase } from "./sqlite.ts";
 import { acquireFileLock, acquireSharedLock, checkInBackground, openDatabase } from "./sqlite.ts";
+import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
 import { readWitness } from "./witness.ts";
 
 export const databaseName = "holdfast.db";
@@ -36,8 +38,8 @@ const presenceLockName = "presence.lock";
 export const syncCheckBytes = 67_108_864;
 /** Up to this size it is checked at every opening, because that takes no noticeable time. */
 const alwaysCheckBytes = 4_194_304;
-/** How long an opening waits for another one, and a salvage for other processes to close the damaged store. */
-const patienceMs = 10_000;
+/** How long an opening waits for another one, and a salvage for other processes to close the damaged store, unless told otherwise. */
+const usualPatienceMs = 10_000;
 
 /** The journal is moved into the file from idle time once it is this large. */
 const checkpointBytes = 4_194_304;
@@ -51,7 +53,14 @@ const readSequence = "SELECT n FROM counter WHERE id = 100";
 const meta = "meta";
 const counter = "counter";
 const raiseSequence = `UPDATE ${counter} SET n = max(n, ?) WHERE id = 100`;
+const metaColumns = "SELECT count(*) AS n FROM pragma_table_info('meta')";
+const lastReport = "SELECT value FROM meta WHERE name = 'recovery'";
 const storeReport = `INSERT INTO ${meta} (name, value) VALUES ('recovery', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
+
+/** SQLite's primary code 10, bare or in the extended forms that a read can end with; 8458 is what EIO becomes. */
+const ioFailure = /error code=(10|266|522|8458)\b/;
+const unreadable = 8458;
+const ioRetries = 2;
 
 /** What an opening found. `recovered`: the file is sound after an unclean end; `salvaged`: a fresh store got what could be proven. */
 export type RecoveryReport = {
@@ -71,11 +80,20 @@ export type OpenStoreOptions = {
   readonly synchronous?: "FULL" | "NORMAL" | "OFF";
   /** A statement met damage: check the file whatever its size, before anybody works on it again. */
   readonly isSuspect?: boolean;
-  /** Told when the background check of a large store has found damage: close the store and open it as a suspect. */
+  /** How long to wait for others that are opening the store, and for a suspect store to be left by them. */
+  readonly patienceMs?: number;
+  /** Told when a statement or the check in the background meets damage: close the store and open it as a suspect. */
   readonly onDamage?: (findings: readonly string[]) => void;
 };
 
-export type OpenedStore = { readonly database: SqliteDatabase; readonly report: RecoveryReport };
+export type OpenedStore = {
+  readonly database: SqliteDatabase;
+  readonly report: RecoveryReport;
+  /** The report to show people: this one, or the last that had something to tell; `null` when there never was any. */
+  readonly recovery: RecoveryReport | null;
+};
+
+type Found = Pick<OpenedStore, "database" | "report">;
 
 type Context = {
   readonly directory: string;
@@ -91,24 +109,31 @@ type Context = {
  * if (report.kind === "salvaged") console.warn(report.findings.join("\n"));
  */
 export function openStore(directory: string, options: OpenStoreOptions = {}): OpenedStore {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, databaseName);
-  const opening = enter(join(directory, openLockName));
+  return guarded(path, () => openAt(directory, { path, options }));
+}
+
+function openAt(directory: string, at: { readonly path: string; readonly options: OpenStoreOptions }): OpenedStore {
+  const { path, options } = at;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const patienceMs = options.patienceMs ?? usualPatienceMs;
+  const opening = enter(join(directory, openLockName), patienceMs);
   if (opening === null) return openReadOnly(path, options);
   try {
-    const isAlone = waitToBeAlone(directory, options.isSuspect === true);
+    const isAlone = waitToBeAlone(directory, options.isSuspect === true ? patienceMs : 0);
     if (!isAlone && options.isSuspect === true) throw stillInUse(path);
     const context = { directory, path, options, now: (options.now ?? Date.now)() };
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
     const presence = acquireSharedLock(join(directory, presenceLockName));
-    return { database: leaveOnClose(database, presence), report };
+    const recovery = report.kind === "clean" ? readLastReport(database) : report;
+    return { database: leaveOnClose(watchForDamage(database, options), presence), report, recovery };
   } finally {
     opening.release();
   }
 }
 
-function openAlone(context: Context): OpenedStore {
+function openAlone(context: Context, retries: number = ioRetries): Found {
   const { path, options } = context;
   const wal = readWal(`${path}-wal`);
   const isUnclean = wal !== null;
@@ -119,6 +144,7 @@ function openAlone(context: Context): OpenedStore {
     database = openFile(context);
   } catch (error) {
     if (!isCode(error, "database_corrupt")) throw error;
+    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
   try {
@@ -135,6 +161,7 @@ function openAlone(context: Context): OpenedStore {
   } catch (error) {
     database.close();
     if (!isCode(error, "database_corrupt")) throw error;
+    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
 }
@@ -147,7 +174,7 @@ type Judged = {
 };
 
 /** The file is sound in itself; the witness tells whether it is also whole. */
-function judgeSequence(context: Context, judged: Judged): OpenedStore {
+function judgeSequence(context: Context, judged: Judged): Found {
   const { database, witness, wal, isUnclean } = judged;
   const sequence = sequenceOf(database);
   if (sequence >= witness) {
@@ -174,7 +201,7 @@ function judgeSequence(context: Context, judged: Judged): OpenedStore {
 type Damage = { readonly wal: Wal | null; readonly witness: number; readonly findings: readonly string[] };
 
 /** Builds a fresh store from what can be proven, then puts the damaged files aside and the fresh one in their place. */
-function salvage(context: Context, damage: Damage): OpenedStore {
+function salvage(context: Context, damage: Damage): Found {
   const { directory, path, now } = context;
   context.options.log?.("error", `${path}: the store is damaged; salvaging what can be proven`, {
     findings: damage.findings,
@@ -262,17 +289,22 @@ function openFile(context: Context): SqliteDatabase {
 /** A directory that cannot be written has no locks; its store can still be looked at. */
 function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
   const now = (options.now ?? Date.now)();
-  return { database: openDatabase(path, { readOnly: true }), report: clean({ now }) };
+  const database = openDatabase(path, { readOnly: true });
+  return { database, report: clean({ now }), recovery: readLastReport(database) };
 }
 
 function findDamage(database: SqliteDatabase): readonly string[] {
   const foreign = foreignReason(database);
   if (foreign !== null) return [foreign];
-  const answers = database
-    .prepare(quickCheck)
-    .all()
-    .map((row) => String(row.quick_check));
-  return answers.length === 1 && answers[0] === "ok" ? [] : answers;
+  // A disk that stumbles once is no damage; one that cannot read a page for good is.
+  for (let left = ioRetries; ; left -= 1) {
+    const answers = database
+      .prepare(quickCheck)
+      .all()
+      .map((row) => String(row.quick_check));
+    if (answers.length === 1 && answers[0] === "ok") return [];
+    if (left === 0 || !answers.some((answer) => ioFailure.test(answer))) return answers;
+  }
 }
 
 function foreignReason(database: SqliteDatabase): string | null {
@@ -335,12 +367,22 @@ function clean(context: { readonly now: number }): RecoveryReport {
 function told(context: Context, report: RecoveryReport, database: SqliteDatabase): RecoveryReport {
   const isLoss = report.lostSequences.length > 0;
   context.options.log?.(isLoss ? "error" : "info", `${context.path}: ${report.findings.join("; ")}`, { report });
-  const { n } = database.prepare(`SELECT count(*) AS n FROM pragma_table_info('${meta}')`).get() ?? {};
-  if (n !== 0) database.prepare(storeReport).run(JSON.stringify(report));
+  if (database.prepare(metaColumns).get()?.n !== 0) database.prepare(storeReport).run(JSON.stringify(report));
   return report;
 }
 
-function enter(path: string): FileLock | null {
+/** A store that was just made, or one whose first page cannot be read, has no report to show. */
+function readLastReport(database: Database): RecoveryReport | null {
+  try {
+    if (database.prepare(metaColumns).get()?.n === 0) return null;
+    const row = database.prepare(lastReport).get();
+    return row === undefined ? null : (JSON.parse(String(row.value)) as RecoveryReport);
+  } catch {
+    return null;
+  }
+}
+
+function enter(path: string, patienceMs: number): FileLock | null {
   const giveUpAt = performance.now() + patienceMs;
   for (;;) {
     try {
@@ -362,13 +404,13 @@ function enter(path: string): FileLock | null {
 }
 
 /** A suspect store is judged only when everybody has left it: a file that is moved away under a writer swallows its commits. */
-function waitToBeAlone(directory: string, isSuspect: boolean): boolean {
+function waitToBeAlone(directory: string, patienceMs: number): boolean {
   const giveUpAt = performance.now() + patienceMs;
   for (;;) {
     const lock = acquireFileLock(join(directory, presenceLockName));
     lock?.release();
     if (lock !== null) return true;
-    if (!isSuspect || performance.now() > giveUpAt) return false;
+    if (performance.now() >= giveUpAt) return false;
     pause(50);
   }
 }
@@ -379,6 +421,48 @@ function stillInUse(path: string): HoldfastError {
     `${path}: the store is damaged and other processes still have it open`,
     "close the programs that use it; the first one to open it again salvages it",
   );
+}
+
+/** Damage may show only when a page is read, long after the store was opened. */
+function watchForDamage(database: SqliteDatabase, options: OpenStoreOptions): SqliteDatabase {
+  const { onDamage } = options;
+  if (onDamage === undefined) return database;
+  // One store is told once, and one that was closed meanwhile not at all: whoever closed it knows.
+  let isTold = false;
+  let isClosed = false;
+  const watched = <T>(task: () => T): T => {
+    try {
+      return task();
+    } catch (error) {
+      if (isCode(error, "database_corrupt") && !isTold) {
+        isTold = true;
+        const { message } = error;
+        setImmediate(() => (isClosed ? undefined : onDamage([message])));
+      }
+      throw error;
+    }
+  };
+  const statements = new WeakMap<Statement, Statement>();
+  const watchStatement = (statement: Statement): Statement => {
+    const known = statements.get(statement);
+    if (known !== undefined) return known;
+    const guard: Statement = {
+      run: (...parameters) => watched(() => statement.run(...parameters)),
+      get: (...parameters) => watched(() => statement.get(...parameters)),
+      all: (...parameters) => watched(() => statement.all(...parameters)),
+    };
+    statements.set(statement, guard);
+    return guard;
+  };
+  return {
+    ...database,
+    prepare: (sql) => watched(() => watchStatement(database.prepare(sql))),
+    exec: (sql) => watched(() => database.exec(sql)),
+    close: () => {
+      isClosed = true;
+      database.close();
+    },
+  };
 }
 
 function leaveOnClose(database: SqliteDatabase, presence: FileLock | null): SqliteDatabase {

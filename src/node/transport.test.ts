@@ -7,7 +7,7 @@ import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import type { SmallDaemon } from "../../test/support/small-daemon.ts";
 import { startSmallDaemon } from "../../test/support/small-daemon.ts";
-import { openSmallEngine } from "../../test/support/small-engine.ts";
+import { openTestEngine } from "../../test/support/test-engine.ts";
 import { transportContract } from "../testing/transport-contract.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import { proofOf } from "./guard.ts";
@@ -29,7 +29,7 @@ function makeHome(): string {
 type Where = { readonly directory: string; readonly isTcp?: boolean; readonly knows?: string };
 
 /** A daemon as it stands in its directory: it answers the challenge and says where it listens. */
-async function startIn(where: Where, engine = openSmallEngine()): Promise<SmallDaemon> {
+async function startIn(where: Where, engine = openTestEngine()): Promise<SmallDaemon> {
   const { directory, isTcp = false, knows = token } = where;
   const socket = path.join(directory, "daemon.sock");
   const own = { port: 1 };
@@ -55,7 +55,8 @@ async function startIn(where: Where, engine = openSmallEngine()): Promise<SmallD
     version: "0",
   };
   writeFileSync(path.join(directory, "daemon.json"), JSON.stringify(found), { mode: 0o600 });
-  closers.push(engine.close, daemon.close);
+  closers.push(engine.close);
+  closers.push(daemon.close);
   return daemon;
 }
 
@@ -63,7 +64,7 @@ for (const isTcp of [false, true]) {
   describe(`the contract over ${isTcp ? "loopback TCP" : "the Unix socket"}:`, () => {
     const makeWorld = async () => {
       const directory = makeHome();
-      const engine = openSmallEngine();
+      const engine = openTestEngine();
       const daemon = await startIn({ directory, isTcp }, engine);
       return { engine, open: () => daemonTransport(directory), cut: daemon.cut, close: daemon.close };
     };
@@ -73,7 +74,7 @@ for (const isTcp of [false, true]) {
 
 test("a daemon that restarts at another place is found again, and no event is lost", async () => {
   const directory = makeHome();
-  const engine = openSmallEngine();
+  const engine = openTestEngine();
   const first = await startIn({ directory, isTcp: true }, engine);
   const client = await connectDaemon({ directory });
   closers.push(client.close);
@@ -82,12 +83,13 @@ test("a daemon that restarts at another place is found again, and no event is lo
   const waiting = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: 32_503_680_000_000 });
   const settled = waiting.settled({ timeoutMs: 8_000 });
   await first.close();
-  await engine.submit("queue.cancel", { ids: [waiting.id] });
+  const other = await engine.submit("queue.add", { type: "contract.apply", payload: 2, notBefore: 32_503_680_000_000 });
   await startIn({ directory, isTcp: true }, engine);
   // Not repeatable, and yet safe: it never left this process before the daemon was found again.
-  expect((await client.queue.cancel({ ids: [waiting.id] })).done).toEqual([waiting.id]);
+  const ids = [waiting.id, other.id];
+  expect((await client.queue.cancel({ ids })).done).toEqual(ids);
   expect((await settled).status).toBe("cancelled");
-  await expect.poll(() => heard.map(({ kind }) => kind)).toEqual(["enqueued", "cancelled"]);
+  await expect.poll(() => heard.map(({ kind }) => kind)).toEqual(["enqueued", "enqueued", "cancelled", "cancelled"]);
 });
 
 test("a program that took the daemon's port is never told the token", async () => {
@@ -99,7 +101,9 @@ test("a program that took the daemon's port is never told the token", async () =
   const port = Number(new URL(daemon.url).port);
   await daemon.close();
   const secrets: unknown[] = [];
-  const squatter = await startSmallDaemon(openSmallEngine(), {
+  const other = openTestEngine();
+  closers.push(other.close);
+  const squatter = await startSmallDaemon(other, {
     token: "x",
     at: port,
     intercept: (request, response) => {

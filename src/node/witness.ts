@@ -18,6 +18,7 @@ import {
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { LogLevel, Witness } from "../world.ts";
+import { guarded } from "./sqlite-failure.ts";
 
 export const witnessName = "holdfast.witness";
 
@@ -67,7 +68,7 @@ type Held = {
 /** Opens or creates the witness of a store. */
 export function openWitness(directory: string, log: Log): NodeWitness {
   const path = join(directory, witnessName);
-  const file = openFile(path);
+  const file = guarded(path, () => openFile(path));
   const held: Held = {
     path,
     log,
@@ -77,14 +78,14 @@ export function openWitness(directory: string, log: Log): NodeWitness {
     turn: 0,
     highest: 0,
     own: Buffer.alloc(pairBytes),
-    seen: readAll(file),
+    seen: Buffer.alloc(fileBytes),
     syncTimer: null,
     listeners: new Set(),
     stopWatching: null,
   };
   return {
-    read: () => readHighest(held),
-    write: (sequence) => writeMark(held, sequence),
+    read: () => guarded(path, () => readHighest(held)),
+    write: (sequence) => guarded(path, () => writeMark(held, sequence)),
     watch: (listener) => addListener(held, listener),
     close: () => close(held),
   };
@@ -146,7 +147,8 @@ function syncFromIdle(held: Held): void {
 }
 
 function addListener(held: Held, listener: () => void): () => void {
-  held.seen = held.listeners.size === 0 ? readAll(held.file) : held.seen;
+  // Forgets what was written while nobody listened.
+  if (held.listeners.size === 0) hasForeignChange(held);
   held.listeners.add(listener);
   held.stopWatching ??= watchFile(held);
   return () => {
@@ -197,7 +199,14 @@ function watchNotices(held: Held, look: () => void): () => void {
 }
 
 function hasForeignChange(held: Held): boolean {
-  const now = readAll(held.file);
+  let now: Buffer;
+  try {
+    now = readAll(held.file);
+  } catch (error) {
+    // The next notice or the poll looks again; whoever waits is held up that long, nothing is lost.
+    held.log("warn", `${held.path}: the witness cannot be read: ${String(error)}`);
+    return false;
+  }
   const before = held.seen;
   held.seen = now;
   for (let pair = 0; pair < pairs; pair += 1) {
@@ -242,13 +251,21 @@ function close(held: Held): void {
 function openFile(path: string): number {
   try {
     const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-    // Laid out at once, so that a full disk later cannot stop a mark from being written.
-    const size = fstatSync(file).size;
-    if (size < fileBytes) writeSync(file, Buffer.alloc(fileBytes - size), 0, fileBytes - size, size);
+    layOut(file);
     return file;
   } catch (error) {
     if (statSync(path, { throwIfNoEntry: false }) === undefined) throw error;
     return openSync(path, constants.O_RDONLY);
+  }
+}
+
+/** Laid out at once, so that a full disk later cannot stop a mark from being written; one that is full now may have room then. */
+function layOut(file: number): void {
+  try {
+    const size = fstatSync(file).size;
+    if (size < fileBytes) writeSync(file, Buffer.alloc(fileBytes - size), 0, fileBytes - size, size);
+  } catch {
+    // A mark that cannot be written is told when it is written.
   }
 }
 

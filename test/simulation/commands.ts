@@ -98,7 +98,9 @@ export function runCommand(on: Commands, engine: Engine): void {
   let draw = on.random.below(weights);
   for (const [weight, command] of table) {
     draw -= weight;
-    if (draw < 0) return command(on, engine);
+    if (draw >= 0) continue;
+    command(on, engine);
+    return;
   }
 }
 
@@ -165,12 +167,14 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
   }
   const before = model.lanes.get(lane);
   const op = adopt(model, db, receipt.id);
-  if (op === null)
-    return on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
+  if (op === null) {
+    on.report({ rule: "I1", detail: `${receipt.id} was acknowledged, but it is not in the store` });
+    return;
+  }
   const sent = JSON.stringify(withoutBase(input.payload as unknown as Body));
   const names = (input.payload as unknown as Body).refs ?? [];
   const isRewritten = names.some((name) => on.facts.server.created(model.creators.get(name) ?? "") !== null);
-  if (JSON.stringify(op.body) !== sent && !isRewritten)
+  if (JSON.stringify(op.body) !== sent && !isRewritten && input.dedupe === undefined)
     on.report({ rule: "payload", detail: `${op.id} was given as ${sent} and is kept as ${JSON.stringify(op.body)}` });
   op.notBefore = input.notBefore ?? null;
   const creators = names.map((name) => model.creators.get(name) ?? "");
@@ -185,7 +189,7 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
 
 function hasLanded(db: Database, id: string): boolean {
   const row = db.prepare("SELECT state, outcome FROM op WHERE id = ?").get(id);
-  return row?.["state"] === 8 && ["applied", "duplicate", "superseded"].includes(String(row["outcome"]));
+  return row?.state === 8 && ["applied", "duplicate", "superseded"].includes(String(row.outcome));
 }
 
 function addOne(on: Commands, engine: Engine): void {
@@ -325,7 +329,7 @@ function release(on: Commands, engine: Engine): void {
   const drafts = on.db
     .prepare("SELECT id FROM op WHERE state = 7 LIMIT 3")
     .all()
-    .map((row) => String(row["id"]));
+    .map((row) => String(row.id));
   if (drafts.length === 0) return;
   ask(on, engine, "queue.release", { ids: drafts });
   for (const id of drafts) adoptLane(on.model, on.db, on.model.operations.get(id)?.lane ?? "");
@@ -355,7 +359,7 @@ function resolve(on: Commands, engine: Engine): void {
   const parked = on.db.prepare("SELECT id FROM op WHERE state IN (5, 6) AND reason = 'conflict' LIMIT 1").get();
   if (parked === undefined) return;
   const choose = on.random.pick(["local", "remote"]);
-  const output = ask(on, engine, "queue.resolve", { ids: [String(parked["id"])], choose });
+  const output = ask(on, engine, "queue.resolve", { ids: [String(parked.id)], choose });
   for (const id of output?.done ?? []) grantAnother(on, id);
 }
 

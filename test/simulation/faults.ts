@@ -37,7 +37,8 @@ export function runFault(sim: Simulation, random: Random): void {
     draw -= weight;
     if (draw >= 0) continue;
     sim.trace.note(`fault ${fault.name}`);
-    return fault(sim, random);
+    fault(sim, random);
+    return;
   }
 }
 

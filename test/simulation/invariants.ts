@@ -27,6 +27,7 @@ const standing = "SELECT id, state, type FROM op WHERE lane = ? AND lane <> '' A
 const landedOf = "SELECT state, outcome FROM op WHERE id = ?";
 const passedOver = `SELECT op.id, op.seq, op.priority FROM op JOIN channel ON channel.id = op.channel
   WHERE op.state = 0 AND channel.remote = ? AND channel.type = ? AND channel.subject = ? AND op.seq - op.priority * ? < ? LIMIT 1`;
+const bestWaiting = "SELECT min(seq - priority * ?) AS rank FROM op WHERE state IN (1, 4, 5, 6, 7)";
 const allRows =
   "SELECT id, state, outcome, failures, attempts, reason, due, bytes, length(payload) AS size FROM op ORDER BY seq";
 const counters = "SELECT id, n FROM counter WHERE id < 9 OR id = 101";
@@ -56,7 +57,7 @@ export function judgeSend(facts: Facts, attempts: readonly Attempt[]): Violation
 
 function judgeGates(facts: Facts, op: ModelOperation): Violation | null {
   const { model } = facts;
-  if (number(facts.db.prepare(flightOf).get(op.id)?.["state"]) !== 3)
+  if (number(facts.db.prepare(flightOf).get(op.id)?.state) !== 3)
     return says("claim", `${op.id} is sent, but the store does not say that it is in flight`);
   if (model.isWorkingOffline) return says("offline", `${op.id} is sent while working offline`);
   if (model.signedOut.has(op.subject)) return says("subject", `${op.id} is sent although ${op.subject} is signed out`);
@@ -98,13 +99,13 @@ function judgeLane(facts: Facts, op: ModelOperation, together: readonly string[]
   const order = facts.model.lanes.get(op.lane) ?? [];
   const place = order.indexOf(op.id);
   for (const row of facts.db.prepare(standing).all(op.lane)) {
-    const id = text(row["id"]);
+    const id = text(row.id);
     if (id === op.id) continue;
-    if (number(row["state"]) === 3 && !together.includes(id))
+    if (number(row.state) === 3 && !together.includes(id))
       return says("I3", `${op.id} is sent while ${id} of the same lane is in flight`);
     const other = order.indexOf(id);
     if (other >= 0 && other < place && !together.slice(0, together.indexOf(op.id)).includes(id))
-      return says("I3", `${op.id} is sent before ${id}, which stands in front of it (state ${row["state"]})`);
+      return says("I3", `${op.id} is sent before ${id}, which stands in front of it (state ${row.state})`);
   }
   return null;
 }
@@ -113,21 +114,24 @@ function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
   for (const need of op.needs) {
     const known = facts.model.operations.get(need);
     const row = facts.db.prepare(landedOf).get(need);
-    const outcome =
-      row === undefined ? (known?.outcome ?? null) : number(row["state"]) === 8 ? text(row["outcome"]) : null;
+    const outcome = row === undefined ? (known?.outcome ?? null) : number(row.state) === 8 ? text(row.outcome) : null;
+    // What was removed on demand had landed: an operation that others wait for cannot be removed.
+    if (row === undefined && known?.isRemoved === true) continue;
     if (outcome === null || !landed.includes(outcome))
       return says("I4", `${op.id} is sent before ${need}, which it depends on (${outcome ?? "unsettled"})`);
   }
   return null;
 }
 
-/** No ready operation of the same channel may be passed over by one that was queued later than the ageing allows. */
+/**
+ * No ready operation of the same channel may be passed over by one that was queued later than the ageing allows. What waits
+ * may lend its rank to what it waits for, so the best rank of all that wait is the bound.
+ */
 function judgeAge(facts: Facts, op: ModelOperation, attempt: Attempt): Violation | null {
-  const bound = attempt.operation.sequence - highestPriority * facts.ageing;
-  const row = facts.db.prepare(passedOver).get(op.remote, op.type, op.subject, facts.ageing, bound);
-  return row === undefined
-    ? null
-    : says("I7", `${op.id} is sent before ${text(row["id"])}, which is older than allowed`);
+  const own = attempt.operation.sequence - highestPriority * facts.ageing;
+  const lent = number(facts.db.prepare(bestWaiting).get(facts.ageing)?.rank ?? own);
+  const row = facts.db.prepare(passedOver).get(op.remote, op.type, op.subject, facts.ageing, Math.min(own, lent));
+  return row === undefined ? null : says("I7", `${op.id} is sent before ${text(row.id)}, which is older than allowed`);
 }
 
 /** Judges an effect at the moment in which the remote takes it. */
@@ -138,12 +142,12 @@ export function judgeEffect(facts: Facts, request: Request, count: number): Viol
     return says("I2", `${op.id} took effect ${count} times at a remote that keeps receipts, now under ${request.key}`);
   if (count > op.sends) return says("I2", `${op.id} took effect ${count} times in ${op.sends} attempts`);
   // A request that arrives when nobody waits for it any more is no claim about order.
-  if (number(facts.db.prepare(flightOf).get(op.id)?.["state"]) !== 3 || count > 1) return null;
+  if (number(facts.db.prepare(flightOf).get(op.id)?.state) !== 3 || count > 1) return null;
   return judgeNeeds(facts, op);
 }
 
 /** Books what an answer means for the model. */
-export function noteAnswer(facts: Facts, op: ModelOperation, answer: Answer): void {
+export function noteAnswer(op: ModelOperation, answer: Answer): void {
   if (answer.kind === "retry" && answer.isCharged) op.charged = [op.charged[0] + 1, op.charged[1] + 1];
   if (answer.kind === "conflict") op.charged = [0, op.charged[1]];
   if (answer.kind === "applied" || answer.kind === "duplicate") op.hasYes = true;
@@ -156,10 +160,10 @@ export function judgeStore(facts: Facts): Violation | null {
   const states = new Map<number, number>();
   let bytes = 0;
   for (const row of db.prepare(allRows).all()) {
-    const id = text(row["id"]);
+    const id = text(row.id);
     seen.add(id);
-    states.set(number(row["state"]), (states.get(number(row["state"])) ?? 0) + 1);
-    bytes += number(row["bytes"]);
+    states.set(number(row.state), (states.get(number(row.state)) ?? 0) + 1);
+    bytes += number(row.bytes);
     const op = model.operations.get(id) ?? adopt(model, db, id);
     const found = op === null ? null : judgeRow(facts, op, row);
     if (found !== null) return found;
@@ -172,27 +176,27 @@ export function judgeStore(facts: Facts): Violation | null {
   }
   model.mayDrop = false;
   for (const row of db.prepare(counters).all()) {
-    const id = number(row["id"]);
+    const id = number(row.id);
     const real = id === 101 ? bytes : (states.get(id) ?? 0);
-    if (number(row["n"]) !== real) return says("I8", `counter ${id} says ${row["n"]}, a recount says ${real}`);
+    if (number(row.n) !== real) return says("I8", `counter ${id} says ${row.n}, a recount says ${real}`);
   }
   return null;
 }
 
 function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null {
-  const state = number(row["state"]);
-  const outcome = state === 8 ? text(row["outcome"]) : null;
+  const state = number(row.state);
+  const outcome = state === 8 ? text(row.outcome) : null;
   if (op.isRemoved) return says("removed", `${op.id} was removed and is back`);
   if (op.outcome !== null && op.outcome !== outcome)
     return says("terminal", `${op.id} ended as ${op.outcome} and is now ${outcome ?? `in state ${state}`}`);
   op.outcome = outcome;
-  const failures = number(row["failures"]);
+  const failures = number(row.failures);
   if (failures > op.charged[1])
     return says("charge", `${op.id} is charged ${failures} failures, the remote failed at most ${op.charged[1]} times`);
   if (failures < op.charged[0] && state !== 3 && state !== 8)
     return says("charge", `${op.id} is charged ${failures} failures, the remote failed ${op.charged[0]} times`);
   if ((state === 5 || state === 6) && op.hasYes)
-    return says("booking", `${op.id} is parked (${text(row["reason"])}) although the remote said yes`);
+    return says("booking", `${op.id} is parked (${text(row.reason)}) although the remote said yes`);
   return judgeOutcome(facts, op, outcome);
 }
 
@@ -200,7 +204,7 @@ function judgeOutcome(facts: Facts, op: ModelOperation, outcome: string | null):
   if (outcome !== "applied" && outcome !== "duplicate") return null;
   const effects = op.type === "job" ? (facts.jobEffects.get(op.id) ?? 0) : facts.server.effects(op.id);
   if (effects === 0) return says("I2", `${op.id} is completed, but it never took effect`);
-  if (op.type !== "note" && effects !== 1 && !op.isForced)
+  if (op.type !== "note" && op.type !== "job" && effects !== 1 && !op.isForced)
     return says("I2", `${op.id} is completed and took effect ${effects} times`);
   return null;
 }

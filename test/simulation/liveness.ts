@@ -13,7 +13,7 @@ const says = (rule: string, detail: string): Violation => ({ rule, detail });
 
 /** Asks a living process for every report and holds it to the facts. */
 export function judgeReports(sim: Simulation): Violation | null {
-  const slot = sim.slots.find((each) => each !== null && each.process.isAlive() && !each.process.isFrozen());
+  const slot = sim.slots.find((each) => each?.process.isAlive() && !each.process.isFrozen());
   if (slot === null || slot === undefined) return null;
   try {
     return judgeCheck(slot.engine) ?? judgeLight(sim, slot.engine) ?? judgeWhy(sim, slot.engine);
@@ -30,7 +30,7 @@ function judgeCheck(engine: Engine): Violation | null {
 
 function judgeLight(sim: Simulation, engine: Engine): Violation | null {
   const status = engine.handle("queue.status", {});
-  const unsent = Number(sim.facts.db.prepare(overdue).get()?.["n"]);
+  const unsent = Number(sim.facts.db.prepare(overdue).get()?.n);
   if (status.light !== "green") return null;
   if (status.counts.failed > 0) return says("light", `green although ${status.counts.failed} failed`);
   const isLate = status.nextAttemptAt === null || status.nextAttemptAt < sim.facts.wallNow() - 60_000;
@@ -43,8 +43,8 @@ function judgeLight(sim: Simulation, engine: Engine): Violation | null {
 function judgeWhy(sim: Simulation, engine: Engine): Violation | null {
   const isDrained = sim.machine.lock.holder !== null;
   for (const row of sim.facts.db.prepare(unsettled).all()) {
-    const why = engine.handle("queue.why", { id: String(row["id"]) });
-    const state = Number(row["state"]);
+    const why = engine.handle("queue.why", { id: String(row.id) });
+    const state = Number(row.state);
     if (why.sentence === "") return says("why", `${why.id} has no explanation`);
     if (state === 2 && why.nextMoveAt === null) return says("why", `${why.id} is scheduled and names no time`);
     const isFree = state === 0 && isDrained;
@@ -61,12 +61,12 @@ export function judgeEnd(sim: Simulation): Violation | null {
   const found = judgeReports(sim);
   if (found !== null) return found;
   for (const row of sim.facts.db.prepare(unsettled).all()) {
-    const id = String(row["id"]);
+    const id = String(row.id);
     const stuck = rootOf(engine, id, new Set());
     if (stuck !== null)
       return says(
         "liveness",
-        `${id} (state ${row["state"]}, ${row["reason"]}) is left although nothing hinders it: ${stuck}`,
+        `${id} (state ${row.state}, ${row.reason}) is left although nothing hinders it: ${stuck}`,
       );
   }
   return null;

@@ -74,28 +74,28 @@ export function adopt(model: Model, db: Database, id: string): ModelOperation | 
   const row = db.prepare(readRow).get(id);
   if (row === undefined) return null;
   const known = model.operations.get(id);
-  const options = JSON.parse(text(row["options"])) as { onCrash?: "resend" | "ask" };
+  const options = JSON.parse(text(row.options)) as { onCrash?: "resend" | "ask" };
   const operation: ModelOperation = {
     id,
-    sequence: Number(row["seq"]),
-    type: text(row["type"]),
-    subject: text(row["subject"]),
-    remote: text(row["remote"]),
-    creates: row["creates"] === null ? null : text(row["creates"]),
+    sequence: Number(row.seq),
+    type: text(row.type),
+    subject: text(row.subject),
+    remote: text(row.remote),
+    creates: row.creates === null ? null : text(row.creates),
     onCrash: options.onCrash ?? "resend",
-    lane: text(row["lane"]),
-    priority: Number(row["priority"]),
-    body: withoutBase(JSON.parse(text(row["payload"])) as Body),
+    lane: text(row.lane),
+    priority: Number(row.priority),
+    body: withoutBase(JSON.parse(text(row.payload)) as Body),
     needs: new Set(
       db
         .prepare(readNeeds)
         .all(id)
-        .map((each) => text(each["id"])),
+        .map((each) => text(each.id)),
     ),
     notBefore: null,
-    expiresAt: row["expires"] === null ? null : Number(row["expires"]),
+    expiresAt: row.expires === null ? null : Number(row.expires),
     sends: known?.sends ?? 0,
-    charged: [0, Math.max(known?.charged[1] ?? 0, Number(row["failures"]))],
+    charged: [0, Math.max(known?.charged[1] ?? 0, Number(row.failures))],
     isInterrupted: false,
     hasYes: false,
     isForced: known?.isForced ?? false,
@@ -119,14 +119,14 @@ export function laneInStore(db: Database, lane: string): readonly string[] {
   return db
     .prepare(readLane)
     .all(lane)
-    .map((row) => text(row["id"]));
+    .map((row) => text(row.id));
 }
 
 /** Takes everything over from the store: a caller died in the middle of a command, so nobody knows whether it happened. */
 export function adoptAll(model: Model, db: Database): void {
   const present = new Set<string>();
   for (const row of db.prepare(readRows).all()) {
-    const id = text(row["id"]);
+    const id = text(row.id);
     present.add(id);
     adopt(model, db, id);
   }
@@ -141,10 +141,10 @@ export function adoptGates(model: Model, db: Database): void {
   model.signedOut.clear();
   model.isWorkingOffline = false;
   for (const row of db.prepare(readGates).all()) {
-    const kind = text(row["kind"]);
+    const kind = text(row.kind);
     if (kind === "offline") model.isWorkingOffline = true;
-    else if (kind === "subject") model.signedOut.add(text(row["name"]));
-    else if (kind !== "auth") model.pauses.add(`${kind}:${text(row["name"])}`);
+    else if (kind === "subject") model.signedOut.add(text(row.name));
+    else if (kind !== "auth") model.pauses.add(`${kind}:${text(row.name)}`);
   }
 }
 

@@ -55,7 +55,9 @@ export function newFaultyNetwork(parts: Parts): FaultyNetwork {
     if (random.chance(conditions.dropRequest)) {
       return void scheduler.after(way(), () => answer(silence("reset", true)));
     }
-    if (random.chance(conditions.double)) scheduler.after(way(), () => void server.handle(request));
+    // Only a remote that keeps receipts is asked to bear a doubled delivery.
+    if (request.remote === "receipts" && random.chance(conditions.double))
+      scheduler.after(way(), () => void server.handle(request));
     scheduler.after(way(), () => {
       const reply = server.handle(request);
       const isLost = random.chance(conditions.dropAnswer);

@@ -55,7 +55,54 @@ export function openMemoryEngine(initial: Partial<Settings> = {}): MemoryEngine 
       })),
     };
   };
-  const answers: { readonly [V in Verb]: (input: Input<V>) => Output<V> } = {
+  const answers = makeAnswers({ state, operations, feed, find, add, bulk });
+  const handle = <V extends Verb>(verb: V, input: Input<V>): Output<V> => {
+    if (state.isClosed) throw new HoldfastError("engine_closed", "the store is closed", "open it again");
+    if (!isVerb(verb)) throw new HoldfastError("unknown_verb", `there is no verb ${String(verb)}`, "check it");
+    return answers[verb](parseInput(verb, input));
+  };
+  return {
+    operations,
+    handle,
+    submit: async (verb, input) => handle(verb, input),
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    register: () => {},
+    start: () => {},
+    stop: async () => {},
+    close: () => {
+      state.isClosed = true;
+    },
+    isClosed: () => state.isClosed,
+    emit: (event) => {
+      state.sequence = Math.max(state.sequence, event.sequence);
+      tell({ ...event, at: Date.now() });
+    },
+    prune: (sequence) => {
+      state.pruned = sequence;
+    },
+    settings: () => state.settings,
+  };
+}
+
+type Answers = { readonly [V in Verb]: (input: Input<V>) => Output<V> };
+type Parts = {
+  readonly state: { sequence: number; pruned: number; settings: Settings };
+  readonly operations: readonly Operation[];
+  readonly feed: readonly HoldfastEvent[];
+  readonly find: (id: string) => Operation;
+  readonly add: (input: AddInput) => Receipt;
+  readonly bulk: (ids: readonly string[]) => Output<"queue.cancel">;
+};
+
+function makeAnswers(parts: Parts): Answers {
+  return { ...queueAnswers(parts), ...otherAnswers(parts) } as Answers;
+}
+
+function queueAnswers({ operations, find, add, bulk }: Parts): Partial<Answers> {
+  return {
     "queue.add": add,
     "queue.addMany": (input) => ({ receipts: input.operations.map(add) }),
     "queue.get": (input) => find(input.id),
@@ -74,6 +121,11 @@ export function openMemoryEngine(initial: Partial<Settings> = {}): MemoryEngine 
     "queue.pause": () => ({ paused: [] }),
     "queue.resume": () => ({ paused: [] }),
     "queue.resolve": (input) => bulk(input.ids),
+  };
+}
+
+function otherAnswers({ state, operations, feed }: Parts): Partial<Answers> {
+  return {
     "queue.export": () => ({ lines: operations.map((each) => JSON.stringify(each)), next: null }),
     "queue.import": (input) => ({ imported: [], skipped: input.lines, refused: [] }),
     "ids.get": (input) => {
@@ -109,35 +161,6 @@ export function openMemoryEngine(initial: Partial<Settings> = {}): MemoryEngine 
       recovery: null,
     }),
     "engine.check": () => ({ isSound: true, findings: [], checked: operations.length }),
-  };
-  const handle = <V extends Verb>(verb: V, input: Input<V>): Output<V> => {
-    if (state.isClosed) throw new HoldfastError("engine_closed", "the store is closed", "open it again");
-    if (!isVerb(verb)) throw new HoldfastError("unknown_verb", `there is no verb ${String(verb)}`, "check it");
-    return answers[verb](parseInput(verb, input));
-  };
-  return {
-    operations,
-    handle,
-    submit: async (verb, input) => handle(verb, input),
-    subscribe: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    register: () => {},
-    start: () => {},
-    stop: async () => {},
-    close: () => {
-      state.isClosed = true;
-    },
-    isClosed: () => state.isClosed,
-    emit: (event) => {
-      state.sequence = Math.max(state.sequence, event.sequence);
-      tell({ ...event, at: Date.now() });
-    },
-    prune: (sequence) => {
-      state.pruned = sequence;
-    },
-    settings: () => state.settings,
   };
 }
 

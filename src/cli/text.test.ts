@@ -1,0 +1,97 @@
+import { fc, it as property } from "@fast-check/vitest";
+import { describe, expect, it } from "vitest";
+import { bar, facts, formatBytes, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
+
+const asIs = (text: string): string => text;
+
+describe("text from outside", () => {
+  it("cannot drive the terminal", () => {
+    expect(plain("a\u001b[31mred\u001b[0m\u0007b")).toBe("aredb");
+    expect(plain("\u001b]0;owned\u0007title")).toBe("title");
+    expect(plain("one\r\ntwo\tthree")).toBe("one two three");
+    expect(plain("abc\u202egpj.exe")).toBe("abcgpj.exe");
+    expect(plain("\u009b2J")).not.toContain("\u009b");
+  });
+  property.prop([fc.string({ unit: "binary" })])(
+    "leaves no control character and stays as it is the second time",
+    (text) => {
+      const once = plain(text);
+      expect([...once].some((each) => each < " " || (each >= "\u007f" && each <= "\u009f"))).toBe(false);
+      expect(plain(once)).toBe(once);
+    },
+  );
+});
+
+describe("cells", () => {
+  it.each([
+    ["abc", 3],
+    ["é", 1],
+    ["e\u0301", 1],
+    ["日本", 4],
+    ["🌊", 2],
+    ["👩‍🚀", 2],
+    ["\u001b[31mred\u001b[0m", 3],
+    ["", 0],
+  ])("%j takes %d", (text, width) => expect(widthOf(text)).toBe(width));
+
+  property.prop([fc.string({ unit: "grapheme" }), fc.nat(20)])("truncation never exceeds the width", (text, width) => {
+    expect(widthOf(truncate(text, width))).toBeLessThanOrEqual(width);
+  });
+  it("says that something was cut, and cuts no wide letter in half", () => {
+    expect(truncate("POST https://api.example.com", 10)).toBe("POST http…");
+    expect(truncate("日本語", 4)).toBe("日…");
+    expect(truncate("short", 5)).toBe("short");
+  });
+});
+
+describe("a table", () => {
+  const columns = [{ title: "ID" }, { title: "N", isRight: true }, { title: "TITLE", isFlexible: true }];
+  const rows = [
+    [{ text: "a" }, { text: "" }, { text: "日本語の長い題名がここにあります" }],
+    [{ text: "bcd" }, { text: "" }, { text: "short" }],
+  ];
+  it("drops columns that say nothing and lets the flexible one give way", () => {
+    expect(table(columns, rows, { width: 24, head: asIs })).toBe("ID   TITLE\na    日本語の長い題名が…\nbcd  short");
+  });
+  it("keeps right-aligned figures under each other", () => {
+    const figures = [
+      [{ text: "a" }, { text: "5" }, { text: "x" }],
+      [{ text: "b" }, { text: "1000" }, { text: "y" }],
+    ];
+    expect(table(columns, figures, { width: 80, head: asIs })).toBe("ID     N  TITLE\na      5  x\nb   1000  y");
+  });
+  it("measures without colours", () => {
+    const painted = [
+      [{ text: "a", paint: (text: string) => `\u001b[31m${text}\u001b[39m` }, { text: "1" }, { text: "x" }],
+    ];
+    expect(table(columns, painted, { width: 80, head: asIs })).toBe("ID  N  TITLE\n\u001b[31ma\u001b[39m   1  x");
+  });
+});
+
+it("small words", () => {
+  expect(
+    facts(
+      [
+        ["A", "1"],
+        ["Long", "2\n3"],
+        ["Empty", null],
+      ],
+      asIs,
+    ),
+  ).toBe("A     1\nLong  2\n      3");
+  expect([plural(1, "operation"), plural(0, "operation"), plural(1_234, "operation")]).toEqual([
+    "1 operation",
+    "0 operations",
+    "1,234 operations",
+  ]);
+  expect([0, 999, 1_000, 40_000_000, 1.5e12, 1e18].map(formatBytes)).toEqual([
+    "0 B",
+    "999 B",
+    "1.0 KB",
+    "40.0 MB",
+    "1.5 TB",
+    "1000000.0 TB",
+  ]);
+  expect([bar(0, 4), bar(0.5, 4), bar(2, 4)]).toEqual(["░░░░", "██░░", "████"]);
+  expect(shortId("019aa5e2-7c00-7000-8000-00000f3a9c21")).toBe("0f3a9c21");
+});

@@ -1,0 +1,16 @@
+/**
+ * The door "holdfast/node": the engine on a data directory, the daemon and the client that finds it. Everything else stays inside.
+ */
+export type { Client } from "../client/client.ts";
+export type { Engine } from "../engine/engine.ts";
+export type { DaemonOptions, EngineRequest, RunningDaemon } from "./daemon.ts";
+export { runDaemon } from "./daemon.ts";
+export { daemonStatus, startDetached, stopDaemon } from "./detached.ts";
+export type { OpenEngineOptions } from "./engine.ts";
+export { openEngine } from "./engine.ts";
+export { homeDirectory } from "./home.ts";
+export { openDatabase } from "./sqlite.ts";
+export type { ConnectDaemonOptions } from "./transport.ts";
+export { connectDaemon } from "./transport.ts";
+export type { NodeWorldOptions } from "./world.ts";
+export { nodeWorld } from "./world.ts";

@@ -1,0 +1,224 @@
+// Owns the life and death of real daemon processes: starting, racing, being killed, being stopped under load.
+// Leaves what lands at a remote to the other stories of this folder.
+import type { ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { daemonStatus, findDaemon, startDetached, stopDaemon } from "../../src/node/detached.ts";
+import { readPortFile } from "../../src/node/home.ts";
+import { temporaryDirectory } from "../support/daemon.ts";
+
+const main = join(import.meta.dirname, "../support/daemon-main.ts");
+const command = [process.execPath, "--no-warnings", main];
+
+let place: ReturnType<typeof temporaryDirectory>;
+const children: ChildProcess[] = [];
+beforeEach(() => {
+  place = temporaryDirectory();
+});
+afterEach(async () => {
+  const pid = readPortFile(join(place.path, "daemon.json"))?.pid;
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
+  await expect.poll(() => pid === undefined || !isAlive(pid)).toBe(true);
+  place.remove();
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(existsSync(`/proc/${pid}/status`) ? readFileSync(`/proc/${pid}/status`, "utf8") : "");
+  } catch {
+    return false;
+  }
+}
+
+type Ended = { readonly code: number | null; readonly signal: string | null; readonly stderr: string };
+function run(): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
+  const child = spawn(command[0] as string, command.slice(1), {
+    env: { ...process.env, HOLDFAST_HOME: place.path },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  children.push(child);
+  let stderr = "";
+  child.stderr?.on("data", (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  return {
+    child,
+    ended: new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal, stderr }))),
+  };
+}
+
+async function call(
+  verb: string,
+  input: unknown,
+): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
+  const { endpoint, token } = await findDaemon(place.path);
+  const response = await fetch(`http://127.0.0.1:${endpoint.port}/v1/${verb}`, {
+    method: "POST",
+    body: JSON.stringify(input),
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+  });
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+}
+
+const note = { type: "note", payload: { text: "keep me" } };
+
+test("start, ask, stop, and the second of each is harmless", async () => {
+  const started = await startDetached(place.path, { command });
+  expect(started.version).toBe("0.0.0");
+  expect((await startDetached(place.path, { command })).pid).toBe(started.pid);
+  expect((await call("queue.add", note)).status).toBe(200);
+  expect(await stopDaemon(place.path)).toBe(true);
+  expect(await stopDaemon(place.path)).toBe(false);
+  expect(existsSync(join(place.path, "daemon.json"))).toBe(false);
+  expect(existsSync(join(place.path, "daemon.sock"))).toBe(false);
+  expect(await daemonStatus(place.path)).toEqual({ state: "stopped", stale: null });
+});
+
+test("what was acknowledged before kill -9 is there after it, and the stale files are in nobody's way", async () => {
+  for (let round = 1; round <= 5; round += 1) {
+    const { pid } = await startDetached(place.path, { command });
+    const id = ((await call("queue.add", note)).body as { id: string }).id;
+    process.kill(pid, "SIGKILL");
+    await expect.poll(() => isAlive(pid)).toBe(false);
+    expect(await daemonStatus(place.path)).toMatchObject({ state: "stopped", stale: { pid } });
+    const next = await startDetached(place.path, { command });
+    expect(next.pid).not.toBe(pid);
+    expect((await call("queue.get", { id })).body).toMatchObject({ id, payload: note.payload });
+    expect((await call("queue.status", {})).body.unsent).toBe(round);
+    await stopDaemon(place.path);
+  }
+});
+
+test("a stale port file with the number of a living process does not stop a start, and the process is left alone", async () => {
+  const bystander = spawn("sleep", ["60"]);
+  children.push(bystander);
+  const stale = {
+    pid: bystander.pid,
+    host: "127.0.0.1",
+    port: 1,
+    socket: join(place.path, "daemon.sock"),
+    startedAt: 1,
+    version: "0",
+  };
+  writeFileSync(join(place.path, "daemon.json"), JSON.stringify(stale));
+  writeFileSync(join(place.path, "daemon.lock"), "");
+  expect(await stopDaemon(place.path)).toBe(false);
+  await startDetached(place.path, { command });
+  await stopDaemon(place.path);
+  expect(bystander.exitCode).toBeNull();
+  expect(isAlive(bystander.pid as number)).toBe(true);
+});
+
+test("of daemons that start together exactly one serves; the others end with code 5 and name it", async () => {
+  const runs = [run(), run(), run()];
+  const losers: Ended[] = [];
+  for (const each of runs) void each.ended.then((ended) => losers.push(ended));
+  await expect.poll(() => losers.length, { timeout: 20_000 }).toBe(2);
+  const winner = await findDaemon(place.path);
+  for (const loser of losers) {
+    expect(loser.code).toBe(5);
+    expect(loser.stderr).toContain(`already running: process ${winner.pid} on port ${winner.endpoint.port}`);
+  }
+  expect(runs.filter((each) => each.child.exitCode === null)).toHaveLength(1);
+});
+
+test("two starts in the background at the same time find the same daemon", async () => {
+  const [first, second] = await Promise.all([
+    startDetached(place.path, { command }),
+    startDetached(place.path, { command }),
+  ]);
+  expect(first.pid).toBe(second.pid);
+});
+
+test("a stop under load answers or refuses every request, and keeps exactly what it acknowledged", async () => {
+  const { endpoint, token, pid } = await startDetached(place.path, { command });
+  const acknowledged: string[] = [];
+  const state = { isOver: false };
+  const worker = async (): Promise<void> => {
+    while (!state.isOver) {
+      try {
+        const response = await fetch(`http://127.0.0.1:${endpoint.port}/v1/queue.add`, {
+          method: "POST",
+          body: JSON.stringify(note),
+          headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        });
+        const body = (await response.json()) as { id: string };
+        if (response.status === 200) acknowledged.push(body.id);
+        else expect(response.status).toBe(503);
+      } catch {
+        // The daemon is gone.
+        state.isOver = true;
+      }
+    }
+  };
+  const workers = Array.from({ length: 8 }, worker);
+  await expect.poll(() => acknowledged.length).toBeGreaterThan(100);
+  const began = performance.now();
+  await stopDaemon(place.path);
+  await Promise.all(workers);
+  expect(performance.now() - began).toBeLessThan(8_000);
+  expect(isAlive(pid)).toBe(false);
+  await startDetached(place.path, { command });
+  const { body } = await call("queue.status", {});
+  expect(body.unsent).toBeGreaterThanOrEqual(acknowledged.length);
+  // An answer that was lost on the way is the only room between the two numbers, one per worker at most.
+  expect(body.unsent).toBeLessThanOrEqual(acknowledged.length + workers.length);
+  for (const id of acknowledged.slice(-20)) expect((await call("queue.get", { id })).status).toBe(200);
+});
+
+test.each(["SIGTERM", "SIGINT"] as const)(
+  "%s ends the process with code 0 and the event streams with it",
+  async (name) => {
+    const { child, ended } = run();
+    await expect.poll(async () => (await daemonStatus(place.path)).state, { timeout: 10_000 }).toBe("running");
+    const { endpoint, token } = await findDaemon(place.path);
+    const stream = await fetch(`http://127.0.0.1:${endpoint.port}/v1/events`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    const read = stream.text();
+    child.kill(name);
+    expect(await ended).toMatchObject({ code: 0, signal: null });
+    expect(await read).toContain("retry:");
+  },
+);
+
+test("a daemon that cannot start says why, in the error and in the log", async () => {
+  writeFileSync(join(place.path, "config.toml"), "[queue]\nconcurency = 3\n");
+  const failed = await startDetached(place.path, { command }).catch(
+    (error: unknown) => error as Error & { code: string },
+  );
+  expect(failed).toMatchObject({ code: "daemon_unreachable" });
+  expect((failed as Error).message).toContain(
+    'config.toml:2: queue.concurency: there is no such key; did you mean "concurrency"?',
+  );
+  expect(readFileSync(join(place.path, "daemon.log"), "utf8")).toContain("concurency");
+});
+
+test("a changed config.toml takes effect while the daemon runs, a broken one changes nothing", async () => {
+  const path = join(place.path, "config.toml");
+  writeFileSync(path, "[queue]\nconcurrency = 3\n");
+  await startDetached(place.path, { command });
+  const concurrency = async (): Promise<unknown> => (await call("settings.get", {})).body.concurrency;
+  expect(await concurrency()).toBe(3);
+  writeFileSync(path, "[queue]\nconcurrency = 5\n");
+  await expect.poll(concurrency, { timeout: 5_000 }).toBe(5);
+  writeFileSync(path, "[queue]\nconcurrency = 'many'\n");
+  await expect
+    .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
+    .toContain("was not applied");
+  expect(await concurrency()).toBe(5);
+  await call("settings.set", { concurrency: 9 });
+  await stopDaemon(place.path);
+  writeFileSync(path, "[queue]\nconcurrency = 5\nretain_count = 7\n");
+  await startDetached(place.path, { command });
+  // What a person set at run time stays: the file says nothing new about it.
+  expect(await concurrency()).toBe(9);
+  await stopDaemon(place.path);
+  writeFileSync(path, "[queue]\nconcurrency = 6\n");
+  await startDetached(place.path, { command });
+  expect(await concurrency()).toBe(6);
+});

@@ -1,0 +1,96 @@
+// Owns a TCP proxy that misbehaves on command: cuts, stands still, loses answers, and counts what passes.
+// Leaves what a client should make of it to the tests.
+import type { Socket } from "node:net";
+import { connect, createServer } from "node:net";
+
+export type FaultProxy = {
+  readonly port: number;
+  /** Bytes from clients that were passed on. */
+  readonly sentBytes: () => number;
+  readonly connections: () => number;
+  /** Resets both sides once, after so many more bytes from clients. */
+  readonly cutAfter: (bytes: number) => void;
+  /** Passes nothing more on for the connections of this moment, once, after so many more bytes. */
+  readonly stallAfter: (bytes: number) => void;
+  /** Resets the client's side when an answer that contains `text` comes from the server: the effect stays, the answer is lost. */
+  readonly loseAnswerWith: (text: string) => void;
+  /** Points to another server. */
+  readonly aim: (port: number) => void;
+  readonly close: () => Promise<void>;
+};
+
+type Fault = { readonly at: number; readonly kind: "cut" | "stall" } | null;
+
+export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
+  let target = targetPort;
+  let sent = 0;
+  let connections = 0;
+  let fault: Fault = null;
+  let lost: string | null = null;
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    connections += 1;
+    const upstream = connect(target, "127.0.0.1");
+    let isStalled = false;
+    const reset = () => {
+      client.resetAndDestroy();
+      upstream.resetAndDestroy();
+    };
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+      socket.on("close", () => {
+        sockets.delete(socket);
+        reset();
+      });
+    }
+    client.on("data", (block) => {
+      if (isStalled) return;
+      sent += block.length;
+      if (fault !== null && sent >= fault.at) {
+        const { kind } = fault;
+        fault = null;
+        if (kind === "cut") return reset();
+        isStalled = true;
+        client.pause();
+        upstream.pause();
+        return;
+      }
+      if (!upstream.write(block)) {
+        client.pause();
+        upstream.once("drain", () => client.resume());
+      }
+    });
+    upstream.on("data", (block) => {
+      if (isStalled) return;
+      if (lost !== null && block.includes(lost)) {
+        lost = null;
+        return reset();
+      }
+      client.write(block);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as { port: number }).port,
+    sentBytes: () => sent,
+    connections: () => connections,
+    cutAfter: (bytes) => {
+      fault = { at: sent + bytes, kind: "cut" };
+    },
+    stallAfter: (bytes) => {
+      fault = { at: sent + bytes, kind: "stall" };
+    },
+    loseAnswerWith: (text) => {
+      lost = text;
+    },
+    aim: (port) => {
+      target = port;
+    },
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets) socket.resetAndDestroy();
+        server.close(() => resolve());
+      }),
+  };
+}
