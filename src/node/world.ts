@@ -21,6 +21,8 @@ export const drainerLockName = "drainer.lock";
 const longestDelayMs = 2 ** 31 - 1;
 /** What the library for ids takes for one. */
 const idRandomBytes = 16;
+/** The part of an id that counts within a millisecond has 32 bits; it begins in the lower quarter, so that it never runs out. */
+const idSequenceLimit = 0x7fff_ffff;
 
 export type Log = World["log"];
 
@@ -50,12 +52,11 @@ export function nodeWorld(options: NodeWorldOptions): NodeWorld {
   const drainer = makeDrainer(directory, { log, onHeld: timers.keepAlive });
   const witness = openWitness(directory, log);
   const monotonic = (): number => performance.now();
-  const randomSlice = makeRandomSlices();
   return {
     now: Date.now,
     monotonic,
     random: Math.random,
-    newId: () => uuidv7({ random: randomSlice() }),
+    newId: makeIds(),
     hash: (text) => hash("sha256", text, "hex"),
     defer: (task) => {
       setImmediate(task);
@@ -85,17 +86,26 @@ type Timers = {
   readonly clear: () => void;
 };
 
-/** Random bytes are drawn for many ids at once: asking the system costs more than all the rest of an id. */
-function makeRandomSlices(): () => Uint8Array {
-  const pool = new Uint8Array(idRandomBytes * 256);
+/**
+ * Ids that grow also within a millisecond and when the clock goes back. Random bytes are drawn for many at once, because asking
+ * the system for them costs more than all the rest of an id.
+ */
+function makeIds(): () => string {
+  const pool = Buffer.alloc(idRandomBytes * 256);
   let used = pool.length;
+  let last = { msecs: 0, seq: 0 };
   return () => {
     if (used === pool.length) {
       randomFillSync(pool);
       used = 0;
     }
+    const random = pool.subarray(used, used + idRandomBytes);
     used += idRandomBytes;
-    return pool.subarray(used - idRandomBytes, used);
+    const now = Date.now();
+    const isFull = last.seq >= idSequenceLimit;
+    if (now > last.msecs || isFull) last = { msecs: Math.max(now, last.msecs + 1), seq: random.readUInt32BE(0) >>> 2 };
+    else last = { msecs: last.msecs, seq: last.seq + 1 };
+    return uuidv7({ random, ...last });
   };
 }
 
