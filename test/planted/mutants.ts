@@ -15,8 +15,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "acknowledge before the commit",
     file: "src/engine/engine.ts",
-    find: "if (isWriting) commit(face, work);",
-    replace: "if (isWriting) commit(face, () => { work(); for (const answer of answers.splice(0)) answer(); });",
+    find: "return isWriting ? commit(face, work) : snapshot(store, work);",
+    replace:
+      "return isWriting ? commit(face, () => { for (const answer of work()) answer(); return []; }) : snapshot(store, work);",
     rules: ["I1"],
   },
   {
