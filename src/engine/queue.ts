@@ -157,6 +157,7 @@ export function rowHash(
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
+  countInserted(store, row);
   store.db
     .prepare(insert)
     .run(
@@ -184,6 +185,23 @@ export function insertOperation(store: Store, row: NewRow): void {
       row.payload.length,
       row.reason,
     );
+}
+
+/** Keeps what the transaction knows of the counters true, so that a batch need not read them for each of its operations. */
+function countInserted(store: Store, row: NewRow): void {
+  const { transaction } = store.memory;
+  const known = transaction?.fullness;
+  if (transaction === null || !known) return;
+  transaction.fullness = {
+    unsent: known.unsent + (row.state === State.done ? 0 : 1),
+    operations: known.operations + 1,
+    bytes: known.bytes + row.payload.length,
+  };
+}
+
+/** Other changes of the counters are rarer: what was read is read again when it is needed. */
+function forgetFullness(store: Store): void {
+  if (store.memory.transaction !== null) store.memory.transaction.fullness = null;
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -331,6 +349,7 @@ export function finishOperation(
   seq: number,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
+  forgetFullness(store);
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
@@ -391,6 +410,7 @@ export function replacePayload(
   },
   payload: string,
 ): void {
+  forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
   store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
 }
@@ -458,6 +478,7 @@ export function flyingOperations(store: Store): readonly Brief[] {
 }
 
 export function deleteOperation(store: Store, seq: number): void {
+  forgetFullness(store);
   store.db.prepare(removeRow).run(seq);
 }
 
