@@ -63,8 +63,11 @@ type Candidate = {
   readonly type: OperationType;
 };
 
+/** What closes a channel. */
+export type Closure = "paused" | "work_offline" | "signed_out" | "auth" | "unknown_type" | "sync_mode" | "network";
+
 /** Why a channel is closed at the moment; `null` when it is open. Shared with `why.ts`, so that both tell the same. */
-export function closedBy(store: Store, channel: Channel, gates: Gates, settings: Settings): string | null {
+export function closedBy(store: Store, channel: Channel, gates: Gates, settings: Settings): Closure | null {
   if (gates.isAllPaused || gates.types.has(channel.type)) return "paused";
   if (channel.remote !== "" && gates.remotes.has(channel.remote)) return "paused";
   if (gates.isWorkingOffline) return "work_offline";
