@@ -4,7 +4,6 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { describe, expect, expectTypeOf, test } from "vitest";
 import * as z from "zod";
 import { openTestEngine } from "../test/support/test-engine.ts";
-import { connect } from "./client/client.ts";
 import { errorTable, HoldfastError } from "./errors.ts";
 import type { BatchItem, RunContext, RunResult } from "./handler.ts";
 import { operation } from "./handler.ts";
@@ -262,17 +261,18 @@ test("an engine runs a declared type, retries what it throws, and keeps what it 
   });
   const engine = openTestEngine([type]);
   try {
-    const client = connect({ engine });
-    await expect(client.queue.add({ type: "note.save", payload: {} })).rejects.toMatchObject({ code: "invalid_input" });
-    const queued = await client.queue.add(type.of({ title: "Tides" }));
-    const settled = await queued.settled({ timeoutMs: 8_000 });
+    expect(() => engine.handle("queue.add", { type: "note.save", payload: {} })).toThrow("note.save: title");
+    const { id } = engine.handle("queue.add", type.of({ title: "Tides" }));
+    const view = () => engine.handle("queue.get", { id });
+    await expect.poll(() => view().status, { timeout: 8_000 }).toBe("completed");
+    const settled = view();
     expect(settled).toMatchObject({
       status: "completed",
       attempts: 2,
       failures: 1,
       result: { saved: "Tides", checkpoint: { calls: 1 } },
     });
-    expect(new Set(contexts.map(({ idempotencyKey }) => idempotencyKey))).toEqual(new Set([queued.id]));
+    expect(new Set(contexts.map(({ idempotencyKey }) => idempotencyKey))).toEqual(new Set([id]));
   } finally {
     await engine.close();
   }

@@ -8,7 +8,7 @@ import type { Input, Output, Verb } from "../verbs.ts";
 import type { Stream } from "./sse.ts";
 import { openStream } from "./sse.ts";
 import type { CallOptions, Transport } from "./transport.ts";
-import { abortedBy, delay } from "./waiting.ts";
+import { abortedBy, delay, linkSignals } from "./waiting.ts";
 
 /** How often a safe request is sent again after a connection that broke: a kept-alive one may have been dead for hours. */
 const repeats = 2;
@@ -66,7 +66,8 @@ export function exchangeTransport(exchange: Exchange, name: string, timeoutMs: n
     subscribe: (listener, options = {}) => {
       if (closing.signal.aborted) throw closed(name);
       const stopping = new AbortController();
-      const signal = AbortSignal.any([stopping.signal, closing.signal]);
+      const linked = linkSignals([stopping.signal, closing.signal], null);
+      const { signal } = linked;
       const readLast = async (): Promise<number> =>
         (await send("events.list", { after: Number.MAX_SAFE_INTEGER, limit: 1 }, [signal])).last;
       const stream = openStream({ exchange, readLast, signal }, listener, options);
@@ -74,6 +75,7 @@ export function exchangeTransport(exchange: Exchange, name: string, timeoutMs: n
       return () => {
         streams.delete(stream);
         stopping.abort();
+        linked.release();
       };
     },
     close: async () => closing.abort(),
@@ -84,40 +86,40 @@ type Line = { readonly exchange: Exchange; readonly name: string; readonly timeo
 type Call<V extends Verb> = { readonly input: Input<V>; readonly signals: readonly AbortSignal[] };
 
 async function sendRepeatedly<V extends Verb>(line: Line, verb: V, call: Call<V>): Promise<Output<V>> {
-  const timeout = AbortSignal.timeout(line.timeoutMs);
-  const signal = AbortSignal.any([...call.signals, timeout]);
+  const linked = linkSignals(call.signals, line.timeoutMs);
+  const { signal } = linked;
   const body = JSON.stringify(call.input);
-  for (let sent = 1; ; sent += 1) {
-    try {
-      const path = `/v1/${verb}`;
-      const headers = { "content-type": "application/json", accept: "application/json" };
-      return (await readAnswer(
-        await line.exchange({ method: "POST", path, headers, body, signal }),
-        line.name,
-      )) as Output<V>;
-    } catch (error) {
-      const reason = judge(error, { line, verb, call, timeout });
-      const canRepeat = reason.code === "daemon_unreachable" && isRepeatable(verb, call.input);
-      if (!canRepeat || sent > repeats) throw reason;
-      await delay(repeatAfterMs * sent, signal);
+  const headers = { "content-type": "application/json", accept: "application/json" };
+  try {
+    for (let sent = 1; ; sent += 1) {
+      try {
+        const answer = await line.exchange({ method: "POST", path: `/v1/${verb}`, headers, body, signal });
+        return (await readAnswer(answer, line.name)) as Output<V>;
+      } catch (error) {
+        const reason = judge(error, { line, verb, call, isLate: linked.isLate() });
+        const canRepeat = reason.code === "daemon_unreachable" && isRepeatable(verb, call.input);
+        if (!canRepeat || sent > repeats) throw reason;
+        await delay(repeatAfterMs * sent, signal);
+      }
     }
+  } finally {
+    linked.release();
   }
 }
 
-function judge<V extends Verb>(
-  error: unknown,
-  {
-    line,
-    verb,
-    call,
-    timeout,
-  }: { readonly line: Line; readonly verb: V; readonly call: Call<V>; readonly timeout: AbortSignal },
-): HoldfastError {
+type Failed<V extends Verb> = {
+  readonly line: Line;
+  readonly verb: V;
+  readonly call: Call<V>;
+  readonly isLate: boolean;
+};
+
+function judge<V extends Verb>(error: unknown, { line, verb, call, isLate }: Failed<V>): HoldfastError {
   const [closing, ...callers] = call.signals;
   const caller = callers.find((signal) => signal.aborted);
   if (caller !== undefined) return abortedBy(caller, verb);
   if (closing?.aborted === true) return closed(line.name);
-  if (timeout.aborted) {
+  if (isLate) {
     return new HoldfastError(
       "timed_out",
       `${verb}: the daemon at ${line.name} did not answer within ${line.timeoutMs} ms`,
@@ -144,7 +146,8 @@ export async function readAnswer(answer: ExchangeAnswer, name: string): Promise<
   const text = await answer.text();
   const body = answer.contentType.includes("json") ? parse(text) : undefined;
   if (answer.status === 200 && body !== undefined) return body;
-  if (isErrorBody(body)) throw errorFrom(body);
+  const error = readProblem(body);
+  if (error !== null) throw error;
   // A proxy, a captive portal or another program: nothing it says is about the queue.
   throw new HoldfastError(
     "daemon_untrusted",
@@ -156,9 +159,12 @@ export async function readAnswer(answer: ExchangeAnswer, name: string): Promise<
   );
 }
 
-function isErrorBody(body: unknown): boolean {
-  const code = (body as { readonly code?: unknown } | null | undefined)?.code;
-  return typeof code === "string" && Object.hasOwn(errorTable, code);
+/** Reads problem+json (RFC 9457) back into our error: its `detail` is the message. Null for anything that is not ours. */
+function readProblem(body: unknown): HoldfastError | null {
+  if (typeof body !== "object" || body === null) return null;
+  const problem = body as { readonly code?: unknown; readonly detail?: unknown };
+  if (typeof problem.code !== "string" || !Object.hasOwn(errorTable, problem.code)) return null;
+  return errorFrom({ ...problem, message: problem.detail });
 }
 
 function parse(text: string): unknown {

@@ -116,6 +116,12 @@ test("an abort ends the wait at once", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
+test("a signal that has aborted before lets nothing run", async () => {
+  const task = vi.fn();
+  await expect(retrying(exact, task, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+  expect(task).not.toHaveBeenCalled();
+});
+
 test("a wrong preset or option is a TypeError", async () => {
   await expect(retrying("locks" as never, () => 1)).rejects.toThrow('no preset is called "locks"');
   await expect(retrying("lock", () => 1, { total: 1 } as never)).rejects.toThrow('did you mean "totalMs"?');

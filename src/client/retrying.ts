@@ -8,7 +8,7 @@ import { wordsOfError } from "../no-answer.ts";
 import { answerFromError } from "../reply.ts";
 import type { RetryPolicy, RetryPreset } from "../retry.ts";
 import { retryDelayMs, retryPresets } from "../retry.ts";
-import { abortedBy, delay, orAborted } from "./waiting.ts";
+import { abortedBy, delay, linkSignals, orAborted } from "./waiting.ts";
 
 /** A person who waits in front of a command waits no longer than this. */
 const defaultTotalMs = 90_000;
@@ -54,21 +54,21 @@ export async function retrying<T>(
   const { onAttempt, totalMs = defaultTotalMs, isPermanent = isRefusal } = options;
   const startedAt = performance.now();
   const elapsed = (): number => Math.round(performance.now() - startedAt);
-  const cap = new AbortController();
-  const timer = totalMs > 0 ? setTimeout(() => cap.abort(), totalMs) : undefined;
-  const signal = options.signal === undefined ? cap.signal : AbortSignal.any([cap.signal, options.signal]);
+  const linked = linkSignals([options.signal], totalMs > 0 ? totalMs : null);
+  const { signal } = linked;
   let lastError: unknown;
   try {
     for (let attempt = 1; ; attempt += 1) {
       const facts = { attempt, maxAttempts: rules.maxAttempts };
       try {
+        refuseAborted(options.signal);
         const value = await orAborted(Promise.resolve(task({ attempt, signal })), "the attempt", signal);
         if (attempt > 1)
           onAttempt?.(reportOf({ ...facts, outcome: "succeeded", elapsedMs: elapsed(), delayMs: null, error: null }));
         return value;
       } catch (error) {
         refuseAborted(options.signal);
-        if (cap.signal.aborted) throw tooLong(attempt, totalMs, lastError ?? error);
+        if (linked.isLate()) throw tooLong(attempt, totalMs, lastError ?? error);
         lastError = error;
         const delayMs = delayAfter(rules, attempt, error);
         const isOver = attempt >= rules.maxAttempts || isPermanent(error);
@@ -91,7 +91,7 @@ export async function retrying<T>(
       }
     }
   } finally {
-    clearTimeout(timer);
+    linked.release();
   }
 }
 

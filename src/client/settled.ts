@@ -9,7 +9,7 @@ import type { HoldfastEvent } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
 import { isEnding } from "./feed.ts";
 import type { CallOptions } from "./transport.ts";
-import { abortedBy, delay } from "./waiting.ts";
+import { abortedBy, delay, linkSignals } from "./waiting.ts";
 
 /** How often a waiting client looks again although no event came. */
 const lookAgainMs = 15_000;
@@ -35,17 +35,10 @@ export async function waitUntilSettled(
   id: string,
   options: SettledOptions,
 ): Promise<Operation> {
-  const end = new AbortController();
-  const stop = (): void => end.abort();
-  const stops = [deps.closing, options.signal].filter((signal) => signal !== undefined);
-  for (const signal of stops) {
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-  }
-  const timer = options.timeoutMs === undefined ? undefined : setTimeout(stop, options.timeoutMs);
+  const linked = linkSignals([deps.closing, options.signal], options.timeoutMs ?? null);
   const watched = watch(deps.feed, id);
   try {
-    const settled = await look(deps, id, { watched, signal: end.signal });
+    const settled = await look(deps, id, { watched, signal: linked.signal });
     if (settled !== null) return settled;
     if (options.signal?.aborted === true) throw abortedBy(options.signal, `waiting for operation ${id}`);
     if (deps.closing.aborted)
@@ -60,9 +53,8 @@ export async function waitUntilSettled(
       "it goes on; `queue.why` tells what it waits for",
     );
   } finally {
-    clearTimeout(timer);
+    linked.release();
     watched.stop();
-    for (const signal of stops) signal.removeEventListener("abort", stop);
   }
 }
 

@@ -6,7 +6,7 @@ import { createParser } from "eventsource-parser";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Exchange } from "./http.ts";
 import type { Listener, SubscribeOptions } from "./transport.ts";
-import { delay } from "./waiting.ts";
+import { delay, linkSignals } from "./waiting.ts";
 
 /** A daemon sends a heartbeat at least every 15 s; a stream that is silent for three of them is dead. */
 const silenceMs = 45_000;
@@ -97,13 +97,14 @@ type Pace = { tries: number; leastMs: number };
 /** Reads one connection until it ends or falls silent. */
 async function readOnce(deps: StreamDependencies, reading: Reading, pace: Pace): Promise<void> {
   const silent = new AbortController();
+  const linked = linkSignals([deps.signal, silent.signal], null);
   let watchdog = setTimeout(() => silent.abort(), silenceMs);
   try {
     const answer = await deps.exchange({
       method: "GET",
       path: "/v1/events",
       headers: { accept: "text/event-stream", "last-event-id": String(reading.position) },
-      signal: AbortSignal.any([deps.signal, silent.signal]),
+      signal: linked.signal,
     });
     if (answer.status !== 200 || !answer.contentType.includes("text/event-stream")) {
       // Read to its end, so that the connection can serve again.
@@ -124,6 +125,7 @@ async function readOnce(deps: StreamDependencies, reading: Reading, pace: Pace):
       parser.feed(decoder.decode(chunk, { stream: true }));
     }
   } finally {
+    linked.release();
     clearTimeout(watchdog);
   }
 }

@@ -8,8 +8,8 @@ import { isLanePaused } from "./gates.ts";
 import type { Brief } from "./queue.ts";
 import {
   addWaits,
+  flyingInLane,
   getBrief,
-  isLaneFlying,
   laneAfter,
   laneHeadOf,
   laneJustBefore,
@@ -103,7 +103,7 @@ export function promoteLane(store: Store, lane: string): void {
     return;
   }
   // Something that came back in front of what is on the wire waits for its answer: one lane never has two under way.
-  if (!isLaneFlying(store, lane)) activate(store, head);
+  if (flyingInLane(store, lane) === null) activate(store, head);
 }
 
 /** Where an operation goes that has nothing before it: held by a paused lane, scheduled, or ready. */
@@ -191,21 +191,26 @@ function blockersOf(store: Store, op: Brief): readonly Brief[] {
 
 /** Refuses a change after which operations would wait for each other for ever. */
 export function refuseCycle(store: Store, start: Brief): void {
+  if (!isInCycle(store, start)) return;
+  throw new HoldfastError(
+    "dependency_cycle",
+    `operation ${start.id} would wait for itself`,
+    "detach it from what it depends on, or put it into another place",
+  );
+}
+
+/** Whether an operation would wait for itself; a search that finds no end counts as one. */
+export function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {
     const current = open.pop();
     if (current === undefined || seen.has(current.seq)) continue;
-    if (current.seq === start.seq || seen.size >= searchLimit) {
-      throw new HoldfastError(
-        "dependency_cycle",
-        `operation ${start.id} would wait for itself`,
-        "detach it from what it depends on, or put it into another place",
-      );
-    }
+    if (current.seq === start.seq || seen.size >= searchLimit) return true;
     seen.add(current.seq);
     open.push(...predecessorsOf(store, current));
   }
+  return false;
 }
 
 function predecessorsOf(store: Store, op: Brief): Brief[] {

@@ -16,13 +16,14 @@ import {
   detachFrom,
   dropDependencies,
   hasDependents,
+  isInCycle,
   leaveLane,
   liftPredecessors,
   promoteLane,
   refuseCycle,
   settleInto,
 } from "./lanes.ts";
-import { matching } from "./list.ts";
+import { matching, viewOperation } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -40,7 +41,6 @@ import {
   resetBudget,
   selectBrief,
   setSchedule,
-  toOperation,
   widenLane,
 } from "./queue.ts";
 import { clearAll, clearCompleted, countUnsent, dropOperation } from "./retention.ts";
@@ -49,8 +49,6 @@ import type { Store } from "./store.ts";
 import { apart, json } from "./store.ts";
 
 const unsentOfGroup = `${selectBrief} WHERE grp = ? AND grp IS NOT NULL AND state < 8 ORDER BY seq`;
-
-const view = (store: Store, seq: number): Operation => toOperation(store, getRow(store, seq));
 
 const isParked = (op: Brief): boolean => op.state === State.parked || op.state === State.aside;
 
@@ -99,7 +97,7 @@ export function editOperation(store: Store, input: Input<"queue.edit">): Operati
     status: statusOf(op.state, op.outcome),
     detail: { fields: changedFields(input) },
   });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 const changedFields = (input: Input<"queue.edit">): string[] =>
@@ -204,7 +202,7 @@ export function moveOperation(store: Store, input: Input<"queue.move">): Operati
     status: statusOf(op.state, op.outcome),
     detail: { lane: lane || null },
   });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 type Wish = {
@@ -284,7 +282,7 @@ export function detachOperation(store: Store, input: Input<"queue.detach">): Ope
   if (freed.length === 0) refuse(op, "it depends on none of these", "see `holdfast queue why` for what it waits for");
   const ids = freed.map((needs) => getBrief(store, needs)?.id ?? null);
   record(store, { op: op.seq, id: op.id, kind: "detached", status: "pending", detail: { from: ids } });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 export function releaseDrafts(store: Store, input: Input<"queue.release">): Output<"queue.release"> {
@@ -292,8 +290,12 @@ export function releaseDrafts(store: Store, input: Input<"queue.release">): Outp
     if (op.state !== State.draft)
       refuse(op, "only drafts are submitted", "see `holdfast queue why` for what it waits for");
     const last = op.lane === "" ? null : laneLastOf(store, op.lane);
-    if (last !== null && last.position > op.position)
-      placeOperation(store, op.seq, op.lane, last.position + positionGap);
+    const atEnd = last === null ? op.position : Math.max(op.position, last.position + positionGap);
+    // What waits for the draft may stand in its lane already; then it goes in front of that.
+    const first = op.lane === "" ? null : laneHeadOf(store, op.lane);
+    const atFront = Math.min(op.position, first === null ? op.position : first.position - positionGap);
+    const isLast = !isInCycle(store, { ...op, state: State.waiting, position: atEnd });
+    placeOperation(store, op.seq, op.lane, isLast ? atEnd : atFront);
     settleInto(store, op.seq);
     if (op.priority > 0) liftPredecessors(store, op.seq, op.rank);
     record(store, { op: op.seq, id: op.id, kind: "released", status: "pending", detail: null });

@@ -10,7 +10,7 @@ import type { RetryPolicy } from "../retry.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
+import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -90,7 +90,7 @@ const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LI
 const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
 const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
-const laneFlying = "SELECT 1 AS n FROM op WHERE state = 3 AND lane = ? LIMIT 1";
+const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
 const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
 const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
 const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
@@ -116,6 +116,9 @@ const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason 
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const removeRow = "DELETE FROM op WHERE seq = ?";
+
+/** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
+const cautious: Options = { onFailure: "hold", onCrash: "ask" };
 
 const toBrief = (row: Row): Brief => ({
   seq: integer(row.seq),
@@ -143,7 +146,7 @@ const toBrief = (row: Row): Brief => ({
   dedupe: textOrNull(row.dedupe),
   group: textOrNull(row.grp),
   creates: textOrNull(row.creates),
-  options: JSON.parse(text(row.options)) as Options,
+  options: parsed<Options>(text(row.options), cautious),
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
@@ -157,6 +160,7 @@ export function rowHash(
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
+  countInserted(store, row);
   store.db
     .prepare(insert)
     .run(
@@ -184,6 +188,23 @@ export function insertOperation(store: Store, row: NewRow): void {
       row.payload.length,
       row.reason,
     );
+}
+
+/** Keeps what the transaction knows of the counters true, so that a batch need not read them for each of its operations. */
+function countInserted(store: Store, row: NewRow): void {
+  const { transaction } = store.memory;
+  const known = transaction?.fullness;
+  if (transaction === null || !known) return;
+  transaction.fullness = {
+    unsent: known.unsent + (row.state === State.done ? 0 : 1),
+    operations: known.operations + 1,
+    bytes: known.bytes + row.payload.length,
+  };
+}
+
+/** Other changes of the counters are rarer: what was read is read again when it is needed. */
+function forgetFullness(store: Store): void {
+  if (store.memory.transaction !== null) store.memory.transaction.fullness = null;
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -299,9 +320,9 @@ export function laneJustBefore(store: Store, lane: string, position: number): Br
   return row === undefined ? null : toBrief(row);
 }
 
-/** Whether an operation of the lane is on the wire; few are, and the index holds only those. */
-export function isLaneFlying(store: Store, lane: string): boolean {
-  return store.db.prepare(laneFlying).get(lane) !== undefined;
+/** The id of the lane's operation that is on the wire, or null; few are, and the index holds only those. */
+export function flyingInLane(store: Store, lane: string): string | null {
+  return textOrNull(store.db.prepare(laneFlying).get(lane)?.id);
 }
 
 export function laneLastOf(store: Store, lane: string): Brief | null {
@@ -331,6 +352,7 @@ export function finishOperation(
   seq: number,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
+  forgetFullness(store);
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
@@ -391,6 +413,7 @@ export function replacePayload(
   },
   payload: string,
 ): void {
+  forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
   store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
 }
@@ -458,6 +481,7 @@ export function flyingOperations(store: Store): readonly Brief[] {
 }
 
 export function deleteOperation(store: Store, seq: number): void {
+  forgetFullness(store);
   store.db.prepare(removeRow).run(seq);
 }
 

@@ -172,9 +172,16 @@ function apply(db: Database, index: number): void {
     }
     db.exec("COMMIT");
   } catch (error) {
-    db.exec("ROLLBACK");
+    undo(db);
     throw error;
   }
+}
+
+/** SQLite has rolled back by itself after some failures; the first error is the one to tell. */
+function undo(db: Database): void {
+  try {
+    db.exec("ROLLBACK");
+  } catch {}
 }
 
 function refuseForeign(db: Database, version: number): void {

@@ -15,6 +15,7 @@ import { makeBlobs } from "./blobs.ts";
 import { makeCommandRun } from "./command.ts";
 import type { Credentials } from "./credentials.ts";
 import { makeCredentials } from "./credentials.ts";
+import { removeReserve } from "./disk.ts";
 import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { makeHttpRequest } from "./request.ts";
@@ -41,6 +42,11 @@ export type OpenEngineOptions = {
 
 /** What a repair may not do for ever: a store that is damaged again at once has failing hardware under it. */
 const repairLimit = 3;
+
+/** How long after a failed attempt a damaged store is tried again, while other processes still hold it. */
+const reopenMs = 1_000;
+/** A repair must not hold up a working process; the first opening may wait longer. */
+const repairPatienceMs = 200;
 
 /**
  * Opens the engine on a data directory, with `http.request` and `file.upload` known, and `command.run` where `commands` says so.
@@ -78,7 +84,13 @@ function builtInTypes(options: OpenEngineOptions, credentials: Credentials): rea
 
 type Face = { readonly engine: Engine; readonly signIn: (subject: string) => void };
 
-type Running = { readonly core: Engine; readonly follow: () => void; readonly close: () => void };
+type Running = {
+  readonly core: Engine;
+  readonly follow: () => void;
+  readonly close: () => void;
+  /** A stop that is under way when the store is closed for repair has nothing left to wait for. */
+  readonly closed: Promise<void>;
+};
 
 /** An engine that outlives its store: when that turns out to be damaged, it is repaired and opened under the same face. */
 function newFace(options: OpenEngineOptions, types: readonly OperationType[]): Face {
@@ -88,14 +100,23 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
   const state = { isStarted: false, isClosed: false, repairs: 0 };
   const open = (isSuspect: boolean): Running =>
     openOnce({ options, known, listeners, isSuspect, repair: () => repair() });
-  let running = open(false);
+  let running = withReserve(options.directory, () => open(false));
+  const reopen = (): void => {
+    if (state.isClosed) return;
+    try {
+      running = open(true);
+      if (state.isStarted) running.core.start();
+    } catch (error) {
+      log("warn", "the damaged store cannot be opened yet", { error: String(error) });
+      setTimeout(reopen, reopenMs).unref();
+    }
+  };
   const repair = (): void => {
     if (state.isClosed || state.repairs >= repairLimit) return;
     state.repairs += 1;
     log("error", "the store is damaged; it is repaired and opened again", { repairs: state.repairs });
-    running.close();
-    running = open(true);
-    if (state.isStarted) running.core.start();
+    closeDamaged(running, log);
+    reopen();
   };
   const mended = <T>(ask: () => T): T => {
     try {
@@ -129,7 +150,7 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
     },
     stop: (graceMs) => {
       state.isStarted = false;
-      return running.core.stop(graceMs);
+      return untilDone(Promise.race([running.core.stop(graceMs), running.closed]));
     },
     close: () => {
       state.isClosed = true;
@@ -137,13 +158,42 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
     },
   };
   const signIn = (subject: string): void => {
-    try {
-      if (!state.isClosed) engine.handle("subject.signIn", { subject });
-    } catch (error) {
-      log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
-    }
+    if (!state.isClosed) tellSignIn(engine, subject, log);
   };
   return { engine, signIn };
+}
+
+function tellSignIn(engine: Engine, subject: string, log: Log): void {
+  try {
+    engine.handle("subject.signIn", { subject });
+  } catch (error) {
+    log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
+  }
+}
+
+/** On a full disk the reserve makes just enough room to open; what is queued can then be read, and drained to make more. */
+function withReserve<T>(directory: string, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (!isCode(error, "disk_full") || !removeReserve(directory)) throw error;
+    return open();
+  }
+}
+
+/** Timers of a process that no longer drains do not keep it alive, so a stop that is awaited has to. */
+function untilDone<T>(task: Promise<T>): Promise<T> {
+  const alive = setInterval(() => {}, 60_000);
+  return task.finally(() => clearInterval(alive));
+}
+
+/** Whatever the damage still spoils at the close is judged again at the opening. */
+function closeDamaged(running: Running, log: Log): void {
+  try {
+    running.close();
+  } catch (error) {
+    log("warn", "the damaged store did not close cleanly", { error: String(error) });
+  }
 }
 
 type Opening = {
@@ -159,26 +209,57 @@ function openOnce(opening: Opening): Running {
   // Damage that a background check finds is met like damage that a statement met, after this turn.
   const onDamage = (): void => void setImmediate(opening.repair);
   const log = options.log === undefined ? {} : { log: options.log };
-  const { database, report } = openStore(options.directory, { ...log, isSuspect: opening.isSuspect, onDamage });
   const probe = options.probe === undefined ? {} : { probe: options.probe };
-  const world = nodeWorld({ directory: options.directory, ...log, ...probe });
-  const core = openCore({
-    database,
-    world,
-    types: [...opening.known.values()],
-    version: packageVersion,
-    recovery: report as unknown as Json,
+  const patience = opening.isSuspect ? { patienceMs: repairPatienceMs } : {};
+  const { database, recovery } = openStore(options.directory, {
+    ...log,
+    ...patience,
+    isSuspect: opening.isSuspect,
     onDamage,
-    ...(options.settings === undefined ? {} : { settings: options.settings }),
-    ...(options.network === undefined ? {} : { network: options.network }),
+  });
+  const world = openOrClose(database, () => nodeWorld({ directory: options.directory, ...log, ...probe }));
+  const openWorld = { database, world };
+  const core = openOrClose({ close: () => closeBoth(openWorld) }, () =>
+    openCore({
+      ...openWorld,
+      types: [...opening.known.values()],
+      version: packageVersion,
+      recovery: recovery as Json,
+      onDamage,
+      ...(options.settings === undefined ? {} : { settings: options.settings }),
+      ...(options.network === undefined ? {} : { network: options.network }),
+    }),
+  );
+  let noteClosed = (): void => {};
+  const closed = new Promise<void>((resolve) => {
+    noteClosed = resolve;
   });
   const close = (): void => {
+    noteClosed();
     core.close();
     world.close();
   };
-  const running = { core, follow: followOnce(core, listeners), close };
+  const running = { core, follow: followOnce(core, listeners), close, closed };
   if (listeners.size > 0) running.follow();
   return running;
+}
+
+/** An opening that fails halfway leaves nothing open behind it. */
+function openOrClose<T>(opened: { readonly close: () => void }, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+function closeBoth(opened: {
+  readonly database: { readonly close: () => void };
+  readonly world: { readonly close: () => void };
+}): void {
+  opened.database.close();
+  opened.world.close();
 }
 
 /** Passes events on from the first listener on: an engine that nobody follows does not read its feed. */

@@ -2,12 +2,12 @@
  * Owns `node:sqlite`: how a database file is opened for durable use by several processes, and locks held as files.
  * What its errors mean is left to `sqlite-failure.ts`; what happens to a damaged file is left to `salvage.ts`.
  */
-import { closeSync, constants, openSync, realpathSync, statSync, truncateSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, realpathSync, statSync, truncateSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Database, Row, SqlValue, Statement } from "../database.ts";
-import { isCode } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import { failureOf, guarded } from "./sqlite-failure.ts";
 
 const enterWal = "PRAGMA journal_mode = WAL";
@@ -61,9 +61,10 @@ export function openDatabase(path: string, options: OpenOptions = {}): SqliteDat
   try {
     return wrap(connectForWriting(path, options), { path, isReadOnly: false });
   } catch (error) {
-    if (options.readOnly === undefined && isCode(error, "read_only") && isFile(path))
-      return openReadOnly(path, options);
-    throw error;
+    if (options.readOnly !== undefined || !isCode(error, "read_only") || !isFile(path)) throw error;
+    // SQLite falls back to reading after any failure to open for writing; only a file that cannot be written is meant here.
+    if (isWritableFile(path)) throw cannotWrite(path, error);
+    return openReadOnly(path, options);
   }
 }
 
@@ -262,6 +263,20 @@ function rowOf(row: Record<string, unknown> | undefined): Row | undefined {
 
 function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+function isWritableFile(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function cannotWrite(path: string, cause: unknown): HoldfastError {
+  const message = `${path}: the file could not be opened for writing, although it may be written`;
+  return new HoldfastError("io_failed", message, "try again; check the disk when it stays so", { cause });
 }
 
 function isFilled(path: string): boolean {

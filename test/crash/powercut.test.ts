@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { openEngine } from "../../src/node/open-engine.ts";
+import { openEngine } from "../../src/node/engine.ts";
 import { buildShim, exitOf, forkShimmed } from "./shim.ts";
 import type { State } from "./trace.ts";
 import { newPlayer, readTrace, seeded } from "./trace.ts";
@@ -103,7 +103,7 @@ async function check(state: State, promises: readonly string[]): Promise<readonl
     writeFileSync(join(memory, path), content);
   }
   const losses: string[] = [];
-  const engine = await openEngine({ directory: memory, reserveBytes: 0, log: () => {} });
+  const engine = await openEngine({ directory: memory, log: () => {} });
   try {
     const { isSound, findings } = engine.handle("engine.check", {});
     if (!isSound) losses.push(`the store is not sound: ${findings.join("; ")}`);

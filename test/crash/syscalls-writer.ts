@@ -5,8 +5,8 @@
 import { closeSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../../src/errors.ts";
-import type { NodeEngineOptions } from "../../src/node/open-engine.ts";
-import { openEngine } from "../../src/node/open-engine.ts";
+import type { OpenEngineOptions } from "../../src/node/engine.ts";
+import { openEngine } from "../../src/node/engine.ts";
 
 export type Point = {
   readonly at: number;
@@ -37,9 +37,8 @@ closeSync(controlFile);
 process.disconnect();
 
 async function run(directory: string, point: Point): Promise<Finding> {
-  const options: NodeEngineOptions = {
+  const options: OpenEngineOptions = {
     directory,
-    reserveBytes: 8_192,
     log: () => {},
     types: [
       {
@@ -83,7 +82,7 @@ async function run(directory: string, point: Point): Promise<Finding> {
 }
 
 /** The life of a store in short; whatever is refused is told, nothing may be thrown that is no HoldfastError. */
-async function work(options: NodeEngineOptions, acknowledged: string[], refusals: string[]): Promise<void> {
+async function work(options: OpenEngineOptions, acknowledged: string[], refusals: string[]): Promise<void> {
   try {
     const engine = await openEngine(options);
     try {
@@ -107,7 +106,7 @@ async function work(options: NodeEngineOptions, acknowledged: string[], refusals
   }
 }
 
-async function judge(options: NodeEngineOptions, acknowledged: readonly string[]): Promise<readonly string[]> {
+async function judge(options: OpenEngineOptions, acknowledged: readonly string[]): Promise<readonly string[]> {
   const wrongs: string[] = [];
   try {
     const engine = await openEngine(options);

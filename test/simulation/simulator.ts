@@ -110,17 +110,26 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
 const storyRow = `SELECT seq, id, type, lane, position, priority, rank, state, waits, due, reason, attempts, failures, generation,
   unsure, creates, grp, outcome, payload, options FROM op WHERE id = ?`;
 const storyHistory = "SELECT seq, at, kind, detail FROM history WHERE id = ? ORDER BY seq";
+const storyLane = "SELECT id, position, state FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position";
 const anyId = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
 function storyOf(sim: Simulation): readonly string[] {
-  const ids = new Set(sim.violation?.detail.match(anyId) ?? []);
-  return [...ids].flatMap((id) => [
-    JSON.stringify(sim.facts.db.prepare(storyRow).get(id) ?? { id, row: "none" }),
-    ...sim.facts.db
-      .prepare(storyHistory)
-      .all(id)
-      .map((row) => `  ${row.seq} ${row.kind} ${row.detail}`),
-  ]);
+  const detail = sim.violation?.detail ?? "";
+  const [, lane = ""] = /lane "(\w+)"/.exec(detail) ?? [];
+  const standing = sim.facts.db
+    .prepare(storyLane)
+    .all(lane)
+    .map((row) => `lane ${lane}: ${row.id} at ${row.position} state ${row.state}`);
+  return [...new Set([...(detail.match(anyId) ?? []), ...standing.flatMap((line) => line.match(anyId) ?? [])])].flatMap(
+    (id) => [
+      ...standing.filter((line) => line.includes(id)),
+      JSON.stringify(sim.facts.db.prepare(storyRow).get(id) ?? { id, row: "none" }),
+      ...sim.facts.db
+        .prepare(storyHistory)
+        .all(id)
+        .map((row) => `  ${row.seq} ${row.kind} ${row.detail}`),
+    ],
+  );
 }
 
 function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simulation {
@@ -146,7 +155,13 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   const machine = newVirtualMachine({ scheduler, random, hash, probe: (remote) => network.probe(remote) });
   const jobEffects = new Map<string, number>();
   const model = newModel();
-  const facts: Facts = { model, db, server, wallNow: machine.wallClock.now, ageing, jobEffects };
+  const wallNow = machine.wallClock.now;
+  let latest = 0;
+  const latestWall = (): number => {
+    latest = Math.max(latest, wallNow());
+    return latest;
+  };
+  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, jobEffects };
   const tokens = new Map<string, number>();
   const commands: Commands = {
     random: random.fork("commands"),
@@ -281,6 +296,7 @@ async function play(sim: Simulation): Promise<void> {
       await scheduler.runNext();
     }
     bury(sim);
+    sim.facts.latestWall();
     if (step % scanEvery === 0) report(sim, judgeStore(sim.facts));
     if (step % checkEvery === checkEvery - 1) report(sim, judgeReports(sim));
   }
@@ -310,6 +326,7 @@ export function noteEndOf(sim: Simulation, process: string): void {
     op.charged = [0, op.charged[1]];
     op.hasYes = false;
     if (flying.has(op.id)) op.isInterrupted = true;
+    sim.latest.delete(op.id);
   }
 }
 

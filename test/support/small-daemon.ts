@@ -5,7 +5,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { follow } from "../../src/client/direct.ts";
 import type { EngineLike } from "../../src/client/transport.ts";
-import { errorTable, HoldfastError } from "../../src/errors.ts";
+import { HoldfastError } from "../../src/errors.ts";
+import { errorOf, problemMediaType, problemOf } from "../../src/node/problem.ts";
 import type { HoldfastEvent, Verb } from "../../src/verbs.ts";
 
 export type SmallDaemon = {
@@ -76,12 +77,9 @@ async function call(engine: EngineLike, request: IncomingMessage): Promise<unkno
   return engine.submit(verb, JSON.parse(Buffer.concat(chunks).toString()));
 }
 
-function sendError(response: ServerResponse, error: unknown): void {
-  const failure = error instanceof HoldfastError ? error : new HoldfastError("internal", String(error), "");
-  const status = errorTable[failure.code].status;
-  response
-    .writeHead(status, { "content-type": "application/problem+json" })
-    .end(JSON.stringify({ status, ...failure.toJSON() }));
+function sendError(response: ServerResponse, thrown: unknown): void {
+  const problem = problemOf(errorOf(thrown), "/v1");
+  response.writeHead(problem.status, { "content-type": problemMediaType }).end(JSON.stringify(problem));
 }
 
 type Exchange = {
