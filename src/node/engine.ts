@@ -158,13 +158,17 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
     },
   };
   const signIn = (subject: string): void => {
-    try {
-      if (!state.isClosed) engine.handle("subject.signIn", { subject });
-    } catch (error) {
-      log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
-    }
+    if (!state.isClosed) tellSignIn(engine, subject, log);
   };
   return { engine, signIn };
+}
+
+function tellSignIn(engine: Engine, subject: string, log: Log): void {
+  try {
+    engine.handle("subject.signIn", { subject });
+  } catch (error) {
+    log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
+  }
 }
 
 /** On a full disk the reserve makes just enough room to open; what is queued can then be read, and drained to make more. */
