@@ -114,7 +114,7 @@ export function answerOfEnding(command: CommandPayload, ending: Ending, result: 
       const problem = {
         code: "stopped",
         message: `${program} was stopped with Holdfast`,
-        hint: "it runs again by itself",
+        hint: "look whether it had its effect; then retry or cancel it",
       };
       return { kind: "unknown", problem: { ...problem, detail }, mayHaveLanded: true };
     }
