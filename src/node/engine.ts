@@ -12,6 +12,7 @@ import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import { makeBlobs } from "./blobs.ts";
+import { startCollecting } from "./collector.ts";
 import { makeCommandRun } from "./command.ts";
 import type { Credentials } from "./credentials.ts";
 import { makeCredentials } from "./credentials.ts";
@@ -65,8 +66,11 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
-  await makeBlobs(options.directory).sweep();
+  const blobs = makeBlobs(options.directory);
+  await blobs.sweep();
+  const stopCollecting = startCollecting(face.engine, blobs, options.log ?? (() => {}));
   const close = (): void => {
+    stopCollecting();
     unsubscribe();
     face.engine.close();
   };
