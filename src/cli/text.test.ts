@@ -91,7 +91,7 @@ it("small words", () => {
   expect([0, 999, 1_000, 40_000_000, 1.5e12, 1e18].map(formatBytes)).toEqual([
     "0 B",
     "999 B",
-    "1.0 KB",
+    "1.0 kB",
     "40.0 MB",
     "1.5 TB",
     "1000000.0 TB",
