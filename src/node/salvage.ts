@@ -18,7 +18,7 @@ import { rescueRows } from "./rescue.ts";
 import type { SqliteDatabase } from "./sqlite.ts";
 import { checkInBackground, openDatabase } from "./sqlite.ts";
 import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
-import { enterAlone, holdOpen, waitToBeAlone, watchForDamage } from "./store-guard.ts";
+import { enterAlone, holdOpen, waitToBeAlone } from "./store-guard.ts";
 import { readWitness } from "./witness.ts";
 
 export const databaseName = "holdfast.db";
@@ -110,7 +110,7 @@ function openAt(directory: string, at: { readonly path: string; readonly options
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
     const recovery = report.kind === "clean" ? readLastReport(database) : report;
-    return { database: holdOpen(directory, watchForDamage(database, options.onDamage)), report, recovery };
+    return { database: holdOpen(directory, database, options.onDamage), report, recovery };
   } finally {
     opening.release();
   }
