@@ -204,12 +204,14 @@ function salvage(context: Context, damage: Damage): Found {
     : rescueRows({ imagePath, fresh, hash: sha256, now, witness: damage.witness });
   const stamp = `corrupt-${new Date(now).toISOString().replaceAll(/[:.]/g, "-")}`;
   const quarantine = quarantineNames(path, stamp);
+  const isThere = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined;
+  const isKeptWal = (file: string): boolean => file.endsWith("-wal") && damage.wal !== null;
   const report: RecoveryReport = {
     kind: "salvaged",
     at: now,
     savedOperations: rescue.savedOperations,
     lostSequences: rescue.lostSequences,
-    quarantinedFiles: quarantine.map(([, to]) => to),
+    quarantinedFiles: quarantine.filter(([from]) => isThere(from) || isKeptWal(from)).map(([, to]) => to),
     findings: [...damage.findings, ...rescue.findings],
   };
   fresh.prepare(raiseSequence).run(damage.witness);
