@@ -6,6 +6,7 @@ import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
@@ -150,11 +151,17 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), getSettings(store)));
+    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
+}
+
+/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
+function paceOf(store: Store): Settings {
+  const settings = getSettings(store);
+  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
 }
 
 function pruneSometimes(store: Store): void {

@@ -14,6 +14,8 @@ const enterWal = "PRAGMA journal_mode = WAL";
 const readJournalMode = "PRAGMA journal_mode";
 const checkpointPassive = "PRAGMA wal_checkpoint(PASSIVE)";
 const checkpointTruncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+/** An exclusive transaction on an empty file begins to make its first page; on a full disk its journal would have no room. */
+const journalInMemory = "PRAGMA journal_mode = MEMORY";
 const lockExclusively = "BEGIN EXCLUSIVE";
 
 /** Limits of one connection. */
@@ -130,6 +132,7 @@ function lockFile(path: string): DatabaseSync | null {
   let connection: DatabaseSync | undefined;
   try {
     connection = connect(path, { timeoutMs: 0 });
+    connection.exec(journalInMemory);
     connection.exec(lockExclusively);
     return connection;
   } catch (error) {
