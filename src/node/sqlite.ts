@@ -26,7 +26,7 @@ export const sqliteLimits = {
    * Pages in the WAL before SQLite checkpoints inside a commit (32 MiB). Idle time checkpoints long before;
    * this is for a process that is never idle.
    */
-  autoCheckpointPages: 8_192,
+  autoCheckpointPages: 1_000,
   /** Bytes that the WAL keeps after a checkpoint. */
   keptWalBytes: 16_777_216,
 } as const;
