@@ -3,6 +3,7 @@
  * Which verb takes and answers which of them is the table in `verbs.ts`.
  */
 import * as z from "zod/mini";
+import type { Json } from "./operation.ts";
 import { outcomes, priorityLimit, reasons, statuses, strategies } from "./operation.ts";
 import { retryPresets } from "./retry.ts";
 
@@ -17,7 +18,8 @@ export const limits = {
 } as const;
 
 export const describe = z.describe;
-export const json = z.json();
+/** Any JSON value, typed as readonly as it is treated. */
+export const json: z.ZodMiniType<Json, Json> = z.json() as unknown as z.ZodMiniType<Json, Json>;
 export const name = z.string().check(z.minLength(1), z.maxLength(limits.nameLength));
 export const id = z
   .string()

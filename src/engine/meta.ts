@@ -7,7 +7,7 @@ import { retryPresets } from "../retry.ts";
 import type { Settings } from "../shapes.ts";
 import { defaultSettings } from "../shapes.ts";
 import type { Channel, Store } from "./store.ts";
-import { integer, text } from "./store.ts";
+import { integer, parsed, text } from "./store.ts";
 
 const readMeta = "SELECT value FROM meta WHERE name = ?";
 const writeMetaRow =
@@ -39,13 +39,13 @@ function readSettings(store: Store): Settings {
   const stored = getMeta(store, "settings") ?? "{}";
   const known = store.memory.settings;
   if (known !== null && known.text === stored) return known.value;
-  const value: Settings = { ...defaultSettings, ...store.configured, ...(JSON.parse(stored) as Partial<Settings>) };
+  const value: Settings = { ...defaultSettings, ...store.configured, ...parsed<Partial<Settings>>(stored, {}) };
   store.memory.settings = { text: stored, value };
   return value;
 }
 
 export function setSettings(store: Store, patch: Partial<Settings>): Settings {
-  const stored = JSON.parse(getMeta(store, "settings") ?? "{}") as Partial<Settings>;
+  const stored = parsed<Partial<Settings>>(getMeta(store, "settings") ?? "{}", {});
   const given = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
   setMeta(store, "settings", JSON.stringify({ ...stored, ...given }));
   if (store.memory.transaction !== null) store.memory.transaction.settings = null;

@@ -10,7 +10,7 @@ import type { RetryPolicy } from "../retry.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
+import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -117,6 +117,9 @@ const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AN
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
+/** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
+const cautious: Options = { onFailure: "hold", onCrash: "ask" };
+
 const toBrief = (row: Row): Brief => ({
   seq: integer(row.seq),
   id: text(row.id),
@@ -143,7 +146,7 @@ const toBrief = (row: Row): Brief => ({
   dedupe: textOrNull(row.dedupe),
   group: textOrNull(row.grp),
   creates: textOrNull(row.creates),
-  options: JSON.parse(text(row.options)) as Options,
+  options: parsed<Options>(text(row.options), cautious),
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });

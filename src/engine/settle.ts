@@ -207,6 +207,11 @@ function tryUnknown(
   const policy = policyOf(store, op.type, op.options.retry ?? null);
   const delay = answer.problem.code === "stopped" ? 0 : retryDelayMs(policy, op.streak + 1, store.world.random());
   const isUnsure = op.isUnsure || answer.mayHaveLanded;
+  if (op.options.onCrash === "ask" && answer.mayHaveLanded) {
+    // A stop and a lost answer leave the same doubt as a crash: what must never repeat asks.
+    park(store, op, { reason: "unsure", problem: answer.problem, isUnsure, settled });
+    return;
+  }
   putBack(store, op, { delay, reason: "network", failures: op.failures, isUnsure, problem: answer.problem, settled });
 }
 
@@ -317,14 +322,12 @@ export function decideConflict(
   }
   const type = store.types.get(op.type);
   const local = toOperation(store, getRow(store, op.seq)).payload;
-  const merged =
-    meeting.payload ??
-    (strategy === "merge"
-      ? (type?.merge?.(local, meeting.remote) ?? null)
-      : (type?.resend?.(local, meeting.remote) ?? local));
-  if (merged === null) return false;
+  const chosen = meeting.payload ?? (strategy === "merge" ? type?.merge?.(local, meeting.remote) : undefined);
+  // A merge that the type cannot make is left to a person; `null` is its way to say so.
+  if (strategy === "merge" && (chosen === undefined || chosen === null)) return false;
+  const payload = chosen ?? type?.resend?.(local, meeting.remote) ?? local;
   const row = getRow(store, op.seq);
-  replacePayload(store, { ...op, version: integer(row.version) }, JSON.stringify(merged));
+  replacePayload(store, { ...op, version: integer(row.version) }, JSON.stringify(payload));
   // The refusal was definite, so the next attempt is a new one under a new key.
   resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds + 1 });
   setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });

@@ -201,8 +201,17 @@ export const textOrNull = (value: SqlValue | undefined): string | null => (typeo
 export const integer = (value: SqlValue | undefined): number => (typeof value === "number" ? value : 0);
 export const integerOrNull = (value: SqlValue | undefined): number | null => (typeof value === "number" ? value : null);
 
-/** Reads a JSON column; `null` for an empty one. Columns are written by `JSON.stringify` only, so the text parses. */
+/** Reads a JSON column; `null` for an empty one. A text that storage has changed is shown as it is; its hash keeps it from being sent. */
 export function json(row: Row, column: string): Json {
   const value = row[column];
-  return typeof value === "string" ? (JSON.parse(value) as Json) : null;
+  return typeof value === "string" ? parsed<Json>(value, value) : null;
+}
+
+/** Reads JSON that this program wrote. One text that storage has changed must not stop everything that lies beside it. */
+export function parsed<T>(written: string, fallback: T): T {
+  try {
+    return JSON.parse(written) as T;
+  } catch {
+    return fallback;
+  }
 }

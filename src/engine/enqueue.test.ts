@@ -1,0 +1,200 @@
+// Owns the tests of queueing: repetition, deduplication, drafts, schedules, expiry, limits, what a refused enqueue leaves behind.
+// Leaves order to lanes.test.ts and answers to settle.test.ts.
+import { describe, expect, test } from "vitest";
+import { lost, refused, silent, startBench } from "../../test/support/virtual-engine.ts";
+import { limits } from "../shapes.ts";
+import type { AddInput } from "../verbs.ts";
+
+const thrown = (code: string): unknown => expect.objectContaining({ code });
+
+describe("repetition", () => {
+  test("an enqueue repeated under its id is the same operation", async () => {
+    const bench = startBench();
+    const id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    expect(bench.add({ id, payload: 1 }).isNew).toBe(true);
+    expect(bench.add({ id, payload: 1 })).toMatchObject({ id, isNew: false });
+    await bench.run();
+    expect(bench.add({ id, payload: 1 })).toMatchObject({ isNew: false, status: "completed" });
+    expect(bench.order()).toEqual([1]);
+  });
+
+  test("the same id with another payload is refused", () => {
+    const bench = startBench({ isStopped: true });
+    const id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    bench.add({ id, payload: 1 });
+    expect(() => bench.add({ id, payload: 2 })).toThrow(thrown("refused_by_state"));
+  });
+});
+
+describe("deduplication", () => {
+  const keyed = (payload: number, mode: "keep-first" | "replace-pending"): Partial<AddInput> => ({
+    payload,
+    dedupe: { key: "k", mode },
+  });
+
+  test("keep-first answers with the operation that waits already, and takes a new one once that is done", async () => {
+    const bench = startBench({ isStopped: true });
+    const first = bench.add(keyed(1, "keep-first"));
+    expect(bench.add(keyed(2, "keep-first"))).toMatchObject({ id: first.id, isNew: false });
+    bench.engine.start();
+    await bench.run();
+    expect(bench.add(keyed(3, "keep-first")).isNew).toBe(true);
+    await bench.run();
+    expect(bench.order()).toEqual([1, 3]);
+  });
+
+  test("replace-pending puts the newest payload into the operation that was never sent", async () => {
+    const bench = startBench({ isStopped: true });
+    const first = bench.add(keyed(1, "replace-pending"));
+    expect(bench.add(keyed(2, "replace-pending"))).toMatchObject({ id: first.id, isNew: false });
+    bench.engine.start();
+    await bench.run();
+    expect(bench.sent).toMatchObject([{ input: 2, key: first.id }]);
+  });
+
+  test("what may have landed is replaced by a fresh operation with a fresh key in its place", async () => {
+    const bench = startBench();
+    bench.answers.push(lost);
+    const first = bench.add({ ...keyed(1, "replace-pending"), lane: "a" });
+    bench.add({ payload: "behind", lane: "a" });
+    await bench.run(1);
+    const second = bench.add({ ...keyed(2, "replace-pending"), lane: "a" });
+    expect(second.isNew).toBe(true);
+    await bench.run(10_000);
+    expect(bench.order()).toEqual([1, 2, "behind"]);
+    expect(new Set(bench.sent.map((each) => each.key)).size).toBe(3);
+    expect(bench.get(first.id)).toMatchObject({ status: "cancelled", outcome: "replaced" });
+  });
+
+  test("while one is on the wire, replace-pending queues behind it and is replaced there", async () => {
+    const bench = startBench();
+    bench.answers.push(
+      () => new Promise((resolve) => bench.machine.options.scheduler.after(500, () => resolve({ kind: "applied" }))),
+    );
+    bench.add(keyed(1, "replace-pending"));
+    await bench.run(1);
+    bench.add({ ...keyed(2, "replace-pending"), notBefore: bench.machine.wallClock.now() + 1_000 });
+    bench.add(keyed(3, "replace-pending"));
+    await bench.run(5_000);
+    expect(bench.order()).toEqual([1, 3]);
+  });
+});
+
+describe("time", () => {
+  test("a draft waits until it is released and then stands at the end of its lane", async () => {
+    const bench = startBench();
+    const draft = bench.add({ payload: "draft", lane: "a", isDraft: true });
+    await bench.run();
+    bench.answers.push(
+      () => new Promise((resolve) => bench.machine.options.scheduler.after(50, () => resolve({ kind: "applied" }))),
+    );
+    bench.add({ payload: 1, lane: "a" });
+    bench.add({ payload: 2, lane: "a" });
+    bench.ask("queue.release", { ids: [draft.id] });
+    await bench.run();
+    expect(bench.order()).toEqual([1, 2, "draft"]);
+  });
+
+  test("a scheduled operation goes at its time, not before, and says when", async () => {
+    const bench = startBench();
+    const at = bench.machine.wallClock.now() + 60_000;
+    const { id } = bench.add({ notBefore: at });
+    await bench.run(59_000);
+    expect(bench.ask("queue.why", { id })).toMatchObject({
+      nextMoveAt: at,
+      blockers: [{ kind: "schedule", until: at }],
+    });
+    expect(bench.sent).toHaveLength(0);
+    await bench.run(2_000);
+    expect(bench.sent).toHaveLength(1);
+  });
+
+  test("an operation that passed its expiry is never sent, says so, and holds nobody but its dependents", async () => {
+    const bench = startBench();
+    bench.probe = { isReachable: false, reason: "down" };
+    bench.answers.push(silent, silent, silent);
+    const { id } = bench.add({ payload: 1, lane: "a", expiresAt: bench.machine.wallClock.now() + 30_000 });
+    const child = bench.add({ payload: 2, after: [id] });
+    bench.add({ payload: 3, lane: "a" });
+    await bench.run(40_000);
+    expect(bench.get(id)).toMatchObject({ status: "expired", outcome: "expired" });
+    bench.probe = { isReachable: true, reason: "up" };
+    await bench.run(200_000);
+    expect(bench.order().at(-1)).toBe(3);
+    expect(bench.ask("queue.why", { id: child.id }).sentence).toContain("will never land");
+  });
+});
+
+describe("limits", () => {
+  test("a payload at the limit is taken, one past it is refused", () => {
+    const bench = startBench({ isStopped: true });
+    const at = "x".repeat(limits.payloadBytes - 2);
+    expect(bench.add({ payload: at }).isNew).toBe(true);
+    expect(() => bench.add({ payload: `${at}x` })).toThrow(thrown("payload_too_large"));
+  });
+
+  test("a queue at its limit refuses, and warned from 80 % on", () => {
+    const bench = startBench({ isStopped: true, settings: { maxOperations: 5, overflow: "reject" } });
+    const warnings = Array.from({ length: 5 }, () => bench.add().warning);
+    expect(warnings.map((warning) => warning !== null)).toEqual([false, false, false, true, true]);
+    expect(() => bench.add()).toThrow(thrown("queue_full"));
+    expect(bench.ask("queue.status", {})).toMatchObject({ unsent: 5, limits: { isWarning: true } });
+  });
+
+  test("completed operations make room where that is the policy, unsent ones never", async () => {
+    const bench = startBench({ settings: { maxOperations: 3, overflow: "drop-completed-first" } });
+    for (let index = 0; index < 3; index += 1) bench.add();
+    await bench.run();
+    bench.answers.push(refused, refused, refused);
+    for (let index = 0; index < 3; index += 1) bench.add();
+    await bench.run();
+    expect(() => bench.add()).toThrow(thrown("queue_full"));
+    expect(bench.ask("queue.status", {}).counts).toMatchObject({ completed: 0, failed: 3 });
+  });
+
+  test("the limit of bytes counts every payload", () => {
+    const bench = startBench({ isStopped: true, settings: { maxBytes: 100, overflow: "reject" } });
+    bench.add({ payload: "x".repeat(58) });
+    bench.add({ payload: "x".repeat(38) });
+    expect(() => bench.add({ payload: 1 })).toThrow(thrown("queue_full"));
+  });
+
+  test("finished operations are kept by number and age, then pruned", async () => {
+    const bench = startBench({ settings: { retainCount: 2, retainMs: 3_600_000 } });
+    const ids = Array.from({ length: 4 }, () => bench.add().id);
+    await bench.run(30_000);
+    bench.add({ notBefore: 1 });
+    await bench.run(30_000);
+    expect(bench.ask("queue.status", {}).counts.completed).toBe(2);
+    expect(() => bench.get(ids[0] ?? "")).toThrow(thrown("not_found"));
+    await bench.run(3_700_000);
+    expect(bench.ask("queue.status", {}).counts.completed).toBe(0);
+  });
+
+  test("a nearly full disk refuses the enqueue with the bytes that are left, and takes it again when there is room", () => {
+    const bench = startBench({ isStopped: true });
+    bench.machine.disk.fill();
+    expect(() => bench.add()).toThrow(thrown("disk_full"));
+    bench.machine.disk.free();
+    expect(bench.add().isNew).toBe(true);
+  });
+});
+
+test("a refused enqueue leaves nothing behind", () => {
+  const bench = startBench({ isStopped: true });
+  bench.add({ creates: "local-1" });
+  expect(() => bench.add({ creates: "local-1" })).toThrow(thrown("duplicate_local_id"));
+  expect(bench.ask("queue.status", {}).unsent).toBe(1);
+  expect(bench.ask("engine.check", {}).findings).toEqual([]);
+});
+
+test("an unknown type is queued, waits visibly, and goes when the type appears", async () => {
+  const bench = startBench();
+  const { id } = bench.add({ type: "later", payload: 1 });
+  await bench.run();
+  expect(bench.ask("queue.why", { id }).blockers[0]).toMatchObject({ kind: "unknown_type", name: "later" });
+  expect(bench.ask("queue.status", {}).unknownTypes).toEqual([{ type: "later", pending: 1 }]);
+  bench.engine.register({ type: "later", run: async () => ({ kind: "applied" }) });
+  await bench.run();
+  expect(bench.get(id).status).toBe("completed");
+});
