@@ -3,7 +3,8 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { openClaims } from "./support/claims.ts";
-import { type Shape, shapes, shapeTitles, storeOf } from "./support/depths.ts";
+import type { Shape } from "./support/depths.ts";
+import { shapes, shapeTitles, storeOf } from "./support/depths.ts";
 import { median, spreadOf, timeMs } from "./support/measure.ts";
 import { newDirectory } from "./support/stores.ts";
 import type { Figure, Measure, Row, Scope } from "./support/types.ts";

@@ -1,11 +1,11 @@
 // Owns bar P7: pushing ten thousand durable operations in batches of a hundred, against plain fetch of the same batches.
 // Leaves servers that take no batches to p8-push-single.ts.
 import { rmSync } from "node:fs";
+import { openEngine } from "../src/node/engine.ts";
 import type { OperationType } from "../src/world.ts";
 import { spreadOf, timeMs } from "./support/measure.ts";
 import { drain, fill, noteOf, sendPlainly, startReceiver } from "./support/pushing.ts";
 import { newDirectory } from "./support/stores.ts";
-import { openEngine } from "../src/node/engine.ts";
 import type { Measure, Scope } from "./support/types.ts";
 
 const size = 100;
@@ -49,7 +49,10 @@ function batchType(url: string): OperationType {
     runBatch: {
       max: size,
       run: async (attempts) => {
-        const answers = (await post(url, attempts.map((attempt) => attempt.input))) as readonly unknown[];
+        const answers = (await post(
+          url,
+          attempts.map((attempt) => attempt.input),
+        )) as readonly unknown[];
         return answers.map(() => ({ kind: "applied" }) as const);
       },
     },
@@ -58,7 +61,7 @@ function batchType(url: string): OperationType {
 
 async function push(scope: Scope, url: string, count: number): Promise<number> {
   const directory = newDirectory(scope.directory, "p7");
-  const settings = { concurrency: size * inFlight, concurrencyPerRemote: inFlight, retainCount: count };
+  const settings = { concurrency: inFlight, concurrencyPerRemote: inFlight, retainCount: count };
   const engine = await openEngine({ directory, types: [batchType(url)], settings, log: () => {} });
   await fill(engine, count, (index) => ({ type: "note", payload: noteOf(index) }));
   const spent = await timeMs(() => drain(engine));

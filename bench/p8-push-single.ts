@@ -30,7 +30,8 @@ export const measure: Measure = async (scope) => {
     times.fetch.push(plain);
   }
   receiver.close();
-  const ratio = (of: readonly number[]) => spreadOf(of.map((value, round) => value / (times.ours[round] ?? Number.NaN)));
+  const ratio = (of: readonly number[]) =>
+    spreadOf(of.map((value, round) => value / (times.ours[round] ?? Number.NaN)));
   return {
     figures: [{ key: "P8", label: "undici / holdfast", ratio: ratio(times.undici) }],
     rows: [

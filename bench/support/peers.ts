@@ -51,7 +51,11 @@ export async function openPlainjob(directory: string): Promise<Peer> {
   return {
     name: "plainjob at FULL",
     add: () => queue.add("note", note),
-    addMany: (count) => queue.addMany("note", Array.from({ length: count }, () => note)),
+    addMany: (count) =>
+      queue.addMany(
+        "note",
+        Array.from({ length: count }, () => note),
+      ),
     close: () => queue.close(),
   };
 }

@@ -19,14 +19,19 @@ const writeRemote =
   "INSERT INTO remote (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state";
 const remotesWithWork = `SELECT DISTINCT channel.remote AS remote FROM channel WHERE channel.remote <> '' AND EXISTS (
   SELECT 1 FROM op WHERE op.state = 0 AND op.channel = channel.id)`;
-const networkRetries =
-  "SELECT op.seq AS seq FROM op JOIN channel ON channel.id = op.channel WHERE op.state = 2 AND op.reason = 'network' AND channel.remote = ?";
+const networkRetries = `SELECT seq FROM op WHERE channel IN (SELECT id FROM channel WHERE remote = ?)
+  AND state = 2 AND reason = 'network' ORDER BY seq`;
 
 export function getReachability(store: Store, remote: string): Reachability {
+  const known = store.memory.transaction?.remotes.get(remote);
+  if (known !== undefined) return known;
   const row = store.db.prepare(readRemote).get(remote);
-  return row === undefined
-    ? initialReachability(store.world.now())
-    : parsed(text(row.state), initialReachability(store.world.now()));
+  const state =
+    row === undefined
+      ? initialReachability(store.world.now())
+      : parsed(text(row.state), initialReachability(store.world.now()));
+  store.memory.transaction?.remotes.set(remote, state);
+  return state;
 }
 
 /** Whether a remote may be sent to now, and how much at once. */
@@ -43,7 +48,10 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
     policy: store.network,
   });
   const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
-  if (isStale || hasChanged(before, after)) store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+  if (isStale || hasChanged(before, after)) {
+    store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+    store.memory.transaction?.remotes.set(remote, after);
+  }
   if (after.status !== before.status && after.status !== "checking") {
     const detail = { remote, status: after.status, reason: after.reason, opensAt: after.opensAt };
     record(store, { op: 0, id: null, kind: "network", status: null, detail });
