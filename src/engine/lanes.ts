@@ -70,6 +70,7 @@ export function hasDependents(store: Store, needs: number): boolean {
 /** An operation has landed: everything that waited for it alone may go. */
 export function releaseDependents(store: Store, needs: number): void {
   const children = dependentsOf(store, needs);
+  if (children.length === 0) return;
   store.db.prepare(dropChildren).run(needs);
   for (const child of children) {
     if (addWaits(store, child, -1) === 0) reconsider(store, child);

@@ -68,6 +68,7 @@ CREATE TABLE op (
 );
 CREATE INDEX op_ready ON op (channel, rank, seq) WHERE state = 0;
 CREATE INDEX op_due ON op (due) WHERE state = 2;
+CREATE INDEX op_network ON op (channel, seq) WHERE state = 2 AND reason = 'network';
 CREATE INDEX op_flight ON op (seq) WHERE state = 3;
 CREATE INDEX op_parked ON op (seq) WHERE state IN (5, 6);
 CREATE INDEX op_done ON op (settled, seq) WHERE state = 8;

@@ -28,7 +28,7 @@ export const sqliteLimits = {
    * Pages in the WAL before SQLite checkpoints inside a commit (32 MiB). Idle time checkpoints long before;
    * this is for a process that is never idle.
    */
-  autoCheckpointPages: 8_192,
+  autoCheckpointPages: 1_000,
   /** Bytes that the WAL keeps after a checkpoint. */
   keptWalBytes: 16_777_216,
 } as const;
@@ -252,16 +252,30 @@ function wrap(connection: DatabaseSync, at: { readonly path: string; readonly is
 }
 
 function wrapStatement(path: string, statement: StatementSync): Statement {
+  const toRow = namedRows(statement);
   return {
     run: (...parameters) => guarded(path, () => ({ changes: Number(statement.run(...parameters).changes) })),
-    get: (...parameters) => guarded(path, () => rowOf(statement.get(...parameters))),
-    all: (...parameters) => guarded(path, () => statement.all(...parameters).map((row) => ({ ...row }) as Row)),
+    get: (...parameters) => guarded(path, () => toRow(statement.get(...parameters) as unknown)),
+    all: (...parameters) =>
+      guarded(path, () => statement.all(...parameters).map((row) => toRow(row as unknown) as Row)),
   };
 }
 
-/** Rows of `node:sqlite` have no prototype; ours are ordinary objects, so that they compare and print like any other. */
-function rowOf(row: Record<string, unknown> | undefined): Row | undefined {
-  return row === undefined ? undefined : ({ ...row } as Record<string, SqlValue>);
+/**
+ * Rows of `node:sqlite` have no prototype, and copying such an object costs several times its reading. So values are asked for
+ * and named here: the rows are ordinary objects of one shape, that compare and print like any other.
+ */
+function namedRows(statement: StatementSync): (row: unknown) => Row | undefined {
+  statement.setReturnArrays(true);
+  let names: readonly string[] = [];
+  return (values) => {
+    if (!Array.isArray(values)) return undefined;
+    // SQLite prepares a statement anew when the schema has changed, and `*` may then stand for more.
+    if (names.length !== values.length) names = statement.columns().map((column) => column.name);
+    const row: Record<string, SqlValue> = {};
+    for (let index = 0; index < names.length; index += 1) row[names[index] ?? ""] = values[index];
+    return row;
+  };
 }
 
 function isFile(path: string): boolean {
