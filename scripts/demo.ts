@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Heard, startReceiver } from "./receiver.ts";
+import type { Heard } from "./receiver.ts";
+import { startReceiver } from "./receiver.ts";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const main = path.join(root, "src/cli/main.ts");
@@ -30,7 +31,10 @@ type Ran = { readonly exit: number; readonly out: string };
 
 /** Runs the command; what it prints is shown, indented, unless it is only looked at. */
 async function holdfast(argv: readonly string[], isShown = true): Promise<Ran> {
-  if (isShown) process.stdout.write(`   $ holdfast ${argv.map((word) => (/[^\w./:@=-]/.test(word) ? `'${word}'` : word)).join(" ")}\n`);
+  if (isShown)
+    process.stdout.write(
+      `   $ holdfast ${argv.map((word) => (/[^\w./:@=-]/.test(word) ? `'${word}'` : word)).join(" ")}\n`,
+    );
   const env = { ...process.env, HOLDFAST_HOME: home, NO_COLOR: "1", COLUMNS: "90" };
   const child = spawn(process.execPath, [main, ...argv], { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
@@ -40,7 +44,9 @@ async function holdfast(argv: readonly string[], isShown = true): Promise<Ran> {
     show(text);
   });
   child.stderr.setEncoding("utf8").on("data", show);
-  const exit = await new Promise<number>((resolve, reject) => child.once("error", reject).once("close", (code) => resolve(code ?? 1)));
+  const exit = await new Promise<number>((resolve, reject) =>
+    child.once("error", reject).once("close", (code) => resolve(code ?? 1)),
+  );
   return { exit, out };
 }
 
@@ -62,7 +68,18 @@ async function tell(url: string): Promise<void> {
   const queued = [
     await holdfast(["request", "POST", `${url}/notes`, "--data", '{"text":"kelp"}', "--lane", "notes"]),
     await holdfast(["upload", file, `${url}/files`]),
-    await holdfast(["exec", "--name", "write a line", "--", process.execPath, "-e", `require("node:fs").appendFileSync(${JSON.stringify(proof)}, "ran\\n")`], false),
+    await holdfast(
+      [
+        "exec",
+        "--name",
+        "write a line",
+        "--",
+        process.execPath,
+        "-e",
+        `require("node:fs").appendFileSync(${JSON.stringify(proof)}, "ran\\n")`,
+      ],
+      false,
+    ),
   ];
   process.stdout.write("   $ holdfast exec --name 'write a line' -- node -e …\n");
   must(
@@ -86,7 +103,15 @@ async function tell(url: string): Promise<void> {
 
   chapter("5. The network is back. The first answer gets lost on its way, as answers do.");
   await holdfast(["network", "online"]);
-  const sync = await holdfast(["sync", "--wait", "--timeout", "30s"]); if (sync.exit) { for (const a of [["status"],["queue","list","--all"],["queue","status"]]) await holdfast(a); for (const id of ((await holdfast(["queue","list","-q"],false)).out.trim().split("\n"))) { await holdfast(["queue","history",id]); await holdfast(["queue","why",id]); } await holdfast(["sync","--status","--json"]); }
+  const sync = await holdfast(["sync", "--wait", "--timeout", "30s"]);
+  if (sync.exit) {
+    for (const a of [["status"], ["queue", "list", "--all"], ["queue", "status"]]) await holdfast(a);
+    for (const id of (await holdfast(["queue", "list", "-q"], false)).out.trim().split("\n")) {
+      await holdfast(["queue", "history", id]);
+      await holdfast(["queue", "why", id]);
+    }
+    await holdfast(["sync", "--status", "--json"]);
+  }
   must(sync.exit === 0, "everything has landed");
 
   chapter("6. Once each?");
@@ -95,10 +120,16 @@ async function tell(url: string): Promise<void> {
   must(requests.length === 2, "the receiver got the request twice: the first answer was lost, so it was sent again");
   must(new Set(requests.map(({ key }) => key)).size === 1, "both times with the same Idempotency-Key");
   must(requests.filter(({ isNew }) => isNew).length === 1, "so the note was written once");
-  must(uploads.length === 1 && uploads[0]?.sha256 === createHash("sha256").update(readFileSync(file)).digest("hex"), "the file arrived once, byte for byte");
+  must(
+    uploads.length === 1 && uploads[0]?.sha256 === createHash("sha256").update(readFileSync(file)).digest("hex"),
+    "the file arrived once, byte for byte",
+  );
   must(existsSync(proof) && readFileSync(proof, "utf8") === "ran\n", "the command ran once");
   const end = await ask<Status>("status");
-  must(end.counts.completed === 3 && end.counts.pending === 0 && end.counts.failed === 0, "and the queue says the same");
+  must(
+    end.counts.completed === 3 && end.counts.pending === 0 && end.counts.failed === 0,
+    "and the queue says the same",
+  );
 }
 
 async function untilGone(pid: number): Promise<void> {
@@ -114,7 +145,11 @@ async function untilGone(pid: number): Promise<void> {
 }
 
 mkdirSync(home, { mode: 0o700 });
-const receiver = await startReceiver({ directory: path.join(scratch, "received"), losesFirstAnswer: true, hear: (each) => void heard.push(each) });
+const receiver = await startReceiver({
+  directory: path.join(scratch, "received"),
+  losesFirstAnswer: true,
+  hear: (each) => void heard.push(each),
+});
 const startedAt = performance.now();
 try {
   process.stdout.write("Holdfast: one outage, told by real processes.\n");
@@ -122,7 +157,10 @@ try {
   process.stdout.write(`\nAll as told, in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s.\n`);
 } catch (error) {
   process.exitCode = 1;
-  process.stdout.write(`   ✗ ${error instanceof Untrue ? `not as told: ${error.message}` : String(error)}\n`);
+  process.stdout.write(
+    `   ✗ ${error instanceof Untrue ? `not as told: ${error.message}` : String(error)}\n\nHow it stands:\n`,
+  );
+  for (const look of [["status"], ["queue", "list", "--all"], ["sync", "--status"]]) await holdfast(look);
 } finally {
   await holdfast(["daemon", "stop"], false);
   await receiver.close();

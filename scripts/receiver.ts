@@ -11,7 +11,13 @@ import { Server as TusServer } from "@tus/server";
 
 export type Heard =
   /** `isNew` is false when the key was seen before: then the first answer is given again and nothing happens twice. */
-  | { readonly kind: "request"; readonly line: string; readonly key: string; readonly isNew: boolean; readonly isAnswerLost: boolean }
+  | {
+      readonly kind: "request";
+      readonly line: string;
+      readonly key: string;
+      readonly isNew: boolean;
+      readonly isAnswerLost: boolean;
+    }
   | { readonly kind: "upload"; readonly name: string; readonly sizeBytes: number; readonly sha256: string };
 
 export type ReceiverOptions = {
@@ -68,7 +74,8 @@ function makeReceipts(options: ReceiverOptions): (request: IncomingMessage, resp
     const line = `${request.method} ${request.url}`;
     await readBody(request);
     const key = request.headers["idempotency-key"];
-    if (request.method === "GET" || request.method === "HEAD") return answer(response, { status: 200, body: '{"ok":true}' });
+    if (request.method === "GET" || request.method === "HEAD")
+      return answer(response, { status: 200, body: '{"ok":true}' });
     if (typeof key !== "string") return answer(response, { status: 400, body: '{"error":"send an Idempotency-Key"}' });
     const before = receipts.get(key);
     if (before === undefined) effects += 1;

@@ -75,6 +75,27 @@ describe("a command", () => {
     expect(displayCommand(["a", ""])).toBe("a ''");
   });
 
+  test("leaves this machine without what its options call secret, its variables' values and its input", () => {
+    const argv = ["curl", "--token", "abc", "--password=def", "TOKEN=ghi", "--verbose", "page", "--secret", "--next"];
+    const payload = { ...command, argv, env: { A: "jkl" }, envCredentials: { T: "ci" }, stdin: "mno" };
+    expect(commandRun.redact?.(payload)).toEqual({
+      ...payload,
+      argv: [
+        "curl",
+        "--token",
+        "[redacted]",
+        "--password=[redacted]",
+        "TOKEN=[redacted]",
+        "--verbose",
+        "page",
+        "--secret",
+        "--next",
+      ],
+      env: { A: "[redacted]" },
+      stdin: "[redacted]",
+    });
+  });
+
   test("asks a person after a crash, because nobody knows whether it may run twice", () => {
     expect(commandRun.onCrash).toBe("ask");
   });

@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Answer, Json } from "./operation.ts";
+import { isSecretName, redacted } from "./redact.ts";
 import type { OperationType } from "./world.ts";
 
 /** Limits of one command. */
@@ -57,6 +58,7 @@ export const commandRun: OperationType = {
   // The command ends itself on its own clock and needs time to be ended: ours only stands behind it.
   timeoutMs: (payload) => timeoutOf(payload as CommandPayload) + 4 * graceMs,
   onCrash: "ask",
+  redact: (payload) => redactCommand(payload as CommandPayload) as Json,
 };
 
 /** The payload to store, or `invalid_input` that names the field. */
@@ -112,7 +114,7 @@ export function answerOfEnding(command: CommandPayload, ending: Ending, result: 
       const problem = {
         code: "stopped",
         message: `${program} was stopped with Holdfast`,
-        hint: "it runs again by itself",
+        hint: "look whether it had its effect; then retry or cancel it",
       };
       return { kind: "unknown", problem: { ...problem, detail }, mayHaveLanded: true };
     }
@@ -200,6 +202,23 @@ function meaningOf({ successOn, retryOn, failOn }: CommandPayload): {
 function titleOf({ argv }: CommandPayload): string {
   const title = displayCommand(argv).replace(/\s+/g, " ");
   return title.length <= commandLimits.title ? title : `${title.slice(0, commandLimits.title - 1)}…`;
+}
+
+/** Names stay, values go: nobody can tell which of a command's texts is a secret, but its options often say so. */
+function redactCommand(command: CommandPayload): CommandPayload {
+  const { argv, env, stdin } = command;
+  const hidden = argv.map((each, index) => {
+    const assigned = /^(-*)([\w.-]+)=/.exec(each);
+    if (assigned !== null && isSecretName(assigned[2] ?? "")) return `${assigned[0]}${redacted}`;
+    const option = /^--?([\w.-]+)$/.exec(argv[index - 1] ?? "");
+    return option !== null && isSecretName(option[1] ?? "") && !each.startsWith("-") ? redacted : each;
+  });
+  return {
+    ...command,
+    argv: hidden,
+    ...(env === undefined ? {} : { env: Object.fromEntries(Object.keys(env).map((name) => [name, redacted])) }),
+    ...(stdin === undefined ? {} : { stdin: redacted }),
+  };
 }
 
 function lastLine(text: string): string {

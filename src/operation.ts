@@ -31,7 +31,7 @@ export type State = (typeof State)[keyof typeof State];
 export const outcomes = ["applied", "duplicate", "superseded", "cancelled", "replaced", "expired"] as const;
 export type Outcome = (typeof outcomes)[number];
 
-/** Why an operation waits in its present state; `null` in `ready` and `in flight`. */
+/** Why an operation waits; `null` when it is on the wire, finished, or goes with the next claim. */
 export const reasons = [
   "lane",
   "dependency",
@@ -48,6 +48,9 @@ export const reasons = [
   "corrupt",
   "group",
   "no_server_id",
+  "unknown_type",
+  "work_offline",
+  "sync_mode",
 ] as const;
 export type Reason = (typeof reasons)[number];
 
@@ -104,6 +107,11 @@ export const ageing = 1_000_000;
 /** The order of claims: lower goes first, ties go by sequence. */
 export function rankOf(sequence: number, priority: number, weight: number = ageing): number {
   return sequence - priority * weight;
+}
+
+/** The form of an id for people: its end, because the beginning of a UUIDv7 is a time that neighbours share (RFC 9562). */
+export function shortId(id: string): string {
+  return id.slice(-8);
 }
 
 /** What went wrong in an attempt, in words for a person and a stable code for a program. */

@@ -69,6 +69,18 @@ describe("an upload", () => {
     expect(fileUpload).toMatchObject({ isBulk: true, retry: "transfer" });
   });
 
+  test("leaves this machine without the right that its address carries", () => {
+    const signed = {
+      ...upload,
+      url: "https://a.example/files?X-Amz-Signature=abc",
+      headers: { "x-session-token": "t" },
+    };
+    const shown = JSON.stringify(fileUpload.redact?.(signed));
+    expect(shown).not.toMatch(/abc|"t"/);
+    expect(shown).toContain("https://a.example/files?[redacted]");
+    expect(fileUpload.redact?.(upload)).toEqual(upload);
+  });
+
   test("follows a local id in its address to the server's id", () => {
     const local = { ...upload, url: "https://a.example/notes/local-1/files" };
     expect(fileUpload.mentions?.(local)).toContain("local-1");

@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
+import { redacted, redactJson } from "./redact.ts";
 import { checkUrl, displayUrl, originOf, pathSegments, replaceSegments } from "./url.ts";
 import type { OperationType } from "./world.ts";
 
@@ -83,6 +84,12 @@ export const fileUpload: OperationType = {
   rewrite: (payload, serverIdOf) => {
     const upload = payload as UploadPayload;
     return { ...upload, url: replaceSegments(upload.url, serverIdOf) } as Json;
+  },
+  redact: (payload) => {
+    const { url } = payload as UploadPayload;
+    // An address that was signed for one upload carries its right in the query.
+    const shown = displayUrl(url) === url ? url : `${displayUrl(url)}?${redacted}`;
+    return { ...(redactJson(payload) as object), url: shown } as Json;
   },
 };
 

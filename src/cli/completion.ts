@@ -7,6 +7,7 @@ import type { RootCommand } from "@bomb.sh/tab";
 import tab from "@bomb.sh/tab";
 import type { Command } from "commander";
 import type { ExitCode } from "../errors.ts";
+import { bashScript } from "./bash-script.ts";
 import type { Handler } from "./context.ts";
 import type { Host } from "./host.ts";
 import { parseChoice } from "./parse.ts";
@@ -21,7 +22,7 @@ const liveLimit = 100;
 
 export const runCompletion: Handler<[string], object> = async (context, [shell]) => {
   const chosen = parseChoice(shell, "completion", shells);
-  const script = await capture(() => tab.setup("holdfast", "holdfast", chosen));
+  const script = chosen === "bash" ? bashScript : await capture(() => tab.setup("holdfast", "holdfast", chosen));
   context.answer({ shell: chosen, script }, () => script);
   return 0;
 };

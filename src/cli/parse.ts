@@ -176,7 +176,9 @@ function isSameNumber(source: string, value: number): boolean {
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   const scored = candidates.map((candidate) => ({ candidate, apart: distance(word, candidate) }));
   const best = scored.sort((a, b) => a.apart - b.apart)[0];
-  return best !== undefined && best.apart <= Math.max(1, Math.floor(word.length * 0.4)) ? best.candidate : undefined;
+  return best !== undefined && best.apart <= Math.max(word.length > 2 ? 2 : 1, Math.floor(word.length * 0.4))
+    ? best.candidate
+    : undefined;
 }
 
 function distance(a: string, b: string): number {

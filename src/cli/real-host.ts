@@ -2,7 +2,6 @@
  * Owns the real host: this process's terminal, clock, files and prompts. Everything heavy is imported where it is first used,
  * so that `--help` and the wrong word cost nothing. The daemon is reached in `real-session.ts`.
  */
-import { createReadStream } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { HoldfastError } from "../errors.ts";
@@ -53,7 +52,10 @@ function makeSource(): Source {
       for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
       return Buffer.concat(chunks);
     },
-    lines: () => createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY }),
+    // Made when it is first asked for a line: readline forgets what came before somebody listened.
+    lines: async function* () {
+      yield* createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY });
+    },
   };
 }
 
@@ -72,12 +74,9 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 
 const files: Files = {
   read: (path) => readFile(path),
-  lines: (path) => {
-    const input = createReadStream(path);
-    const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
-    // readline does not pass on that its input failed; without this a missing file would look empty.
-    input.on("error", (error) => lines.emit("error", error));
-    return lines;
+  lines: async function* (path) {
+    const file = await open(path);
+    yield* file.readLines();
   },
   write: async (path, chunks, { isReplacing }) => {
     const temporary = `${path}.${process.pid}.tmp`;

@@ -41,6 +41,9 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   corrupt: "damaged",
   group: "held by its group",
   no_server_id: "server id missing",
+  unknown_type: "unknown type",
+  work_offline: "working offline",
+  sync_mode: "waits for a sync",
 };
 
 export function paintStatus(paint: Paint, status: Status): (text: string) => string {

@@ -85,16 +85,19 @@ function offlineText(
     ],
     paint.dim,
   );
-  const retry = isByChoice
-    ? "holdfast network online        to work online again"
-    : "holdfast sync                  to try now";
+  const steps = facts(
+    [
+      isByChoice ? ["holdfast network online", "to work online again"] : ["holdfast sync", "to try now"],
+      [`holdfast queue why ${short}`, "to see what it waits for"],
+    ],
+    (text) => text,
+  );
   return [
     `${paint.yellow(sign.warn)} ${isByChoice ? "Working offline" : "Network is offline"}: queued, safe on this device`,
     "",
     rows.replace(/^/gm, "  "),
     "",
     promise,
-    paint.dim(`${sign.hint} ${retry}`),
-    paint.dim(`${sign.hint} holdfast queue why ${short}  to see what it waits for`),
+    paint.dim(steps.replace(/^/gm, `${sign.hint} `)),
   ].join("\n");
 }

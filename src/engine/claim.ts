@@ -34,7 +34,7 @@ import { isRunOpen } from "./sync.ts";
 export const wakeLimit = 500;
 
 // A loose scan over the first column of the partial index: one seek per channel, whatever the number of operations.
-const readyChannels = `WITH RECURSIVE open(channel) AS (
+const readyChannelIds = `WITH RECURSIVE open(channel) AS (
   SELECT min(channel) FROM op WHERE state = 0
   UNION ALL SELECT (SELECT min(channel) FROM op WHERE state = 0 AND channel > open.channel) FROM open WHERE open.channel IS NOT NULL
 ) SELECT channel FROM open WHERE channel IS NOT NULL`;
@@ -63,8 +63,11 @@ type Candidate = {
   readonly type: OperationType;
 };
 
+/** What closes a channel. */
+export type Closure = "paused" | "work_offline" | "signed_out" | "auth" | "unknown_type" | "sync_mode" | "network";
+
 /** Why a channel is closed at the moment; `null` when it is open. Shared with `why.ts`, so that both tell the same. */
-export function closedBy(store: Store, channel: Channel, gates: Gates, settings: Settings): string | null {
+export function closedBy(store: Store, channel: Channel, gates: Gates, settings: Settings): Closure | null {
   if (gates.isAllPaused || gates.types.has(channel.type)) return "paused";
   if (channel.remote !== "" && gates.remotes.has(channel.remote)) return "paused";
   if (gates.isWorkingOffline) return "work_offline";
@@ -134,11 +137,18 @@ function hasRoom(store: Store, room: Room): boolean {
   return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote;
 }
 
+/** Channels in which something is ready. */
+export function readyChannels(store: Store): readonly Channel[] {
+  return store.db
+    .prepare(readyChannelIds)
+    .all()
+    .map((row) => getChannel(store, integer(row.channel)));
+}
+
 function candidates(store: Store, capacity: Capacity, settings: Settings): readonly Candidate[] {
   const gates = readGates(store);
   const found: Candidate[] = [];
-  for (const row of store.db.prepare(readyChannels).all()) {
-    const channel = getChannel(store, integer(row.channel));
+  for (const channel of readyChannels(store)) {
     const type = store.types.get(channel.type);
     if (type === undefined || closedBy(store, channel, gates, settings) !== null) continue;
     const batch = type.runBatch?.max ?? 1;

@@ -5,7 +5,7 @@ import type { Input, Output, Verb } from "../verbs.ts";
 import { checkStore, engineInfo } from "./check.ts";
 import { addOperation } from "./enqueue.ts";
 import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
-import { listOperations } from "./list.ts";
+import { listOperations, viewOperation } from "./list.ts";
 import {
   cancelOperations,
   clearOperations,
@@ -18,7 +18,7 @@ import {
   retryOperations,
 } from "./manage.ts";
 import { getSettings } from "./meta.ts";
-import { getRow, requireOperation, toOperation } from "./queue.ts";
+import { requireOperation } from "./queue.ts";
 import { countUnsent } from "./retention.ts";
 import { checkNetwork, networkStatus, queueStatus } from "./status.ts";
 import type { Store } from "./store.ts";
@@ -43,7 +43,7 @@ type Table = { readonly [V in Verb]: (store: Store, input: Input<V>) => Output<V
 const table: Table = {
   "queue.add": addOperation,
   "queue.addMany": (store, input) => ({ receipts: input.operations.map((each) => addOperation(store, each)) }),
-  "queue.get": (store, input) => view(store, input.id),
+  "queue.get": (store, input) => viewOperation(store, requireOperation(store, input.id).seq),
   "queue.list": listOperations,
   "queue.status": (store) => queueStatus(store),
   "queue.why": (store, input) => explain(store, input.id),
@@ -51,14 +51,14 @@ const table: Table = {
     const op = requireOperation(store, input.id);
     return {
       id: op.id,
-      entries: historyOf(store, op.seq, { after: input.after ?? 0, limit: input.limit ?? 100 }) as never,
+      entries: historyOf(store, op.seq, { after: input.after ?? 0, limit: input.limit ?? 100 }),
     };
   },
-  "queue.edit": (store, input) => editOperation(store, input) as Output<"queue.edit">,
+  "queue.edit": (store, input) => editOperation(store, input),
   "queue.retry": retryOperations,
-  "queue.move": (store, input) => moveOperation(store, input) as Output<"queue.move">,
+  "queue.move": (store, input) => moveOperation(store, input),
   "queue.cancel": cancelOperations,
-  "queue.detach": (store, input) => detachOperation(store, input) as Output<"queue.detach">,
+  "queue.detach": (store, input) => detachOperation(store, input),
   "queue.release": releaseDrafts,
   "queue.remove": removeOperations,
   "queue.clear": clearOperations,
@@ -91,8 +91,4 @@ const table: Table = {
 /** Answers a verb whose input was checked. */
 export function dispatch<V extends Verb>(store: Store, verb: V, input: Input<V>): Output<V> {
   return (table[verb] as (store: Store, input: Input<V>) => Output<V>)(store, input);
-}
-
-function view(store: Store, id: string): Output<"queue.get"> {
-  return toOperation(store, getRow(store, requireOperation(store, id).seq)) as Output<"queue.get">;
 }

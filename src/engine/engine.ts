@@ -17,7 +17,15 @@ import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
-import { bearWitness, isStorageFailure, readSequence, refuseWhenUnwritable, snapshot, transact } from "./store.ts";
+import {
+  bearWitness,
+  forgetRolledBack,
+  isStorageFailure,
+  readSequence,
+  refuseWhenUnwritable,
+  snapshot,
+  transact,
+} from "./store.ts";
 
 export type EngineOptions = {
   readonly database: Database;
@@ -89,6 +97,7 @@ export function openEngine(options: EngineOptions): Engine {
   const face: Face = { store, listeners, asked: [], loop: null };
   store.memory.told = readSequence(store);
   store.memory.witnessed = store.memory.told;
+  store.memory.committed = store.memory.told;
   const unwatch = options.world.watch(() => {
     if (store.memory.isClosed) return;
     tellNews(face);
@@ -137,12 +146,15 @@ function openStore(options: EngineOptions, tell: (event: HoldfastEvent) => void)
     memory: {
       told: 0,
       witnessed: 0,
+      transaction: null,
+      committed: 0,
       epoch: 0,
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
       settings: null,
       channels: new Map(),
+      channelsByName: new Map(),
     },
     tell,
   };
@@ -197,24 +209,32 @@ function flush(face: Face): void {
   const asked = face.asked.splice(0);
   if (asked.length === 0) return;
   const isWriting = asked.some((each) => verbs[each.verb].kind === "write");
-  const answers: (() => void)[] = [];
   try {
     refuseClosed(face.store);
-    const work = (): void => {
-      for (const each of asked)
-        answers.push(asked.length === 1 ? runAlone(face.store, each) : runApart(face.store, each));
-    };
-    if (isWriting) commit(face, work);
-    else snapshot(face.store, work);
+    for (const answer of answerTogether(face, asked, isWriting)) answer();
   } catch (error) {
     for (const each of asked) each.reject(error);
     return;
   }
-  for (const answer of answers) answer();
   if (isWriting) face.loop?.poke();
 }
 
-function runAlone(store: Store, asked: Asked): () => void {
+/** Savepoints cost more than most requests, so they come in only when one of the requests has failed, in a second run of all. */
+function answerTogether(face: Face, asked: readonly Asked[], isWriting: boolean): readonly (() => void)[] {
+  const { store } = face;
+  const run = (answer: (store: Store, each: Asked) => () => void): readonly (() => void)[] => {
+    const work = () => asked.map((each) => answer(store, each));
+    return isWriting ? commit(face, work) : snapshot(store, work);
+  };
+  try {
+    return run(runPlainly);
+  } catch (error) {
+    if (asked.length === 1 || isStorageFailure(error)) throw error;
+    return run(runApart);
+  }
+}
+
+function runPlainly(store: Store, asked: Asked): () => void {
   const output = dispatch(store, asked.verb, asked.input as never);
   return () => asked.resolve(output);
 }
@@ -231,6 +251,7 @@ function runApart(store: Store, asked: Asked): () => void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
+    forgetRolledBack(store);
     return () => asked.reject(error);
   }
 }

@@ -209,13 +209,13 @@ function findNeeds(store: Store, input: AddInput): readonly Brief[] {
 function optionsOf(input: AddInput, type: OperationType | undefined, needs: readonly Brief[]): Options {
   const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
   const onCrash = input.onCrash ?? type?.onCrash;
-  const conflict = input.conflict ?? type?.conflict;
   return {
     ...(needs.length === 0 ? {} : { after: needs.map((need) => need.id) }),
     ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
     ...(onFailure === undefined ? {} : { onFailure }),
     ...(onCrash === undefined ? {} : { onCrash }),
-    ...(conflict === undefined ? {} : { conflict }),
+    // The type's own strategy is looked up when it counts, so that one set at run time can go before it.
+    ...(input.conflict === undefined ? {} : { conflict: input.conflict }),
     ...(input.title === undefined ? {} : { title: input.title }),
     ...(input.notBefore === undefined ? {} : { notBefore: input.notBefore }),
   };

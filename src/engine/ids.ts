@@ -46,6 +46,7 @@ export function declareLocalId(
   by: { readonly seq: number; readonly id: string; readonly isFree: (seq: number) => boolean },
 ): void {
   const known = getAlias(store, local);
+  if (store.memory.transaction !== null) store.memory.transaction.hasAliases = true;
   if (known === null) {
     store.db.prepare(addAlias).run(local, by.seq, by.id);
     return;
@@ -61,9 +62,17 @@ export function declareLocalId(
   store.db.prepare(reviveAlias).run(by.seq, by.id, local);
 }
 
+/** Most stores know no local id at all, and then no payload has to be searched. */
+function hasAliases(store: Store): boolean {
+  const { transaction } = store.memory;
+  const has = transaction?.hasAliases ?? store.db.prepare(anyAlias).get() !== undefined;
+  if (transaction !== null) transaction.hasAliases = has;
+  return has;
+}
+
 /** Local ids known to this store that a payload mentions, anywhere. */
 export function mentionsIn(store: Store, type: OperationType | undefined, payload: Json): readonly Alias[] {
-  if (store.db.prepare(anyAlias).get() === undefined) return [];
+  if (!hasAliases(store)) return [];
   const found = new Map<string, Alias>();
   const look = (candidate: string): boolean => {
     const alias = getAlias(store, candidate);
@@ -77,6 +86,7 @@ export function mentionsIn(store: Store, type: OperationType | undefined, payloa
 
 /** Replaces every local id whose server id is known. */
 export function rewritePayload(store: Store, type: OperationType | undefined, payload: Json): Json {
+  if (!hasAliases(store)) return type?.rewrite?.(payload, () => null) ?? payload;
   const server = (local: string): string | null => serverIdOf(store, local);
   const replaced = rewriteReferences(payload, server);
   return type?.rewrite?.(replaced, server) ?? replaced;

@@ -5,6 +5,9 @@ import { HoldfastError } from "../errors.ts";
 import type { Operation, Status } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Input, Output } from "../verbs.ts";
+import { closedBy } from "./claim.ts";
+import { readGates } from "./gates.ts";
+import { getChannel, getSettings } from "./meta.ts";
 import { getRow, toOperation } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer, text } from "./store.ts";
@@ -65,7 +68,7 @@ export function listOperations(store: Store, input: Input<"queue.list">): Output
   const last = page[page.length - 1];
   const next =
     rows.length > limit && last !== undefined ? (order === "run" ? runCursor(last) : String(last.seq)) : null;
-  return { operations: page.map((row) => view(store, row.seq)) as Output<"queue.list">["operations"], next };
+  return { operations: page.map((row) => viewOperation(store, row.seq)), next };
 }
 
 type Found = { readonly seq: number; readonly bucket: number; readonly key: number };
@@ -120,8 +123,13 @@ export function matching(store: Store, filter: Filter): readonly { readonly seq:
     .map((row) => ({ seq: integer(row.seq), id: text(row.id) }));
 }
 
-function view(store: Store, seq: number): Operation {
-  return toOperation(store, getRow(store, seq));
+/** An operation as clients see it: one that could go but for a closed gate says which gate. */
+export function viewOperation(store: Store, seq: number): Operation {
+  const row = getRow(store, seq);
+  const operation = toOperation(store, row);
+  if (row.state !== State.ready) return operation;
+  const closed = closedBy(store, getChannel(store, integer(row.channel)), readGates(store), getSettings(store));
+  return closed === null ? operation : { ...operation, reason: closed === "signed_out" ? "auth" : closed };
 }
 
 /** States that still have to be sent. */

@@ -34,8 +34,8 @@ export const standbyMs = 1_000;
 /** How long after a failure of the storage the book-keeping is tried again. */
 export const troubleMs = 1_000;
 
-/** A handler that was aborted gets this long to say how it ended. */
-export const lastWordMs = 2_000;
+/** A handler that was aborted gets this long to say how it ended; a command needs five seconds to end what it started. */
+export const lastWordMs = 6_000;
 
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;

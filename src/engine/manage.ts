@@ -23,7 +23,7 @@ import {
   refuseCycle,
   settleInto,
 } from "./lanes.ts";
-import { matching } from "./list.ts";
+import { matching, viewOperation } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -41,7 +41,6 @@ import {
   resetBudget,
   selectBrief,
   setSchedule,
-  toOperation,
   widenLane,
 } from "./queue.ts";
 import { clearAll, clearCompleted, countUnsent, dropOperation } from "./retention.ts";
@@ -50,8 +49,6 @@ import type { Store } from "./store.ts";
 import { apart, json } from "./store.ts";
 
 const unsentOfGroup = `${selectBrief} WHERE grp = ? AND grp IS NOT NULL AND state < 8 ORDER BY seq`;
-
-const view = (store: Store, seq: number): Operation => toOperation(store, getRow(store, seq));
 
 const isParked = (op: Brief): boolean => op.state === State.parked || op.state === State.aside;
 
@@ -100,7 +97,7 @@ export function editOperation(store: Store, input: Input<"queue.edit">): Operati
     status: statusOf(op.state, op.outcome),
     detail: { fields: changedFields(input) },
   });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 const changedFields = (input: Input<"queue.edit">): string[] =>
@@ -205,7 +202,7 @@ export function moveOperation(store: Store, input: Input<"queue.move">): Operati
     status: statusOf(op.state, op.outcome),
     detail: { lane: lane || null },
   });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 type Wish = {
@@ -285,7 +282,7 @@ export function detachOperation(store: Store, input: Input<"queue.detach">): Ope
   if (freed.length === 0) refuse(op, "it depends on none of these", "see `holdfast queue why` for what it waits for");
   const ids = freed.map((needs) => getBrief(store, needs)?.id ?? null);
   record(store, { op: op.seq, id: op.id, kind: "detached", status: "pending", detail: { from: ids } });
-  return view(store, op.seq);
+  return viewOperation(store, op.seq);
 }
 
 export function releaseDrafts(store: Store, input: Input<"queue.release">): Output<"queue.release"> {

@@ -7,7 +7,7 @@ import { retryPresets } from "../retry.ts";
 import type { Settings } from "../shapes.ts";
 import { defaultSettings } from "../shapes.ts";
 import type { Channel, Store } from "./store.ts";
-import { integer, text } from "./store.ts";
+import { integer, parsed, text } from "./store.ts";
 
 const readMeta = "SELECT value FROM meta WHERE name = ?";
 const writeMetaRow =
@@ -28,18 +28,27 @@ export function setMeta(store: Store, name: string, value: string): void {
 
 /** The settings in force: set at run time, else configured, else default. */
 export function getSettings(store: Store): Settings {
+  const { transaction } = store.memory;
+  if (transaction?.settings) return transaction.settings;
+  const value = readSettings(store);
+  if (transaction !== null) transaction.settings = value;
+  return value;
+}
+
+function readSettings(store: Store): Settings {
   const stored = getMeta(store, "settings") ?? "{}";
   const known = store.memory.settings;
   if (known !== null && known.text === stored) return known.value;
-  const value: Settings = { ...defaultSettings, ...store.configured, ...(JSON.parse(stored) as Partial<Settings>) };
+  const value: Settings = { ...defaultSettings, ...store.configured, ...parsed<Partial<Settings>>(stored, {}) };
   store.memory.settings = { text: stored, value };
   return value;
 }
 
 export function setSettings(store: Store, patch: Partial<Settings>): Settings {
-  const stored = JSON.parse(getMeta(store, "settings") ?? "{}") as Partial<Settings>;
+  const stored = parsed<Partial<Settings>>(getMeta(store, "settings") ?? "{}", {});
   const given = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined));
   setMeta(store, "settings", JSON.stringify({ ...stored, ...given }));
+  if (store.memory.transaction !== null) store.memory.transaction.settings = null;
   return getSettings(store);
 }
 
@@ -64,9 +73,12 @@ export function policyOf(store: Store, type: string, own: RetryPolicy | null): R
 
 /** Finds or adds the channel of an operation. */
 export function channelFor(store: Store, remote: string, type: string, subject: string): Channel {
+  const name = JSON.stringify([remote, type, subject]);
+  const known = store.memory.channelsByName.get(name);
+  if (known !== undefined) return known;
   const found = store.db.prepare(findChannel).get(remote, type, subject);
   const id = integer((found ?? store.db.prepare(addChannel).get(remote, type, subject))?.id);
-  return { id, remote, type, subject };
+  return remember(store, { id, remote, type, subject });
 }
 
 export function getChannel(store: Store, id: number): Channel {
@@ -74,8 +86,13 @@ export function getChannel(store: Store, id: number): Channel {
   if (known !== undefined) return known;
   const row = store.db.prepare(readChannel).get(id);
   const channel = { id, remote: text(row?.remote), type: text(row?.type), subject: text(row?.subject) };
-  // Channels are never changed, so a row that was read may be kept; one that is missing may be rolled back, so it is not.
-  if (row !== undefined) store.memory.channels.set(id, channel);
+  return row === undefined ? channel : remember(store, channel);
+}
+
+/** Channels are never changed, so one that was read may be kept until something is rolled back (`forgetChannels`). */
+function remember(store: Store, channel: Channel): Channel {
+  store.memory.channels.set(channel.id, channel);
+  store.memory.channelsByName.set(JSON.stringify([channel.remote, channel.type, channel.subject]), channel);
   return channel;
 }
 

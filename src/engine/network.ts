@@ -8,7 +8,7 @@ import type { RemoteView } from "../verbs.ts";
 import { isWorkingOffline } from "./gates.ts";
 import { record } from "./history.ts";
 import type { Store } from "./store.ts";
-import { text } from "./store.ts";
+import { parsed, text } from "./store.ts";
 
 /** Successes refresh a remote's row at most this often; changes of status are always written. */
 const refreshMs = 10_000;
@@ -24,7 +24,9 @@ const networkRetries =
 
 export function getReachability(store: Store, remote: string): Reachability {
   const row = store.db.prepare(readRemote).get(remote);
-  return row === undefined ? initialReachability(store.world.now()) : (JSON.parse(text(row.state)) as Reachability);
+  return row === undefined
+    ? initialReachability(store.world.now())
+    : parsed(text(row.state), initialReachability(store.world.now()));
 }
 
 /** Whether a remote may be sent to now, and how much at once. */
@@ -85,7 +87,7 @@ function probePlan(store: Store): readonly { readonly remote: string; readonly a
   const now = store.world.now();
   const rows = store.db.prepare(readRemotes).all();
   return rows.flatMap((row) => {
-    const at = nextProbeOf(JSON.parse(text(row.state)) as Reachability, now, store.network);
+    const at = nextProbeOf(parsed(text(row.state), initialReachability(now)), now, store.network);
     return at === null ? [] : [{ remote: text(row.name), at }];
   });
 }

@@ -10,7 +10,7 @@ import type { RetryPolicy } from "../retry.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
+import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -117,6 +117,9 @@ const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AN
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
+/** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
+const cautious: Options = { onFailure: "hold", onCrash: "ask" };
+
 const toBrief = (row: Row): Brief => ({
   seq: integer(row.seq),
   id: text(row.id),
@@ -143,7 +146,7 @@ const toBrief = (row: Row): Brief => ({
   dedupe: textOrNull(row.dedupe),
   group: textOrNull(row.grp),
   creates: textOrNull(row.creates),
-  options: JSON.parse(text(row.options)) as Options,
+  options: parsed<Options>(text(row.options), cautious),
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
@@ -157,6 +160,7 @@ export function rowHash(
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
+  countInserted(store, row);
   store.db
     .prepare(insert)
     .run(
@@ -184,6 +188,23 @@ export function insertOperation(store: Store, row: NewRow): void {
       row.payload.length,
       row.reason,
     );
+}
+
+/** Keeps what the transaction knows of the counters true, so that a batch need not read them for each of its operations. */
+function countInserted(store: Store, row: NewRow): void {
+  const { transaction } = store.memory;
+  const known = transaction?.fullness;
+  if (transaction === null || !known) return;
+  transaction.fullness = {
+    unsent: known.unsent + (row.state === State.done ? 0 : 1),
+    operations: known.operations + 1,
+    bytes: known.bytes + row.payload.length,
+  };
+}
+
+/** Other changes of the counters are rarer: what was read is read again when it is needed. */
+function forgetFullness(store: Store): void {
+  if (store.memory.transaction !== null) store.memory.transaction.fullness = null;
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -331,6 +352,7 @@ export function finishOperation(
   seq: number,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
+  forgetFullness(store);
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
@@ -391,6 +413,7 @@ export function replacePayload(
   },
   payload: string,
 ): void {
+  forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
   store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
 }
@@ -458,6 +481,7 @@ export function flyingOperations(store: Store): readonly Brief[] {
 }
 
 export function deleteOperation(store: Store, seq: number): void {
+  forgetFullness(store);
   store.db.prepare(removeRow).run(seq);
 }
 

@@ -10,10 +10,9 @@ import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, selectBrief } from "./queue.ts";
-import { Counter } from "./schema.ts";
 import { giveUp } from "./settle.ts";
-import type { Store } from "./store.ts";
-import { readCount } from "./store.ts";
+import type { Fullness, Store } from "./store.ts";
+import { integer, readCount } from "./store.ts";
 
 /** Share of a limit from which on every enqueue warns. */
 export const warnShare = 0.8;
@@ -26,30 +25,29 @@ const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM
 const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT ?`;
 const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 ORDER BY expires LIMIT ?`;
 const everything = `${selectBrief} ORDER BY seq LIMIT ?`;
+const fullness = `SELECT sum(n) FILTER (WHERE id < 8) AS unsent, sum(n) FILTER (WHERE id <= 8) AS operations,
+  sum(n) FILTER (WHERE id = 101) AS bytes FROM counter WHERE id <= 101`;
 const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";
 
 /** Refuses an enqueue that does not fit, after dropping finished operations where that is the policy. Returns a warning or null. */
 export function makeRoom(store: Store, bytes: number): string | null {
   refuseFullDisk(store);
   const { maxOperations, maxBytes, overflow } = getSettings(store);
-  const isOver = (): boolean =>
-    countAll(store) + 1 > maxOperations || readCount(store, Counter.bytes) + bytes > maxBytes;
-  while (isOver()) {
+  let full = knownFullness(store);
+  while (full.operations + 1 > maxOperations || full.bytes + bytes > maxBytes) {
     const dropped =
       overflow === "drop-completed-first"
         ? dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit / 10)))
         : 0;
+    full = knownFullness(store);
     if (dropped > 0) continue;
     throw new HoldfastError(
       "queue_full",
-      `the queue is full: ${countAll(store)} of ${maxOperations} operations, ${readCount(store, Counter.bytes)} of ${maxBytes} bytes`,
+      `the queue is full: ${full.operations} of ${maxOperations} operations, ${full.bytes} of ${maxBytes} bytes`,
       "let it drain, clear completed operations, or raise max_operations or max_bytes",
     );
   }
-  const share = Math.max(
-    (countUnsent(store) + 1) / maxOperations,
-    (readCount(store, Counter.bytes) + bytes) / maxBytes,
-  );
+  const share = Math.max((full.unsent + 1) / maxOperations, (full.bytes + bytes) / maxBytes);
   return share >= warnShare ? `the queue is ${Math.floor(share * 100)} % full` : null;
 }
 
@@ -66,13 +64,20 @@ function refuseFullDisk(store: Store): void {
 }
 
 export function countUnsent(store: Store): number {
-  let unsent = 0;
-  for (let state: number = State.ready; state < State.done; state += 1) unsent += readCount(store, state);
-  return unsent;
+  return readFullness(store).unsent;
 }
 
-export function countAll(store: Store): number {
-  return countUnsent(store) + readCount(store, State.done);
+/** Read once in a transaction; `queue.ts` counts insertions on and forgets it at every other change of the counters. */
+function knownFullness(store: Store): Fullness {
+  const { transaction } = store.memory;
+  const known = transaction?.fullness ?? readFullness(store);
+  if (transaction !== null) transaction.fullness = known;
+  return known;
+}
+
+function readFullness(store: Store): Fullness {
+  const row = store.db.prepare(fullness).get();
+  return { unsent: integer(row?.unsent), operations: integer(row?.operations), bytes: integer(row?.bytes) };
 }
 
 /** Deletes finished operations beyond the retention, some at a time. Returns how many. */

@@ -244,6 +244,15 @@ describe("conflicts", () => {
     expect(bench.get(last.id).outcome).toBe("superseded");
   });
 
+  test("a strategy set at run time for a type goes before the one that the type declares, also for what waits already", async () => {
+    const bench = startBench({ type: { conflict: "manual" } });
+    bench.answers.push(conflicting);
+    const { id } = bench.add();
+    bench.ask("settings.set", { conflictByType: { note: "remote_wins" } });
+    await bench.run();
+    expect(bench.get(id)).toMatchObject({ conflict: null, outcome: "superseded" });
+  });
+
   test("a conflict that no rule settles ends with a person, not in a loop", async () => {
     const bench = startBench({ settings: { conflict: "local_wins" } });
     bench.answers.push(...Array.from({ length: 20 }, () => conflicting));

@@ -207,6 +207,11 @@ function tryUnknown(
   const policy = policyOf(store, op.type, op.options.retry ?? null);
   const delay = answer.problem.code === "stopped" ? 0 : retryDelayMs(policy, op.streak + 1, store.world.random());
   const isUnsure = op.isUnsure || answer.mayHaveLanded;
+  if (op.options.onCrash === "ask" && answer.mayHaveLanded) {
+    // A stop and a lost answer leave the same doubt as a crash: what must never repeat asks.
+    park(store, op, { reason: "unsure", problem: answer.problem, isUnsure, settled });
+    return;
+  }
   putBack(store, op, { delay, reason: "network", failures: op.failures, isUnsure, problem: answer.problem, settled });
 }
 

@@ -4,7 +4,7 @@
  */
 import { State } from "../operation.ts";
 import type { Output, QueueStatus } from "../verbs.ts";
-import { canRun, closedBy } from "./claim.ts";
+import { canRun, closedBy, readyChannels } from "./claim.ts";
 import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { getMeta, getSettings, listChannels } from "./meta.ts";
@@ -21,7 +21,6 @@ const lastLanded =
 const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
 const soonestExpiry = "SELECT min(expires) AS expires FROM op WHERE expires IS NOT NULL AND state < 8 AND state <> 3";
 const conflictCount = "SELECT count(*) AS n FROM op WHERE state IN (5, 6) AND reason = 'conflict'";
-const readyIn = "SELECT 1 AS n FROM op WHERE state = 0 AND channel = ? LIMIT 1";
 
 /** Whether some process holds the drainer's lock, as far as this one can tell. */
 export function isDrained(store: Store): boolean {
@@ -36,10 +35,6 @@ export function nextMoveAt(store: Store): number | null {
   for (const channel of readyChannels(store)) times.push(channelOpensAt(store, channel, gates));
   const known = times.filter((time) => time !== null);
   return known.length === 0 ? null : Math.max(now, Math.min(...known));
-}
-
-function readyChannels(store: Store): readonly Channel[] {
-  return listChannels(store).filter((channel) => store.db.prepare(readyIn).get(channel.id) !== undefined);
 }
 
 /** When a channel lets something through: now, at a known time, or `null` when somebody has to act. */

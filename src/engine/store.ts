@@ -3,7 +3,7 @@
  * What the requests do is in the files beside; when they run is `engine.ts` and `loop.ts`.
  */
 import type { Database, Row, SqlValue } from "../database.ts";
-import { HoldfastError } from "../errors.ts";
+import { assert, HoldfastError } from "../errors.ts";
 import type { NetworkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
@@ -11,12 +11,28 @@ import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType, World } from "../world.ts";
 import { Counter } from "./schema.ts";
 
+/** Facts that hold until the transaction ends, so that a thousand operations queued together read them once. */
+export type Transaction = {
+  /** Last sequence taken; written back at the end. `null` when none was taken. */
+  sequence: number | null;
+  settings: Settings | null;
+  hasAliases: boolean | null;
+  fullness: Fullness | null;
+};
+
+/** How much is queued and kept. */
+export type Fullness = { readonly unsent: number; readonly operations: number; readonly bytes: number };
+
 /** What lives in memory only and is rebuilt at open; the store is the truth. */
 export type Memory = {
   /** Sequence up to which events were told to listeners of this process. */
   told: number;
   /** Highest sequence written to the witness. */
   witnessed: number;
+  /** What the transaction under way has read already; `null` between transactions, when others may write. */
+  transaction: Transaction | null;
+  /** Last sequence that this process has committed. */
+  committed: number;
   /** The drainer's epoch while this process drains, else 0. */
   epoch: number;
   isDiskFull: boolean;
@@ -25,6 +41,8 @@ export type Memory = {
   /** Parsed settings beside the text they came from. */
   settings: { readonly text: string; readonly value: Settings } | null;
   readonly channels: Map<number, Channel>;
+  /** The same channels by what they are. */
+  readonly channelsByName: Map<string, Channel>;
 };
 
 /** What gates an operation: where it goes, what it is, whose it is. */
@@ -51,7 +69,7 @@ const beginRead = "BEGIN";
 const commit = "COMMIT";
 const rollback = "ROLLBACK";
 const readCounter = "SELECT n FROM counter WHERE id = ?";
-const bumpCounter = "UPDATE counter SET n = n + ? WHERE id = ? RETURNING n";
+const writeCounter = "UPDATE counter SET n = ? WHERE id = ?";
 
 /** Runs one write transaction; when this returns, its effects are durable. */
 export function transact<T>(store: Store, work: () => T): T {
@@ -64,16 +82,30 @@ export function snapshot<T>(store: Store, work: () => T): T {
 }
 
 function within<T>(store: Store, opening: string, work: () => T): T {
+  const { memory } = store;
   store.db.prepare(opening).run();
+  memory.transaction = newTransaction(null);
   try {
     const output = work();
+    const { sequence } = memory.transaction;
+    if (sequence !== null) store.db.prepare(writeCounter).run(sequence, Counter.sequence);
     store.db.prepare(commit).run();
+    memory.committed = sequence ?? memory.committed;
     return output;
   } catch (error) {
     abandon(store);
     throw error;
+  } finally {
+    memory.transaction = null;
   }
 }
+
+const newTransaction = (sequence: number | null): Transaction => ({
+  sequence,
+  settings: null,
+  hasAliases: null,
+  fullness: null,
+});
 
 const openSavepoint = "SAVEPOINT part";
 const keepSavepoint = "RELEASE part";
@@ -93,11 +125,22 @@ export function apart(store: Store, work: () => void): Refused | null {
     if (isStorageFailure(error) || !(error instanceof HoldfastError) || error.code === "internal") throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
+    forgetRolledBack(store);
     return { code: error.code, message: error.message, hint: error.hint };
   }
 }
 
+/** After a rollback nothing read before it is certain; a channel that was added must not be remembered, its number goes to another one. */
+export function forgetRolledBack(store: Store): void {
+  const { memory } = store;
+  memory.channels.clear();
+  memory.channelsByName.clear();
+  // Sequences taken by what was rolled back stay taken: a gap is harmless, a repetition is not.
+  if (memory.transaction !== null) memory.transaction = newTransaction(memory.transaction.sequence);
+}
+
 function abandon(store: Store): void {
+  forgetRolledBack(store);
   try {
     store.db.prepare(rollback).run();
   } catch {
@@ -105,14 +148,19 @@ function abandon(store: Store): void {
   }
 }
 
-/** Takes the next `count` sequence numbers and returns the first; one counter orders operations and changes alike. */
-export function takeSequence(store: Store, count = 1): number {
-  const last = Number(store.db.prepare(bumpCounter).get(count, Counter.sequence)?.n);
-  return last - count + 1;
+/**
+ * Takes the next sequence number; one counter orders operations and changes alike. The transaction writes it back once, at
+ * its end: a thousand operations queued together would else write it a thousand times.
+ */
+export function takeSequence(store: Store): number {
+  const next = readSequence(store) + 1;
+  assert(store.memory.transaction !== null, "a sequence is taken within a transaction");
+  store.memory.transaction.sequence = next;
+  return next;
 }
 
 export function readSequence(store: Store): number {
-  return Number(store.db.prepare(readCounter).get(Counter.sequence)?.n ?? 0);
+  return store.memory.transaction?.sequence ?? readCount(store, Counter.sequence);
 }
 
 export function readCount(store: Store, counter: number): number {
@@ -121,7 +169,7 @@ export function readCount(store: Store, counter: number): number {
 
 /** Writes the witness after a commit; a failure only weakens the check at the next open, so it is told and survived. */
 export function bearWitness(store: Store): void {
-  const sequence = readSequence(store);
+  const sequence = store.memory.committed;
   if (sequence === store.memory.witnessed) return;
   store.memory.witnessed = sequence;
   try {
@@ -153,8 +201,17 @@ export const textOrNull = (value: SqlValue | undefined): string | null => (typeo
 export const integer = (value: SqlValue | undefined): number => (typeof value === "number" ? value : 0);
 export const integerOrNull = (value: SqlValue | undefined): number | null => (typeof value === "number" ? value : null);
 
-/** Reads a JSON column; `null` for an empty one. Columns are written by `JSON.stringify` only, so the text parses. */
+/** Reads a JSON column; `null` for an empty one. A text that storage has changed is shown as it is; its hash keeps it from being sent. */
 export function json(row: Row, column: string): Json {
   const value = row[column];
-  return typeof value === "string" ? (JSON.parse(value) as Json) : null;
+  return typeof value === "string" ? parsed<Json>(value, value) : null;
+}
+
+/** Reads JSON that this program wrote. One text that storage has changed must not stop everything that lies beside it. */
+export function parsed<T>(written: string, fallback: T): T {
+  try {
+    return JSON.parse(written) as T;
+  } catch {
+    return fallback;
+  }
 }

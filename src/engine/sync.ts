@@ -8,13 +8,14 @@ import { getMeta, getSettings, setMeta } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import { getRow, toOperation } from "./queue.ts";
 import type { Store } from "./store.ts";
+import { parsed } from "./store.ts";
 
 /** Errors that a run's record lists by name; the counts go on. */
 export const runErrorLimit = 50;
 
 export function currentRun(store: Store): SyncRun | null {
   const stored = getMeta(store, "run");
-  return stored === null ? null : (JSON.parse(stored) as SyncRun);
+  return stored === null ? null : parsed<SyncRun | null>(stored, null);
 }
 
 export function isRunOpen(store: Store): boolean {

@@ -3,7 +3,7 @@
  * It reads the same gates as a claim, so it cannot tell another story.
  */
 import type { Json } from "../operation.ts";
-import { State, statusOf } from "../operation.ts";
+import { State, shortId, statusOf } from "../operation.ts";
 import type { Blocker, Why } from "../verbs.ts";
 import { closedBy } from "./claim.ts";
 import { readGates } from "./gates.ts";
@@ -41,7 +41,7 @@ function sentenceOf(store: Store, op: Brief, blockers: readonly Blocker[]): stri
   const rest =
     root === null || root.id === first.id
       ? rootReason(store, root)
-      : ` That one waits in turn; at the end of the chain is ${root.id}.${rootReason(store, root)}`;
+      : ` That one waits in turn; at the end of the chain is ${shortId(root.id)}.${rootReason(store, root)}`;
   const more = blockers.length > 1 && op.state === State.waiting ? ` (and ${blockers.length - 1} more)` : "";
   return `${first.detail}${more}.${rest}`;
 }
@@ -118,7 +118,12 @@ function waitingBlockers(store: Store, op: Brief): readonly Blocker[] {
   }
   if (head !== null && head.seq !== op.seq) {
     const group = op.group === null ? `lane "${op.lane}"` : `group "${op.group}"`;
-    behind.push({ kind: "lane", detail: `It waits behind ${head.id} in ${group}`, id: head.id, name: op.lane });
+    behind.push({
+      kind: "lane",
+      detail: `It waits behind ${shortId(head.id)} in ${group}`,
+      id: head.id,
+      name: op.lane,
+    });
   }
   const needs = dependenciesOf(store, op.seq)
     .map((seq) => getBrief(store, seq))
@@ -126,7 +131,7 @@ function waitingBlockers(store: Store, op: Brief): readonly Blocker[] {
     .map((need): Blocker => {
       const status = statusOf(need.state, need.outcome);
       const end = need.state === State.done ? ", which will never land: detach it or cancel it too" : "";
-      return { kind: "dependency", detail: `It depends on ${need.id} (${status})${end}`, id: need.id };
+      return { kind: "dependency", detail: `It depends on ${shortId(need.id)} (${status})${end}`, id: need.id };
     });
   return [...behind, ...needs];
 }

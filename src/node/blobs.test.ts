@@ -201,16 +201,6 @@ describe("collecting", () => {
     expect(inStore()).toEqual([]);
     expect(readFileSync(source, "utf8")).toBe(text);
   });
-
-  test("beside captures of the same content loses none that was captured after it looked", async () => {
-    for (let round = 0; round < 100; round += 1) {
-      await blobs.captureFile(source);
-      await new Promise((resolve) => setTimeout(resolve, 3));
-      const collecting = blobs.collect([], { minAgeMs: 2 });
-      const [ref] = await Promise.all([blobs.captureFile(source), collecting]);
-      expect(await contentOf(ref)).toBe(text);
-    }
-  });
 });
 
 describe("sweeping", () => {

@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
 import type { CommandPayload, CommandResult, Ending } from "../command.ts";
 import { answerOfEnding, commandLimits, commandRun, graceMs, timeoutOf } from "../command.ts";
-import { HoldfastError } from "../errors.ts";
+import { isCode } from "../errors.ts";
 import type { Answer, Json, Operation } from "../operation.ts";
 import type { Attempt, OperationType, Signal } from "../world.ts";
 import type { Output } from "./command-output.ts";
@@ -68,10 +68,9 @@ async function runCommand(deps: CommandDeps, attempt: Attempt): Promise<Answer> 
     const secrets = await secretsOf(deps, attempt);
     return await start(command, attempt, { secrets, graceMs: deps.graceMs ?? graceMs });
   } catch (error) {
-    if (error instanceof HoldfastError && error.code === "credential_missing") {
-      return rejected(error.code, error.message, error.hint);
-    }
-    throw error;
+    if (!isCode(error, "credential_missing")) throw error;
+    const { code, message, hint } = error;
+    return { kind: "auth", problem: { code, message, hint } };
   }
 }
 

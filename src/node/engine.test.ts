@@ -1,91 +1,114 @@
-/**
- * Owns the proof that an engine on files outlives damage that shows while it runs, without a restart of the process.
- * What damage does at an opening is in `salvage.test.ts`.
- */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+// Owns the tests of the engine on a data directory: built-in types, commands by permission, events across reopening, repair, collection.
+// Leaves what damage is found and saved to salvage.test.ts and test/crash.
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
-import type { Engine } from "../engine/engine.ts";
-import { isCode } from "../errors.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Json } from "../operation.ts";
+import { makeBlobs } from "./blobs.ts";
+import { collectOnce } from "./collector.ts";
 import { openEngine } from "./engine.ts";
 
-const ends: (() => void)[] = [];
-afterEach(() => {
-  for (const end of ends.splice(0).reverse()) end();
+let directory = "";
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "holdfast-engine-"));
 });
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-async function open(directory: string): Promise<Engine> {
-  const engine = await openEngine({ directory, log: () => {} });
-  ends.push(() => engine.close());
-  return engine;
-}
+const quiet = (): void => {};
+const note = { type: "note", run: async () => ({ kind: "applied" }) as const };
 
-function newDirectory(): string {
-  const directory = mkdtempSync(join(tmpdir(), "holdfast-open-"));
-  ends.push(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
-
-test("what was queued is there after a close, and a closed engine says so", async () => {
-  const directory = newDirectory();
-  const first = await open(directory);
-  const { id } = first.handle("queue.add", { type: "demo", payload: { n: 1 } });
-  first.close();
-  expect(() => first.handle("queue.get", { id })).toThrow(/closed/);
-  const second = await open(directory);
-  expect(second.handle("queue.get", { id })).toMatchObject({ id, payload: { n: 1 } });
-  expect(second.handle("engine.info", {}).recovery).toBeNull();
-});
-
-test("damage met at run time is salvaged without a restart, and the report is told then and later", async () => {
-  const directory = newDirectory();
-  const engine = await open(directory);
-  const ids = Array.from({ length: 400 }, (_, n) => {
-    return engine.handle("queue.add", { type: "demo", payload: { n, text: "x".repeat(500) } }).id;
-  });
+test("knows requests and uploads at once, and commands only by permission", async () => {
+  const engine = await openEngine({ directory, log: quiet });
+  expect(engine.handle("engine.info", {}).types).toEqual(["file.upload", "http.request"]);
   engine.close();
-  const running = await open(directory);
-  expect(running.handle("queue.status", {}).unsent).toBe(400);
-  // Another writer's commit makes SQLite forget the pages that it read before the damage.
-  const other = await open(directory);
-  other.handle("queue.add", { type: "demo", payload: {} });
-  other.close();
-  zeroPageOf(join(directory, "holdfast.db"), ids[200] ?? "");
-  const missing = ids.filter((id) => {
+  const permitted = await openEngine({ directory, log: quiet, commands: true });
+  expect(permitted.handle("engine.info", {}).types).toContain("command.run");
+  permitted.close();
+});
+
+test("a store that is damaged while it is open is repaired under the same face, with its listeners and its unsent work", async () => {
+  const engine = await openEngine({ directory, log: quiet, types: [note] });
+  const kinds: string[] = [];
+  engine.subscribe((event) => kinds.push(event.kind));
+  const payload = "x".repeat(3_000);
+  const ids = Array.from(
+    { length: 200 },
+    (_unused, index) => engine.handle("queue.add", { type: "note", payload: { index, payload }, isDraft: true }).id,
+  );
+  await overwrite(join(directory, "holdfast.db"), 40);
+  await overwrite(join(directory, "holdfast.db-wal"), 40);
+  const found = ids.filter((id) => {
     try {
-      running.handle("queue.get", { id });
+      return engine.handle("queue.get", { id }).id === id;
+    } catch {
       return false;
-    } catch (error) {
-      expect(isCode(error, "not_found")).toBe(true);
-      return true;
     }
   });
-  expect(missing).toContain(ids[200]);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  const info = running.handle("engine.info", {});
-  const recovery = info.recovery as { kind: string; savedOperations: number; lostSequences: unknown[] };
-  expect(recovery.kind).toBe("salvaged");
-  expect(recovery.savedOperations).toBe(401 - missing.length);
-  expect(missing.length).toBeLessThan(20);
-  expect(recovery.lostSequences.length).toBeGreaterThan(0);
-  expect(running.handle("engine.check", {}).isSound).toBe(true);
-  running.handle("queue.add", { type: "demo", payload: { n: 1_000 } });
-  running.close();
-  const later = await open(directory);
-  expect(later.handle("engine.info", {}).recovery).toEqual(recovery);
+  const info = engine.handle("engine.info", {});
+  expect(readdirSync(directory).some((name) => name.includes(".corrupt-"))).toBe(
+    info.recovery !== null && (info.recovery as { kind: string }).kind === "salvaged",
+  );
+  expect(engine.handle("engine.check", {}).findings).toEqual([]);
+  expect(found.length).toBeGreaterThan(0);
+  engine.start();
+  const { id } = engine.handle("queue.add", { type: "note", payload: 1 });
+  await expect.poll(() => engine.handle("queue.get", { id }).status).toBe("completed");
+  expect(kinds).toContain("settled");
+  engine.close();
 });
 
-/** Zeroes the page of the table on which a row lies, as a failing disk does, under the open file. */
-function zeroPageOf(path: string, id: string): void {
-  const content = readFileSync(path);
-  for (let at = content.indexOf(id); at >= 0; at = content.indexOf(id, at + 1)) {
-    const page = Math.floor(at / 4_096);
-    if (content[page * 4_096] !== 0x0d) continue;
-    const file = openSync(path, "r+");
-    writeSync(file, Buffer.alloc(4_096), 0, 4_096, page * 4_096);
-    closeSync(file);
-    return;
-  }
-  throw new Error("the row is on no page of a table");
+/** Writes noise over the middle of a file, as a failing disk does. */
+async function overwrite(path: string, pages: number): Promise<void> {
+  if (!existsSync(path)) return;
+  const file = await open(path, "r+");
+  const { size } = await file.stat();
+  for (let page = 0; page < pages; page += 1)
+    await file.write(Buffer.alloc(512, page + 1), 0, 512, Math.floor((size * (page + 1)) / (pages + 2)));
+  await file.close();
 }
+
+test("a captured file is kept while an operation refers to it and deleted after", async () => {
+  const engine = await openEngine({ directory, log: quiet });
+  const blobs = makeBlobs(directory);
+  const path = join(directory, "photo.jpg");
+  writeFileSync(path, "photo");
+  const file = await blobs.captureFile(path);
+  const { id } = engine.handle("queue.add", {
+    type: "file.upload",
+    payload: { file: file as Json, url: "http://127.0.0.1:1/files", protocol: "put" },
+  });
+  if (!("blob" in file)) throw new Error("a copy is a blob");
+  const kept = join(directory, "blobs", file.blob.slice(0, 2), file.blob);
+  expect(await collectOnce(engine, blobs, { minAgeMs: 0 })).toMatchObject({ removed: 0 });
+  engine.handle("queue.remove", { ids: [id], confirm: true });
+  expect(await collectOnce(engine, blobs, { minAgeMs: 0 })).toMatchObject({ removed: 1 });
+  expect(existsSync(kept)).toBe(false);
+  engine.close();
+});
+
+test("fresh credentials of a subject let its operations go", async () => {
+  const engine = await openEngine({
+    directory,
+    log: quiet,
+    types: [
+      {
+        type: "private",
+        run: async ({ operation }) =>
+          operation.attempts > 1
+            ? { kind: "applied" }
+            : { kind: "auth", problem: { code: "http_401", message: "expired", status: 401 } },
+      },
+    ],
+  });
+  engine.start();
+  const { id } = engine.handle("queue.add", { type: "private", payload: 1, subject: "anna" });
+  await expect.poll(() => engine.handle("queue.get", { id }).reason).toBe("auth");
+  engine.handle("subject.signIn", { subject: "anna" });
+  await expect.poll(() => engine.handle("queue.get", { id }).status).toBe("completed");
+  await engine.stop();
+  engine.close();
+  await delay(0);
+});

@@ -12,6 +12,7 @@ import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import { makeBlobs } from "./blobs.ts";
+import { startCollecting } from "./collector.ts";
 import { makeCommandRun } from "./command.ts";
 import type { Credentials } from "./credentials.ts";
 import { makeCredentials } from "./credentials.ts";
@@ -65,8 +66,11 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
-  await makeBlobs(options.directory).sweep();
+  const blobs = makeBlobs(options.directory);
+  await blobs.sweep();
+  const stopCollecting = startCollecting(face.engine, blobs, options.log ?? (() => {}));
   const close = (): void => {
+    stopCollecting();
     unsubscribe();
     face.engine.close();
   };
@@ -158,13 +162,17 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[]): F
     },
   };
   const signIn = (subject: string): void => {
-    try {
-      if (!state.isClosed) engine.handle("subject.signIn", { subject });
-    } catch (error) {
-      log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
-    }
+    if (!state.isClosed) tellSignIn(engine, subject, log);
   };
   return { engine, signIn };
+}
+
+function tellSignIn(engine: Engine, subject: string, log: Log): void {
+  try {
+    engine.handle("subject.signIn", { subject });
+  } catch (error) {
+    log("warn", "fresh credentials could not be told to the queue", { error: String(error) });
+  }
 }
 
 /** On a full disk the reserve makes just enough room to open; what is queued can then be read, and drained to make more. */

@@ -38,7 +38,11 @@ export function readWal(path: string): Wal | null {
   for (let at = walHeaderBytes; at + step <= content.length; at += step) {
     const own = content.subarray(at + 8, at + 16);
     // One damaged salt does not make a frame a stranger; leftovers of an earlier round differ in both.
-    if (!own.subarray(0, 4).equals(salts.subarray(0, 4)) && !own.subarray(4).equals(salts.subarray(4))) break;
+    if (!own.subarray(0, 4).equals(salts.subarray(0, 4)) && !own.subarray(4).equals(salts.subarray(4))) {
+      // Either the leftovers begin here, or this one frame is ruined and its own round goes on behind it.
+      isChained = false;
+      continue;
+    }
     sum = checksum(content, { from: at, to: at + 8, isBigEndian, start: sum });
     sum = checksum(content, { from: at + frameHeaderBytes, to: at + step, isBigEndian, start: sum });
     const isWhole = sum[0] === content.readUInt32BE(at + 16) && sum[1] === content.readUInt32BE(at + 20);

@@ -46,8 +46,10 @@ const placeAgain = `UPDATE ${table.operation} SET
   WHERE state IN (0, 1, 2)`;
 const homeless = `SELECT DISTINCT channel, type FROM ${table.operation} WHERE channel NOT IN (SELECT id FROM ${table.channel})`;
 const addChannel = `INSERT OR IGNORE INTO ${table.channel} (id, remote, type, subject) VALUES (?, '', ?, ?)`;
+const countChannels = `UPDATE ${table.counter} SET n =
+  (SELECT count(*) FROM ${table.operation} WHERE state < 8 AND channel = ${table.counter}.id - 1000) WHERE id > 1000`;
 const dependenciesByOptions = `INSERT OR IGNORE INTO ${table.dependency} (needs, seq)
-  SELECT n.seq, o.seq FROM ${table.operation} o, json_each(o.options, '$.after') a JOIN ${table.operation} n ON n.id = a.value
+  SELECT n.seq, o.seq FROM ${table.operation} o, json_each(CASE WHEN json_valid(o.options) THEN o.options ELSE '{}' END, '$.after') a JOIN ${table.operation} n ON n.id = a.value
   WHERE o.state < 8 AND n.state < 8`;
 
 export type SequenceRange = { readonly from: number; readonly to: number };
@@ -68,6 +70,8 @@ export type RescueInput = {
 
 type Work = RescueInput & {
   readonly image: Database | null;
+  /** The highest sequence in the image, and in the image or the witness. */
+  readonly ending: number;
   readonly highest: number;
   readonly findings: string[];
   readonly saved: Set<number>;
@@ -79,8 +83,9 @@ export function rescueRows(input: RescueInput): Rescue {
   const findings: string[] = [];
   const image = openImage(input.imagePath, findings);
   try {
-    const highest = Math.max(input.witness, image === null ? 0 : highestSequence(image));
-    const work: Work = { ...input, image, highest, findings, saved: new Set(), missed: [] };
+    const ending = image === null ? 0 : highestSequence(image);
+    const highest = Math.max(input.witness, ending);
+    const work: Work = { ...input, image, ending, highest, findings, saved: new Set(), missed: [] };
     input.fresh.exec("BEGIN IMMEDIATE");
     const known = image === null ? null : readKnown(image);
     if (image !== null) {
@@ -142,10 +147,25 @@ function copyOperations(work: Work): void {
       return;
     }
     // Kept to be seen: it is parked, and a person can mend or discard it.
-    if (!put({ ...row, state: row.state === 8 ? 8 : 5, reason: "corrupt" })) return;
+    if (!put(marked(row))) return;
     work.saved.add(seq);
     work.findings.push(`operation ${String(row.id)} does not match its hash; it is parked`);
   });
+}
+
+function marked(row: Row): Row {
+  const state = row.state === 8 ? 8 : 5;
+  return { ...row, state, reason: row.state === 8 ? null : "corrupt", payload: asJson(String(row.payload)) };
+}
+
+/** What is no JSON any more is kept as a text, which is some. */
+function asJson(payload: string): string {
+  try {
+    JSON.parse(payload);
+    return payload;
+  } catch {
+    return JSON.stringify(payload);
+  }
 }
 
 /** Looks for operations in raw pages. The index decides which of them are wanted; without it every proven one is. */
@@ -264,6 +284,7 @@ function reconcile(work: Work): void {
     // The subject of a lost channel is unknown; a made-up one keeps it apart from every real one, so nobody else sends it.
     fresh.prepare(addChannel).run(row.channel ?? 0, row.type ?? "", `lost-${String(row.channel)}`);
   }
+  fresh.exec(countChannels);
   fresh.exec(dependenciesByOptions);
   for (const row of fresh.prepare(dependsOnLost).all()) {
     const problem = { code: "dependency_lost", message: "the operation it waited for was lost with a damaged page" };
@@ -282,7 +303,11 @@ function tops(saved: ReadonlySet<number>): readonly number[] {
 
 /** With the index it is known exactly what is lost; without it, every sequence that nothing is left of may be. */
 function lostOf(work: Work, known: ReadonlyMap<string, number> | null): readonly SequenceRange[] {
-  if (known !== null) return toRanges([...known.values()].filter((seq) => !work.saved.has(seq)));
+  if (known !== null) {
+    const lost = toRanges([...known.values()].filter((seq) => !work.saved.has(seq)));
+    // The image may be whole in itself and still end before what was committed.
+    return work.ending < work.witness ? [...lost, { from: work.ending + 1, to: work.witness }] : lost;
+  }
   const left = work.fresh
     .prepare(keptSequences)
     .all()

@@ -21,8 +21,9 @@ import type { Database } from "../database.ts";
 import { migrate, schemaVersion } from "../engine/schema.ts";
 import { isCode } from "../errors.ts";
 import { carveRows } from "./carve.ts";
+import { listQuarantined } from "./quarantine.ts";
 import type { OpenedStore, OpenStoreOptions } from "./salvage.ts";
-import { listQuarantined, openStore } from "./salvage.ts";
+import { openStore } from "./salvage.ts";
 import { openDatabase } from "./sqlite.ts";
 import { openWitness } from "./witness.ts";
 

@@ -4,46 +4,30 @@
  */
 
 import { hash } from "node:crypto";
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { Database, Statement } from "../database.ts";
+import type { Database } from "../database.ts";
 import { applicationId, migrate, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import type { World } from "../world.ts";
 import type { Wal } from "./image.ts";
 import { buildImage, readWal } from "./image.ts";
+import { finishSalvage, keepWal, quarantineNames, renameIfThere, syncDirectory } from "./quarantine.ts";
 import type { SequenceRange } from "./rescue.ts";
 import { rescueRows } from "./rescue.ts";
-import type { FileLock, SqliteDatabase } from "./sqlite.ts";
-import { acquireFileLock, acquireSharedLock, checkInBackground, openDatabase } from "./sqlite.ts";
+import type { SqliteDatabase } from "./sqlite.ts";
+import { checkInBackground, openDatabase } from "./sqlite.ts";
 import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
+import { enterAlone, holdOpen, waitToBeAlone, watchForDamage } from "./store-guard.ts";
 import { readWitness } from "./witness.ts";
 
 export const databaseName = "holdfast.db";
-/** Held while a store is opened, so that two processes never judge one file at once. */
-const openLockName = "open.lock";
-/** Held shared by everyone who has the store open: files are moved only when nobody else does. */
-const presenceLockName = "presence.lock";
 /** Up to this size a store that ended uncleanly is checked before it opens; a larger one while it is already working. */
 export const syncCheckBytes = 67_108_864;
 /** Up to this size it is checked at every opening, because that takes no noticeable time. */
 const alwaysCheckBytes = 4_194_304;
 /** How long an opening waits for another one, and a salvage for other processes to close the damaged store, unless told otherwise. */
 const usualPatienceMs = 10_000;
-
-/** The journal is moved into the file from idle time once it is this large. */
-const checkpointBytes = 4_194_304;
-const checkpointEveryMs = 1_000;
 
 const quickCheck = "PRAGMA quick_check(20)";
 const readApplication = "PRAGMA application_id";
@@ -117,7 +101,7 @@ function openAt(directory: string, at: { readonly path: string; readonly options
   const { path, options } = at;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const patienceMs = options.patienceMs ?? usualPatienceMs;
-  const opening = enter(join(directory, openLockName), patienceMs);
+  const opening = enterAlone(directory, patienceMs);
   if (opening === null) return openReadOnly(path, options);
   try {
     const isAlone = waitToBeAlone(directory, options.isSuspect === true ? patienceMs : 0);
@@ -125,9 +109,8 @@ function openAt(directory: string, at: { readonly path: string; readonly options
     const context = { directory, path, options, now: (options.now ?? Date.now)() };
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
-    const presence = acquireSharedLock(join(directory, presenceLockName));
     const recovery = report.kind === "clean" ? readLastReport(database) : report;
-    return { database: leaveOnClose(watchForDamage(database, options), presence), report, recovery };
+    return { database: holdOpen(directory, watchForDamage(database, options.onDamage)), report, recovery };
   } finally {
     opening.release();
   }
@@ -246,39 +229,6 @@ function salvage(context: Context, damage: Damage): Found {
 
 const uncleanEnd = "the last process to use the store did not close it; the file was checked and is sound";
 
-/** Opening has rolled the journal into the file by now, so the one that was read before is written beside it again. */
-function keepWal(quarantine: readonly (readonly [string, string])[], wal: Wal): void {
-  const target = quarantine.find(([from]) => from.endsWith("-wal"))?.[1];
-  if (target !== undefined) writeFileSync(target, wal.content, { mode: 0o600 });
-}
-
-function finishSalvage(path: string): void {
-  const finished = `${path}.salvaged`;
-  if (statSync(finished, { throwIfNoEntry: false }) === undefined) return;
-  // The damaged file is still in place when the crash came before it was moved: then it has to move first.
-  const stamp = `corrupt-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
-  for (const [from, to] of quarantineNames(path, stamp)) renameIfThere(from, to);
-  renameSync(finished, path);
-  syncDirectory(join(path, ".."));
-}
-
-/** The -shm is only an index of the -wal; under this name SQLite rebuilds it instead of believing it. */
-function quarantineNames(path: string, stamp: string): readonly (readonly [string, string])[] {
-  const kept = `${path}.${stamp}`;
-  return [
-    [path, kept],
-    [`${path}-wal`, `${kept}-wal`],
-    [`${path}-shm`, `${kept}-shm-old`],
-  ];
-}
-
-function renameIfThere(from: string, to: string): void {
-  if (statSync(from, { throwIfNoEntry: false }) === undefined) return;
-  // A journal that was written aside already is the whole one; what is left in place is shorter.
-  if (statSync(to, { throwIfNoEntry: false }) === undefined) renameSync(from, to);
-  else rmSync(from);
-}
-
 function openFile(context: Context): SqliteDatabase {
   return openDatabase(
     context.path,
@@ -382,39 +332,6 @@ function readLastReport(database: Database): RecoveryReport | null {
   }
 }
 
-function enter(path: string, patienceMs: number): FileLock | null {
-  const giveUpAt = performance.now() + patienceMs;
-  for (;;) {
-    try {
-      const lock = acquireFileLock(path);
-      if (lock !== null) return lock;
-    } catch (error) {
-      if (isCode(error, "read_only")) return null;
-      throw error;
-    }
-    if (performance.now() > giveUpAt) {
-      throw new HoldfastError(
-        "database_busy",
-        `${path}: another process is opening the store`,
-        "try again in a moment",
-      );
-    }
-    pause(20);
-  }
-}
-
-/** A suspect store is judged only when everybody has left it: a file that is moved away under a writer swallows its commits. */
-function waitToBeAlone(directory: string, patienceMs: number): boolean {
-  const giveUpAt = performance.now() + patienceMs;
-  for (;;) {
-    const lock = acquireFileLock(join(directory, presenceLockName));
-    lock?.release();
-    if (lock !== null) return true;
-    if (performance.now() >= giveUpAt) return false;
-    pause(50);
-  }
-}
-
 function stillInUse(path: string): HoldfastError {
   return new HoldfastError(
     "database_corrupt",
@@ -423,95 +340,6 @@ function stillInUse(path: string): HoldfastError {
   );
 }
 
-/** Damage may show only when a page is read, long after the store was opened. */
-function watchForDamage(database: SqliteDatabase, options: OpenStoreOptions): SqliteDatabase {
-  const { onDamage } = options;
-  if (onDamage === undefined) return database;
-  // One store is told once, and one that was closed meanwhile not at all: whoever closed it knows.
-  let isTold = false;
-  let isClosed = false;
-  const watched = <T>(task: () => T): T => {
-    try {
-      return task();
-    } catch (error) {
-      if (isCode(error, "database_corrupt") && !isTold) {
-        isTold = true;
-        const { message } = error;
-        setImmediate(() => (isClosed ? undefined : onDamage([message])));
-      }
-      throw error;
-    }
-  };
-  const statements = new WeakMap<Statement, Statement>();
-  const watchStatement = (statement: Statement): Statement => {
-    const known = statements.get(statement);
-    if (known !== undefined) return known;
-    const guard: Statement = {
-      run: (...parameters) => watched(() => statement.run(...parameters)),
-      get: (...parameters) => watched(() => statement.get(...parameters)),
-      all: (...parameters) => watched(() => statement.all(...parameters)),
-    };
-    statements.set(statement, guard);
-    return guard;
-  };
-  return {
-    ...database,
-    prepare: (sql) => watched(() => watchStatement(database.prepare(sql))),
-    exec: (sql) => watched(() => database.exec(sql)),
-    close: () => {
-      isClosed = true;
-      database.close();
-    },
-  };
-}
-
-function leaveOnClose(database: SqliteDatabase, presence: FileLock | null): SqliteDatabase {
-  const stopCheckpoints = checkpointFromIdle(database);
-  return {
-    ...database,
-    close: () => {
-      stopCheckpoints();
-      database.close();
-      presence?.release();
-    },
-  };
-}
-
-/** A checkpoint inside a claim would be felt (13 to 17 ms at a million operations), one between two ticks is not. */
-function checkpointFromIdle(database: SqliteDatabase): () => void {
-  const journal = `${database.path}-wal`;
-  const timer = setInterval(() => {
-    const sizeBytes = statSync(journal, { throwIfNoEntry: false })?.size ?? 0;
-    if (sizeBytes < checkpointBytes || database.isReadOnly || database.isInTransaction()) return;
-    try {
-      database.checkpoint();
-    } catch {
-      // What it met is met again by the next request, and told there.
-    }
-  }, checkpointEveryMs).unref();
-  return () => clearInterval(timer);
-}
-
-function syncDirectory(directory: string): void {
-  const handle = openSync(directory, "r");
-  try {
-    fsyncSync(handle);
-  } catch {
-    // Not every file system syncs directories.
-  } finally {
-    closeSync(handle);
-  }
-}
-
-function pause(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
-}
-
 function sha256(text: string): string {
   return hash("sha256", text, "hex");
-}
-
-/** Damaged files that earlier openings kept beside the store. */
-export function listQuarantined(directory: string): readonly string[] {
-  return readdirSync(directory).filter((name) => name.startsWith(`${databaseName}.corrupt-`));
 }

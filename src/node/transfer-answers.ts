@@ -9,12 +9,13 @@ import { originOf } from "../url.ts";
 /** How long the server is given to let go of a connection that broke. */
 const lockedMs = 5_000;
 
-/** An answer for an error of ours: a file or a credential that is not what the operation needs parks it, with its reason. */
+/** An answer for an error of ours: a file that is not what was queued parks it, with its reason. */
 export function answerOfError(error: HoldfastError): Answer {
   const { code, message, hint } = error;
   const problem: Problem = { code, message, hint };
-  const isOurs =
-    code === "file_changed" || code === "file_missing" || code === "credential_missing" || code === "invalid_input";
+  // It concerns this operation alone, and moves by itself once the credential is there.
+  if (code === "credential_missing") return { kind: "auth", problem };
+  const isOurs = code === "file_changed" || code === "file_missing" || code === "invalid_input";
   return isOurs ? { kind: "rejected", problem } : { kind: "unknown", problem, mayHaveLanded: false };
 }
 

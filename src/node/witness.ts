@@ -114,8 +114,7 @@ function readHighest(held: Held): number {
 }
 
 function writeMark(held: Held, sequence: number): void {
-  const now = readAll(held.file);
-  if (held.pair < 0 || !pairOf(now, held.pair).equals(held.own)) choosePair(held, now);
+  if (held.pair < 0 || !isOwn(held)) choosePair(held, readAll(held.file));
   held.highest = Math.max(held.highest, sequence);
   held.turn += 1;
   const slot = held.turn % 2;
@@ -123,6 +122,12 @@ function writeMark(held: Held, sequence: number): void {
   record.copy(held.own, slot * slotBytes);
   writeSync(held.file, record, 0, slotBytes, held.pair * pairBytes + slot * slotBytes);
   held.syncTimer ??= setTimeout(() => syncFromIdle(held), syncAfterMs).unref();
+}
+
+function isOwn(held: Held): boolean {
+  const pair = Buffer.allocUnsafe(pairBytes);
+  readSync(held.file, pair, 0, pairBytes, held.pair * pairBytes);
+  return pair.equals(held.own);
 }
 
 /** Takes an unused pair, else one at random: its old mark is covered because this process's own is at least as high. */

@@ -2,7 +2,7 @@
  * Owns the real world of an engine in Node: clocks, randomness, ids, timers, the drainer's lock, and what its sibling files give.
  * How the database opens and recovers is left to `salvage.ts`; what handlers do is theirs.
  */
-import { hash, randomBytes } from "node:crypto";
+import { hash, randomBytes, randomFillSync } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -19,6 +19,10 @@ import { openWitness } from "./witness.ts";
 export const drainerLockName = "drainer.lock";
 /** The longest delay that Node's timers can hold; longer ones are waited for in several steps. */
 const longestDelayMs = 2 ** 31 - 1;
+/** What the library for ids takes for one. */
+const idRandomBytes = 16;
+/** The part of an id that counts within a millisecond has 32 bits; it begins in the lower quarter, so that it never runs out. */
+const idSequenceLimit = 0x7fff_ffff;
 
 export type Log = World["log"];
 
@@ -52,7 +56,7 @@ export function nodeWorld(options: NodeWorldOptions): NodeWorld {
     now: Date.now,
     monotonic,
     random: Math.random,
-    newId: () => uuidv7(),
+    newId: makeIds(),
     hash: (text) => hash("sha256", text, "hex"),
     defer: (task) => {
       setImmediate(task);
@@ -81,6 +85,29 @@ type Timers = {
   readonly keepAlive: (isKept: boolean) => void;
   readonly clear: () => void;
 };
+
+/**
+ * Ids that grow also within a millisecond and when the clock goes back. Random bytes are drawn for many at once, because asking
+ * the system for them costs more than all the rest of an id.
+ */
+function makeIds(): () => string {
+  const pool = Buffer.alloc(idRandomBytes * 256);
+  let used = pool.length;
+  let last = { msecs: 0, seq: 0 };
+  return () => {
+    if (used === pool.length) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    const random = pool.subarray(used, used + idRandomBytes);
+    used += idRandomBytes;
+    const now = Date.now();
+    const isFull = last.seq >= idSequenceLimit;
+    if (now > last.msecs || isFull) last = { msecs: Math.max(now, last.msecs + 1), seq: random.readUInt32BE(0) >>> 2 };
+    else last = { msecs: last.msecs, seq: last.seq + 1 };
+    return uuidv7({ random, ...last });
+  };
+}
 
 /** Who drains stays alive until its timers are done; who merely enqueues may end at any time, so its timers hold nothing up. */
 function makeTimers(): Timers {

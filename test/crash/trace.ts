@@ -63,6 +63,11 @@ function decode(raw: {
   }
 }
 
+function change(file: File, call: Change): void {
+  file.now = apply(file.now, call);
+  file.pending.push(call);
+}
+
 type Change = Extract<Call, { kind: "write" | "truncate" }>;
 type File = { now: Buffer; durable: Buffer; pending: Change[] };
 
@@ -91,10 +96,6 @@ export function newPlayer(): Player {
     const file = byInode.get(inode);
     if (file === undefined) throw new Error("the trace writes to a file that it never opened");
     return file;
-  };
-  const change = (file: File, call: Change): void => {
-    file.now = apply(file.now, call);
-    file.pending.push(call);
   };
   const open = (call: Extract<Call, { kind: "open" }>): void => {
     const known = names.get(call.path);

@@ -14,6 +14,8 @@ export type Facts = {
   readonly db: Database;
   readonly server: ModelServer;
   readonly wallNow: () => number;
+  /** The latest that the wall clock ever showed: what was due once stays due when the clock goes back. */
+  readonly latestWall: () => number;
   readonly ageing: number;
   /** Effects of jobs that need no network. */
   readonly jobEffects: ReadonlyMap<string, number>;
@@ -65,7 +67,7 @@ function judgeGates(facts: Facts, op: ModelOperation): Violation | null {
   const paused = scopes.find((scope) => model.pauses.has(scope));
   if (paused !== undefined) return says("paused", `${op.id} is sent although ${paused} is paused`);
   if (op.outcome !== null) return says("terminal", `${op.id} is sent although it ended as ${op.outcome}`);
-  if (op.notBefore !== null && facts.wallNow() < op.notBefore)
+  if (op.notBefore !== null && facts.latestWall() < op.notBefore)
     return says("schedule", `${op.id} is sent before its time`);
   if (op.expiresAt !== null && facts.wallNow() > op.expiresAt)
     return says("expiry", `${op.id} is sent after it expired`);

@@ -155,7 +155,13 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   const machine = newVirtualMachine({ scheduler, random, hash, probe: (remote) => network.probe(remote) });
   const jobEffects = new Map<string, number>();
   const model = newModel();
-  const facts: Facts = { model, db, server, wallNow: machine.wallClock.now, ageing, jobEffects };
+  const wallNow = machine.wallClock.now;
+  let latest = 0;
+  const latestWall = (): number => {
+    latest = Math.max(latest, wallNow());
+    return latest;
+  };
+  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, jobEffects };
   const tokens = new Map<string, number>();
   const commands: Commands = {
     random: random.fork("commands"),
@@ -290,6 +296,7 @@ async function play(sim: Simulation): Promise<void> {
       await scheduler.runNext();
     }
     bury(sim);
+    sim.facts.latestWall();
     if (step % scanEvery === 0) report(sim, judgeStore(sim.facts));
     if (step % checkEvery === checkEvery - 1) report(sim, judgeReports(sim));
   }

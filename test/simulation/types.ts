@@ -45,7 +45,10 @@ export function simulatedTypes(parts: TypeParts, isLaterKnown: boolean): readonl
   const overNetwork = (type: string, more: Partial<OperationType> = {}): OperationType => ({
     type,
     remoteOf: () => remoteOfType[type] ?? "",
-    resend: (payload, remote) => ({ ...(payload as object), base: (remote as { readonly version: number }).version }),
+    resend: (payload, remote) => ({
+      ...(payload as object),
+      base: (remote as { readonly version: number } | null)?.version ?? 0,
+    }),
     timeoutMs,
     run: one,
     ...more,
@@ -54,7 +57,10 @@ export function simulatedTypes(parts: TypeParts, isLaterKnown: boolean): readonl
     watcher.onSend(process, attempts);
     // Order inside a batch is kept: the next member leaves when the one before it has its answer.
     const answers: Answer[] = [];
-    for (const attempt of attempts) answers.push(await exchange(parts, attempt));
+    for (const attempt of attempts) answers.push(answerOf(await ask(parts, attempt)));
+    attempts.forEach((attempt, index) => {
+      watcher.onAnswer(process, attempt, answers[index] as Answer);
+    });
     return answers;
   };
   const { run: _run, ...batch } = overNetwork("batch");
@@ -69,9 +75,11 @@ export function simulatedTypes(parts: TypeParts, isLaterKnown: boolean): readonl
   return isLaterKnown ? [...types, overNetwork("later")] : types;
 }
 
+const ask = (parts: TypeParts, attempt: Attempt): Promise<Reply | Silence> =>
+  parts.network.send(parts.process, requestOf(parts, attempt), attempt.signal);
+
 async function exchange(parts: TypeParts, attempt: Attempt): Promise<Answer> {
-  const reply = await parts.network.send(parts.process, requestOf(parts, attempt), attempt.signal);
-  const answer = answerOf(reply);
+  const answer = answerOf(await ask(parts, attempt));
   parts.watcher.onAnswer(parts.process, attempt, answer);
   return answer;
 }

@@ -38,7 +38,6 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "@hono/node-server": ["src/node/"],
   pino: ["src/node/"],
   "prom-client": ["src/node/"],
-  "tus-js-client": ["src/node/"],
   commander: ["src/cli/"],
   "@clack/prompts": ["src/cli/"],
   picocolors: ["src/cli/"],

@@ -41,20 +41,16 @@ export type Played = {
 
 /** Runs the command against a script. */
 export async function play(argv: readonly string[], script: Script = {}): Promise<Played> {
-  const kept = {
-    out: "",
-    err: "",
-    calls: [] as [string, unknown][],
-    written: {} as Record<string, string>,
-    asked: [] as string[],
-    opened: 0,
-    slept: 0,
-    clock: now,
-  };
+  const kept = newKept();
   const host = makeHost(script, kept);
   const exit = await runCli(argv, host);
   const { out, err, calls, written, asked, opened } = kept;
   return { exit, out, err, calls, written, asked, opened };
+}
+
+/** A host of which nothing is read. */
+export function hostFor(script: Script): Host {
+  return makeHost(script, newKept());
 }
 
 /** What a person sees: both streams and the exit code, for goldens. */
@@ -73,6 +69,10 @@ type Kept = {
   slept: number;
   clock: number;
 };
+
+function newKept(): Kept {
+  return { out: "", err: "", calls: [], written: {}, asked: [], opened: 0, slept: 0, clock: now };
+}
 
 function makeHost(script: Script, kept: Kept): Host {
   const isTty = script.isTty ?? false;
@@ -94,6 +94,8 @@ function makeHost(script: Script, kept: Kept): Host {
     version: "0.1.0",
     now: () => kept.clock,
     sleep: async (ms) => {
+      // Whatever is under way in this process goes on meanwhile, as it would in real time.
+      await new Promise((resolve) => setImmediate(resolve));
       kept.slept += 1;
       kept.clock += ms;
       if (kept.slept === script.interruptAt) for (const each of interrupts) each();

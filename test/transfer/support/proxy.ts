@@ -1,6 +1,6 @@
 // Owns a TCP proxy that misbehaves on command: cuts, stands still, loses answers, and counts what passes.
 // Leaves what a client should make of it to the tests.
-import type { Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import { connect, createServer } from "node:net";
 
 export type FaultProxy = {
@@ -87,10 +87,13 @@ export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
     aim: (port) => {
       target = port;
     },
-    close: () =>
-      new Promise((resolve) => {
-        for (const socket of sockets) socket.resetAndDestroy();
-        server.close(() => resolve());
-      }),
+    close: () => closeAll(server, sockets),
   };
+}
+
+function closeAll(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
+  for (const socket of sockets) socket.resetAndDestroy();
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+  });
 }

@@ -1,0 +1,158 @@
+// Owns the tests of what people switch and see: pauses, working offline, sync modes and runs, reachability, the status light.
+// Leaves the belief about a remote to network.test.ts of the root.
+import { describe, expect, test } from "vitest";
+import { lost, refused, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
+
+describe("pauses", () => {
+  test("a paused lane, type, remote or everything sends nothing and goes on where it stood", async () => {
+    const scopes = [
+      { kind: "all" },
+      { kind: "lane", name: "a" },
+      { kind: "type", name: "note" },
+      { kind: "remote", name: remote },
+    ] as const;
+    for (const scope of scopes) {
+      const bench = startBench();
+      bench.ask("queue.pause", { scope, reason: "maintenance" });
+      const first = bench.add({ payload: 1, lane: "a" });
+      bench.add({ payload: 2, lane: "a" });
+      await bench.run(60_000);
+      expect(bench.sent).toHaveLength(0);
+      expect(bench.ask("queue.why", { id: first.id }).blockers[0]?.kind).toBe("paused");
+      bench.crash();
+      await bench.run(1_000);
+      expect(bench.sent).toHaveLength(0);
+      expect(bench.ask("queue.resume", { scope }).paused).toEqual([]);
+      await bench.run();
+      expect(bench.order()).toEqual([1, 2]);
+    }
+  });
+});
+
+describe("working offline", () => {
+  test("sends nothing until it is ended, also after a restart, and costs nothing", async () => {
+    const bench = startBench();
+    bench.ask("network.offline", {});
+    const { id } = bench.add();
+    bench.crash();
+    await bench.run(3_600_000);
+    expect(bench.sent).toHaveLength(0);
+    expect(bench.ask("queue.status", {})).toMatchObject({ light: "red", isWorkingOffline: true });
+    bench.ask("network.online", {});
+    await bench.run();
+    expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0, attempts: 1 });
+  });
+});
+
+describe("reachability", () => {
+  test("an unreachable remote is probed, not hammered, and everything goes when it answers", async () => {
+    const bench = startBench();
+    bench.probe = { isReachable: false, reason: "nobody answers" };
+    bench.answers.push(...Array.from({ length: 50 }, () => silent));
+    const receipts = Array.from({ length: 20 }, () => bench.add());
+    await bench.run(600_000);
+    const tries = bench.sent.length;
+    expect(tries).toBeLessThan(40);
+    const status = bench.ask("queue.status", {});
+    expect(status).toMatchObject({ light: "red", remotes: [{ status: "offline", pending: 20 }] });
+    expect(status.nextAttemptAt).not.toBeNull();
+    bench.answers.length = 0;
+    bench.probe = { isReachable: true, reason: "it answers" };
+    await bench.run(120_000);
+    for (const { id } of receipts) expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0 });
+  });
+
+  test("one remote that is down never holds another", async () => {
+    const bench = startBench({
+      types: [{ type: "other", remoteOf: () => "https://other.example", run: async () => ({ kind: "applied" }) }],
+    });
+    bench.probe = { isReachable: false, reason: "nobody answers" };
+    bench.answers.push(silent, silent, silent, silent);
+    bench.add();
+    await bench.run(5_000);
+    const { id } = bench.add({ type: "other" });
+    await bench.run();
+    expect(bench.get(id).status).toBe("completed");
+  });
+
+  test("a clock that goes back a day delays nothing by more than its own delay", async () => {
+    const bench = startBench();
+    bench.answers.push(lost, lost);
+    const { id } = bench.add();
+    await bench.run(500);
+    bench.machine.wallClock.jump(-86_400_000);
+    await bench.run(120_000);
+    expect(bench.get(id).status).toBe("completed");
+  });
+});
+
+describe("sync", () => {
+  test("in manual mode operations go only in a run, which counts what it did", async () => {
+    const bench = startBench({ settings: { syncMode: "manual" } });
+    bench.answers.push({ kind: "applied" }, refused);
+    bench.add({ payload: 1 });
+    const second = bench.add({ payload: 2 });
+    await bench.run(60_000);
+    expect(bench.sent).toHaveLength(0);
+    expect(bench.ask("queue.why", { id: second.id }).blockers[0]?.kind).toBe("sync_mode");
+    expect(bench.ask("sync.run", {})).toMatchObject({ pending: 2, isOffline: false });
+    await bench.run(1_000);
+    const { run, isSyncing } = bench.ask("sync.status", {});
+    expect(isSyncing).toBe(false);
+    expect(run).toMatchObject({ total: 2, succeeded: 1, failed: 1, remaining: 1, errors: [{ id: second.id }] });
+    bench.add({ payload: 3 });
+    await bench.run(60_000);
+    expect(bench.sent).toHaveLength(2);
+  });
+
+  test("in periodic mode a run begins every interval", async () => {
+    const bench = startBench({ settings: { syncMode: "periodic", syncIntervalMs: 60_000 } });
+    await bench.run(1_000);
+    bench.add();
+    await bench.run(30_000);
+    expect(bench.sent).toHaveLength(0);
+    await bench.run(61_000);
+    expect(bench.sent).toHaveLength(1);
+  });
+
+  test("a run while working offline says so and sends nothing", async () => {
+    const bench = startBench();
+    bench.ask("network.offline", {});
+    bench.add();
+    expect(bench.ask("sync.run", {})).toMatchObject({ isOffline: true, pending: 1 });
+    await bench.run();
+    expect(bench.sent).toHaveLength(0);
+  });
+
+  test("a run can take the failed ones along", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const { id } = bench.add();
+    await bench.run();
+    bench.ask("sync.run", { retryFailed: true });
+    await bench.run();
+    expect(bench.get(id).status).toBe("completed");
+  });
+});
+
+describe("the light", () => {
+  test("is green only when nothing is unsent and nothing failed", async () => {
+    const bench = startBench();
+    const light = (): string => bench.ask("queue.status", {}).light;
+    expect(light()).toBe("green");
+    bench.answers.push(
+      () => new Promise((resolve) => bench.machine.options.scheduler.after(500, () => resolve({ kind: "applied" }))),
+      refused,
+    );
+    bench.add();
+    await bench.run(10);
+    expect(light()).toBe("yellow");
+    await bench.run(1_000);
+    expect(light()).toBe("green");
+    const { id } = bench.add();
+    await bench.run();
+    expect(light()).toBe("warning");
+    bench.ask("queue.cancel", { ids: [id] });
+    expect(light()).toBe("green");
+  });
+});

@@ -1,0 +1,74 @@
+// Owns the command `npm run sim`: seeds, steps, mode and replay from the command line, and the exit code.
+// Runs are shared out in runs.ts; one run is simulator.ts.
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { tolerateDeaths } from "./deaths.ts";
+import type { Plan } from "./runs.ts";
+import { describeFailure, freshSeeds, modeOf, runPlan, seedsFrom, shorten } from "./runs.ts";
+import { simulate } from "./simulator.ts";
+
+const usage = `npm run sim -- [options]
+  --seeds N      how many seeds (default 2000); fresh ones unless --seed is given
+  --seed S       the first seed; alone it runs just that one
+  --steps N      steps per seed (default 500)
+  --mode M       safety, liveness or both (default both)
+  --workers N    worker processes (default: the number of cores, at most 8)
+  --brief        stop at the first violation and print it as JSON
+  --trace        print the whole trace (for one seed)`;
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string" },
+    seed: { type: "string" },
+    steps: { type: "string", default: "500" },
+    mode: { type: "string", default: "both" },
+    workers: { type: "string" },
+    brief: { type: "boolean", default: false },
+    trace: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+tolerateDeaths();
+process.exitCode = values.help ? help() : await main();
+
+function help(): number {
+  console.log(usage);
+  return 0;
+}
+
+async function main(): Promise<number> {
+  const mode = values.mode as Plan["mode"];
+  const steps = Number(values.steps);
+  if (!["safety", "liveness", "both"].includes(mode) || !Number.isSafeInteger(steps)) {
+    console.error(usage);
+    return 2;
+  }
+  const count = Number(values.seeds ?? (values.seed === undefined ? 2_000 : 1));
+  const seeds = values.seed === undefined ? freshSeeds(count) : seedsFrom(Number(values.seed), count);
+  if (values.trace && seeds[0] !== undefined) return await replay(seeds[0], steps, mode);
+  const workers = Number(values.workers ?? Math.min(availableParallelism(), 8, count));
+  const startedAt = performance.now();
+  const report = await runPlan({ seeds, steps, mode, workers, isBrief: values.brief });
+  if (values.brief) {
+    console.log(JSON.stringify(report.failures[0] ?? null));
+    return report.failures.length === 0 ? 0 : 1;
+  }
+  for (const failure of report.failures.slice(0, 5)) console.log(`${describeFailure(await shorten(failure))}\n`);
+  const { totals } = report;
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  console.log(
+    `${totals.runs} runs of ${steps} steps from seed ${seeds[0]} in ${seconds} s: ${totals.operations} operations, ` +
+      `${totals.sends} attempts, ${totals.effects} effects, ${totals.kills} kills; ${report.failures.length} violations`,
+  );
+  return report.failures.length === 0 ? 0 : 1;
+}
+
+async function replay(seed: number, steps: number, mode: Plan["mode"]): Promise<number> {
+  const result = await simulate({ seed, steps, mode: modeOf(mode, seed), isTraced: true });
+  for (const line of [...result.trace, ...result.story]) console.log(line);
+  console.log(
+    `${result.violation === null ? "no violation" : `breaks ${result.violation.rule}`}; trace ${result.hash}`,
+  );
+  return result.violation === null ? 0 : 1;
+}
