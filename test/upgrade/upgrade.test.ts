@@ -88,7 +88,8 @@ const lasting = ({
   id,
   sequence,
   status,
-  reason,
+  // Why a pending one waits is told by what is true now; why a failed one failed was true then.
+  reason: status === "failed" ? reason : null,
   payload,
   title,
   lane,
@@ -165,6 +166,19 @@ test.each(["wal", "delete"])(
     ).toEqual([]);
   },
 );
+
+test("a SQLite file that is no store is kept beside, byte for byte", async () => {
+  const folder = newFolder();
+  const file = path.join(folder, "holdfast.db");
+  const raw = new DatabaseSync(file);
+  raw.exec("CREATE TABLE recipe (name TEXT); INSERT INTO recipe VALUES ('soup')");
+  raw.close();
+  const before = readFileSync(file);
+  const engine = await open(folder);
+  expect(list(engine)).toEqual([]);
+  const kept = readdirSync(folder).filter((name) => readFileSync(path.join(folder, name)).equals(before));
+  expect(kept).toHaveLength(1);
+});
 
 /** The texts that bring a store from one version to the next, as `migrate` runs them. */
 function migrationTexts(): readonly string[] {
