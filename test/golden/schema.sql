@@ -1,5 +1,7 @@
 -- user_version 1, application_id 0x484f4c44
 
+CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
+
 CREATE INDEX dep_child ON dep (seq, needs);
 
 CREATE INDEX history_op ON history (op, seq);
