@@ -75,7 +75,7 @@ describe("stopping", () => {
     const { id } = bench.add();
     await bench.run();
     const stopped = bench.engine.stop(1_000);
-    await bench.run(5_000);
+    await bench.run(10_000);
     await stopped;
     expect(bench.get(id)).toMatchObject({ status: "pending", failures: 0, mayHaveLanded: true });
     expect(bench.ask("engine.info", {}).drainer).toBeNull();

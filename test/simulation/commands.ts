@@ -195,7 +195,19 @@ function hasLanded(db: Database, id: string): boolean {
 function addOne(on: Commands, engine: Engine): void {
   const input = drawAdd(on);
   const receipt = ask(on, engine, "queue.add", input);
-  if (receipt !== undefined) acknowledge(on, input, receipt);
+  if (receipt === undefined) return;
+  acknowledge(on, input, receipt);
+  judgeDedupe(on, input, receipt);
+}
+
+/** A key that is to be kept first lets nothing in while an operation with that key is open. */
+function judgeDedupe(on: Commands, input: AddInput, receipt: Receipt): void {
+  if (input.dedupe?.mode !== "keep-first" || !receipt.isNew) return;
+  const open = on.db
+    .prepare("SELECT id FROM op WHERE dedupe = ? AND state < 8 AND id <> ?")
+    .get(input.dedupe.key, receipt.id);
+  if (open !== undefined)
+    on.report({ rule: "dedupe", detail: `${receipt.id} was queued beside ${open.id} with the same key` });
 }
 
 function addMany(on: Commands, engine: Engine): void {
@@ -315,7 +327,10 @@ function cancel(on: Commands, engine: Engine): void {
 /** Edges that were cut on demand bind no longer. */
 function refreshNeeds(on: Commands, op: ModelOperation): void {
   for (const need of [...op.needs]) {
-    if (on.model.operations.get(need)?.outcome === "cancelled") op.needs.delete(need);
+    if (on.model.operations.get(need)?.outcome === "cancelled") {
+      op.needs.delete(need);
+      op.isDetached = true;
+    }
   }
 }
 
@@ -323,6 +338,7 @@ function detach(on: Commands, engine: Engine): void {
   const op = someone(on, (each) => each.needs.size > 0);
   if (op === null || ask(on, engine, "queue.detach", { id: op.id }) === undefined) return;
   op.needs.clear();
+  op.isDetached = true;
 }
 
 function release(on: Commands, engine: Engine): void {

@@ -16,7 +16,7 @@ const table: readonly (readonly [number, Fault])[] = [
   [10, killSoon],
   [20, bootOne],
   [4, stopOne],
-  [3, freezeOne],
+  [8, freezeOne],
   [5, thawOne],
   [14, changeConditions],
   [14, changeWay],
@@ -100,12 +100,16 @@ function stopOne(sim: Simulation, random: Random): void {
   slot.engine.stop(random.below(3_000)).catch(() => {});
 }
 
-/** A process that sleeps and loses its lock, and wakes up later not knowing it: its leases are lost. */
+/**
+ * The drainer sleeps, loses its lock and wakes up not knowing it: its leases are lost. It often wakes while the next drainer
+ * has the same operations on the wire.
+ */
 function freezeOne(sim: Simulation, random: Random): void {
-  const slot = anyLiving(sim, random);
+  const slot = sim.slots.find((each) => each?.process.name === sim.machine.lock.holder) ?? anyLiving(sim, random);
   if (slot === null) return;
   slot.process.freeze();
   noteEndOf(sim, slot.process.name);
+  if (random.chance(0.7)) sim.scheduler.after(500 + random.below(3_000), slot.process.thaw);
 }
 
 function thawOne(sim: Simulation): void {

@@ -152,7 +152,10 @@ export function judgeEffect(facts: Facts, request: Request, count: number): Viol
 export function noteAnswer(op: ModelOperation, answer: Answer): void {
   if (answer.kind === "retry" && answer.isCharged) op.charged = [op.charged[0] + 1, op.charged[1] + 1];
   if (answer.kind === "conflict") op.charged = [0, op.charged[1]];
-  if (answer.kind === "applied" || answer.kind === "duplicate") op.hasYes = true;
+  if (answer.kind === "applied" || answer.kind === "duplicate") {
+    op.hasYes = true;
+    op.everYes = true;
+  }
 }
 
 /** Looks through the whole store. */
@@ -199,7 +202,17 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
     return says("charge", `${op.id} is charged ${failures} failures, the remote failed ${op.charged[0]} times`);
   if ((state === 5 || state === 6) && op.hasYes)
     return says("booking", `${op.id} is parked (${text(row.reason)}) although the remote said yes`);
+  if ((outcome === "applied" || outcome === "duplicate") && !op.everYes)
+    return says("I11", `${op.id} is completed, but nobody who held its lease has heard a yes`);
+  const known = row.reason === "no_server_id" && !op.isDetached ? mentioned(op.body) : [];
+  const named = known.find((name) => serverIdOf(facts, name) !== null && hasLanded(facts, name));
+  if (named !== undefined) return says("I9", `${op.id} is parked for the id of ${named}, which is known`);
   return judgeOutcome(facts, op, outcome);
+}
+
+function hasLanded(facts: Facts, local: string): boolean {
+  const creator = facts.model.operations.get(facts.model.creators.get(local) ?? "");
+  return creator?.outcome === "applied" || creator?.outcome === "duplicate";
 }
 
 function judgeOutcome(facts: Facts, op: ModelOperation, outcome: string | null): Violation | null {

@@ -26,6 +26,10 @@ export type ModelOperation = {
   isInterrupted: boolean;
   /** Its handler returned a yes in a process that still lives. */
   hasYes: boolean;
+  /** Whoever held its lease has heard a yes at least once. */
+  everYes: boolean;
+  /** It was freed from what it waited for, so that nothing gives it the ids that it mentions. */
+  isDetached: boolean;
   /** Payload edited although an attempt may have landed, or asked for twice by a person. */
   isForced: boolean;
   /** How it ended, once that was seen. */
@@ -98,6 +102,8 @@ export function adopt(model: Model, db: Database, id: string): ModelOperation | 
     charged: [0, Math.max(known?.charged[1] ?? 0, Number(row.failures))],
     isInterrupted: false,
     hasYes: false,
+    everYes: known?.everYes ?? false,
+    isDetached: known?.isDetached ?? false,
     isForced: known?.isForced ?? false,
     outcome: known?.outcome ?? null,
     isRemoved: false,

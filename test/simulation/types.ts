@@ -163,4 +163,7 @@ function answerOf(reply: Reply | Silence): Answer {
   }
 }
 
-const problem = (code: string, message: string): Problem => ({ code, message });
+function problem(code: string, message: string): Problem {
+  const [, status] = /^http_(\d+)$/.exec(code) ?? [];
+  return { code, message, ...(status === undefined ? {} : { status: Number(status) }) };
+}

@@ -1,0 +1,124 @@
+// Owns the planted bugs: exact places of the sources, what they become, and which rules of the simulation must notice.
+// Running them is planted.test.ts. `synchronous = NORMAL` is not here: it takes a power cut, see the tests of write boundaries.
+
+export type Mutant = {
+  readonly name: string;
+  readonly file: string;
+  /** Occurs exactly once in the file; a mutant that no longer fits its source fails the test. */
+  readonly find: string;
+  readonly replace: string;
+  /** Rules that may notice; anything else noticed first would be luck. */
+  readonly rules: readonly string[];
+};
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: "acknowledge before the commit",
+    file: "src/engine/engine.ts",
+    find: "return isWriting ? commit(face, work) : snapshot(store, work);",
+    replace:
+      "return isWriting ? commit(face, () => { for (const answer of work()) answer(); return []; }) : snapshot(store, work);",
+    rules: ["I1"],
+  },
+  {
+    name: "forget the lane's order on a retry",
+    file: "src/engine/queue.ts",
+    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER",
+    replace:
+      "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND state <> 2 ORDER",
+    rules: ["I3", "I8"],
+  },
+  {
+    name: "charge attempts while offline",
+    file: "src/engine/settle.ts",
+    find: 'reason: "network", failures: op.failures,',
+    replace: 'reason: "network", failures: op.failures + 1,',
+    rules: ["charge"],
+  },
+  {
+    name: "lose the lease on a crash",
+    file: "src/engine/recovery.ts",
+    find: "for (const op of flyingOperations(store)) {",
+    replace: "for (const op of flyingOperations(store).slice(0, 0)) {",
+    rules: ["liveness", "why"],
+  },
+  {
+    name: "send again under a new key after a success that was not heard",
+    file: "src/engine/queue.ts",
+    find: "idempotencyKey: idempotencyKeyOf(brief.id, brief.generation),",
+    replace: "idempotencyKey: idempotencyKeyOf(brief.id, brief.attempts),",
+    rules: ["I2"],
+  },
+  {
+    name: "skip a promotion",
+    file: "src/engine/lanes.ts",
+    find: "promoteLane(store, op.lane);\n}",
+    replace: "}",
+    rules: ["I8", "liveness", "why"],
+  },
+  {
+    name: "turn a yes whose booking failed into a failure",
+    file: "src/engine/booking.ts",
+    find: 'if (isStorageFailure(error)) throw error;\n    store.world.log("error", "a booking failed;',
+    replace:
+      'if (isStorageFailure(error)) { for (const each of booked) (each as { answer: unknown }).answer = { kind: "rejected", problem: { code: "booking", message: "failed" } }; throw error; }\n    store.world.log("error", "a booking failed;',
+    rules: ["booking"],
+  },
+  {
+    name: "drop the deduplication",
+    file: "src/engine/enqueue.ts",
+    find: 'input.dedupe?.mode === "keep-first" && first !== undefined',
+    replace: 'input.dedupe?.mode === "keep-first" && first === null',
+    rules: ["dedupe"],
+  },
+  {
+    name: "rewrite ids outside the transaction that settles their creation",
+    file: "src/engine/settle.ts",
+    find: "  nameCreated(store, op, answer.serverId ?? null);",
+    replace: "  store.world.defer(() => nameCreated(store, op, answer.serverId ?? null));",
+    rules: ["I9", "payload"],
+  },
+  {
+    name: "book the late answer of a lost lease",
+    file: "src/engine/settle.ts",
+    find: " || op.lease !== settled.epoch) {",
+    replace: ") {",
+    rules: ["I11", "I2", "booking", "charge"],
+  },
+  {
+    name: "send while working offline",
+    file: "src/engine/claim.ts",
+    find: 'if (gates.isWorkingOffline) return "work_offline";',
+    replace: "",
+    rules: ["offline"],
+  },
+  {
+    name: "send for a subject that signed out",
+    file: "src/engine/claim.ts",
+    find: 'if (gates.signedOut.has(channel.subject)) return "signed_out";',
+    replace: "",
+    rules: ["subject"],
+  },
+  {
+    name: "charge an expired token",
+    file: "src/engine/settle.ts",
+    find: "const kept = (op: Brief) => ({ failures: op.failures,",
+    replace: "const kept = (op: Brief) => ({ failures: op.failures + 1,",
+    rules: ["charge"],
+  },
+  {
+    name: "let dependents go when what they need is refused",
+    file: "src/engine/settle.ts",
+    find: "  if (isSkipped) leaveLane(store, op);\n  else promoteLane(store, op.lane);",
+    replace:
+      "  releaseDependents(store, op.seq);\n  if (isSkipped) leaveLane(store, op);\n  else promoteLane(store, op.lane);",
+    rules: ["I4", "I9"],
+  },
+  {
+    name: "order by priority alone, so that low ones starve",
+    file: "src/operation.ts",
+    find: "return sequence - priority * weight;",
+    replace: "return -priority;",
+    rules: ["I7"],
+  },
+];
