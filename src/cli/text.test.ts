@@ -1,3 +1,7 @@
+/**
+ * Owns the proof that a terminal gets aligned cells and no control character from outside.
+ * How whole commands look is tested by the goldens in test/cli/.
+ */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { bar, facts, formatBytes, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
