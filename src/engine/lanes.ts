@@ -224,7 +224,7 @@ export function refuseCycle(store: Store, start: Brief): void {
 }
 
 /** Whether an operation waits for itself along lanes and dependencies; a search that finds no end in time counts as a cycle. */
-export function isInCycle(store: Store, start: Brief): boolean {
+function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {
@@ -235,6 +235,24 @@ export function isInCycle(store: Store, start: Brief): boolean {
     open.push(...predecessorsOf(store, current));
   }
   return false;
+}
+
+/** The first operation of a lane that waits, in whatever way, for one that does not stand in it yet; null when none does. */
+export function firstWaitingFor(store: Store, op: Brief): Brief | null {
+  const open = [...dependentsOf(store, op.seq)];
+  const seen = new Set<number>();
+  let first: Brief | null = null;
+  while (open.length > 0 && seen.size < searchLimit) {
+    const seq = open.pop();
+    const next = seq === undefined || seen.has(seq) ? null : getBrief(store, seq);
+    if (next === null) continue;
+    seen.add(next.seq);
+    const isStanding = next.lane !== "" && next.state < State.aside;
+    if (isStanding && next.lane === op.lane && (first === null || next.position < first.position)) first = next;
+    const behind = isStanding ? laneAfter(store, next.lane, next.position, 1) : [];
+    open.push(...dependentsOf(store, next.seq), ...behind.map((each) => each.seq));
+  }
+  return first;
 }
 
 function predecessorsOf(store: Store, op: Brief): Brief[] {
