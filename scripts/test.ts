@@ -68,6 +68,7 @@ function findFiles(stage: Stage): readonly string[] {
 function findHomeless(): readonly string[] {
   const housed = new Set(stages.flatMap(findFiles));
   return globSync(["{src,test,bench,scripts}/**/*.test.ts"], { cwd: root })
+    .filter((file) => !file.includes("node_modules"))
     .map((file) => file.split(path.sep).join("/"))
     .filter((file) => !housed.has(file));
 }

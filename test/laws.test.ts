@@ -11,6 +11,7 @@ const read = (file: string): string => readFileSync(path.join(root, file), "utf8
 const tree = new Map(
   globSync(["src/**/*.{ts,tsx}", "{test,bench}/**/*.ts", "scripts/*.{ts,mjs}", "*.ts"], { cwd: root })
     .map((file) => file.split(path.sep).join("/"))
+    .filter((file) => !file.includes("/node_modules/"))
     .sort()
     .map((file) => [file, read(file)] as const),
 );

@@ -18,12 +18,12 @@ import { remoteGate } from "./network.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
-  getBrief,
   getRow,
   laneAfter,
   leaseOperation,
   rowHash,
   setSchedule,
+  toBrief,
   toOperation,
 } from "./queue.ts";
 import type { Channel, Store } from "./store.ts";
@@ -32,6 +32,9 @@ import { isRunOpen } from "./sync.ts";
 
 /** Scheduled operations woken per claim; the rest follows in the next one. */
 export const wakeLimit = 500;
+
+/** Less of a slot than any batch's member takes is what adding up parts leaves over. */
+const leastShare = 1e-6;
 
 // A loose scan over the first column of the partial index: one seek per channel, whatever the number of operations.
 const readyChannelIds = `WITH RECURSIVE open(channel) AS (
@@ -103,7 +106,7 @@ export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] 
   let bulkSlots = capacity.bulkSlots;
   for (const candidate of candidates(store, capacity, settings)) {
     const isBulk = candidate.type.isBulk === true;
-    if ((isBulk ? bulkSlots : slots) <= 0) continue;
+    if ((isBulk ? bulkSlots : slots) < leastShare) continue;
     const { remote } = candidate.channel;
     if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
     const run = claimRun(store, candidate);
@@ -152,9 +155,9 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
     const type = store.types.get(channel.type);
     if (type === undefined || closedBy(store, channel, gates, settings) !== null) continue;
     const batch = type.runBatch?.max ?? 1;
-    for (const ready of store.db
-      .prepare(readyOf)
-      .all(channel.id, Math.max(capacity.slots, capacity.bulkSlots) * batch)) {
+    // Members of a batch take parts of a slot, and a limit has to be a whole number.
+    const limit = Math.ceil(Math.max(capacity.slots, capacity.bulkSlots) * batch);
+    for (const ready of store.db.prepare(readyOf).all(channel.id, limit)) {
       found.push({ seq: integer(ready.seq), rank: integer(ready.rank), channel, type });
     }
   }
@@ -165,9 +168,10 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
 
 /** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it. */
 function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
-  const head = getBrief(store, candidate.seq);
-  if (head === null || head.state !== State.ready) return [];
-  const first = claimOne(store, head, candidate.type);
+  const row = getRow(store, candidate.seq);
+  const head = toBrief(row);
+  if (head.state !== State.ready) return [];
+  const first = claimOne(store, row, candidate.type);
   if (first === null) return [];
   const room = (candidate.type.runBatch?.max ?? 1) - 1;
   if (room === 0 || head.lane === "") return [first];
@@ -178,15 +182,15 @@ function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
       next.waits === 0 &&
       next.channel === head.channel &&
       next.due <= store.world.now();
-    const claimed = canFollow ? claimOne(store, next, candidate.type) : null;
+    const claimed = canFollow ? claimOne(store, getRow(store, next.seq), candidate.type) : null;
     if (claimed === null) break;
     run.push(claimed);
   }
   return run;
 }
 
-function claimOne(store: Store, op: Brief, type: OperationType): Claimed | null {
-  const row = getRow(store, op.seq);
+function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
+  const op = toBrief(row);
   if (rowHash(store, { id: op.id, type: op.type, payload: text(row.payload) }) !== text(row.hash)) {
     parkUnusable(store, op, "corrupt", "its payload no longer matches its hash: the storage has changed it");
     return null;

@@ -93,7 +93,7 @@ type Face = {
 export function openEngine(options: EngineOptions): Engine {
   migrate(options.database);
   const listeners = new Set<(event: HoldfastEvent) => void>();
-  const store = openStore(options, (event) => tellAll(store, listeners, event));
+  const store = newStore(options, (event) => tellAll(store, listeners, event));
   const face: Face = { store, listeners, asked: [], loop: null };
   store.memory.told = readSequence(store);
   store.memory.witnessed = store.memory.told;
@@ -132,7 +132,8 @@ export function openEngine(options: EngineOptions): Engine {
   };
 }
 
-function openStore(options: EngineOptions, tell: (event: HoldfastEvent) => void): Store {
+/** What every engine function works on, freshly opened. For measuring parts of the engine by themselves; programs use `openEngine`. */
+export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) => void): Store {
   return {
     db: options.database,
     world: options.world,

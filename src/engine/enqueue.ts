@@ -11,7 +11,7 @@ import type { OperationType } from "../world.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, dropReferencesOf, mentionsIn, rewritePayload } from "./ids.ts";
-import { addDependency, liftPredecessors, refuseCycle, settleInto } from "./lanes.ts";
+import { addDependency, liftPredecessors, positionGap, refuseCycle, settleInto } from "./lanes.ts";
 import { channelFor, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
@@ -32,9 +32,6 @@ import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { takeSequence, text } from "./store.ts";
-
-/** Distance between two neighbours of a lane, so that a move finds room between them. */
-export const positionGap = 65_536;
 
 const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";

@@ -40,6 +40,18 @@ const pauseKinds = ["all", "lane", "type", "remote"] as const;
 
 /** Reads every gate; there are few. */
 export function readGates(store: Store): Gates {
+  const { transaction } = store.memory;
+  const gates = transaction?.gates ?? readAll(store);
+  if (transaction !== null) transaction.gates = gates;
+  return gates;
+}
+
+/** Whoever writes a gate calls this, so that the same transaction sees what it did. */
+function forgetGates(store: Store): void {
+  if (store.memory.transaction !== null) store.memory.transaction.gates = null;
+}
+
+function readAll(store: Store): Gates {
   const rows = store.db.prepare(all).all();
   const named = (kind: string): ReadonlySet<string> =>
     new Set(rows.filter((row) => row.kind === kind).map((row) => text(row.name)));
@@ -81,12 +93,14 @@ type GateKind = "all" | "lane" | "type" | "remote" | "offline" | "subject";
 /** Closes a gate; tells whether it was open. */
 export function closeGate(store: Store, kind: GateKind, name: string, reason: string): boolean {
   const wasOpen = store.db.prepare(findGate).get(kind, name, "") === undefined;
+  forgetGates(store);
   store.db.prepare(put).run(kind, name, "", reason, store.world.now(), null, 0);
   return wasOpen;
 }
 
 /** Opens a gate; tells whether it was closed. */
 export function openGate(store: Store, kind: GateKind, name: string): boolean {
+  forgetGates(store);
   return store.db.prepare(drop).run(kind, name, "").changes > 0;
 }
 
@@ -96,16 +110,19 @@ export function refuseCredentials(store: Store, subject: string, remote: string,
   const tries = integer(before?.tries);
   const delay = Math.min(authRetryMs.first * 2 ** tries, authRetryMs.most);
   const now = store.world.now();
+  forgetGates(store);
   store.db.prepare(put).run("auth", subject, remote, reason, now, now + delay, tries + 1);
   return before === undefined;
 }
 
 /** The remote has accepted the subject's credentials again. */
 export function acceptCredentials(store: Store, subject: string, remote: string): boolean {
+  forgetGates(store);
   return store.db.prepare(drop).run("auth", subject, remote).changes > 0;
 }
 
 /** Fresh credentials: every refusal of the subject is forgotten. */
 export function freshCredentials(store: Store, subject: string): boolean {
+  forgetGates(store);
   return store.db.prepare(dropAuth).run(subject).changes > 0;
 }

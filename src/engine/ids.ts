@@ -106,6 +106,7 @@ export function referrersOf(store: Store, local: string): readonly number[] {
 
 /** Local ids that an operation still mentions. */
 export function referencesOf(store: Store, seq: number): readonly string[] {
+  if (!hasAliases(store)) return [];
   return store.db
     .prepare(refsOf)
     .all(seq)
@@ -119,11 +120,13 @@ export function settleLocalId(store: Store, local: string, server: string): void
 }
 
 export function dropReferencesOf(store: Store, seq: number): void {
+  if (!hasAliases(store)) return;
   store.db.prepare(dropRefsOf).run(seq);
 }
 
 /** Local ids that an operation has created without our knowing the server's id. */
 export function unnamedBy(store: Store, seq: number): readonly string[] {
+  if (!hasAliases(store)) return [];
   return store.db
     .prepare(unsettled)
     .all(seq)

@@ -6,6 +6,7 @@ import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
@@ -150,11 +151,17 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), getSettings(store)));
+    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
+}
+
+/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
+function paceOf(store: Store): Settings {
+  const settings = getSettings(store);
+  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
 }
 
 function pruneSometimes(store: Store): void {
@@ -208,12 +215,13 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
   const stopTimer = startTimeout(loop, batch, abort);
   const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
   stopTimer();
-  batch.forEach((claimed, index) => {
+  const sent = batch.map((claimed, index) => {
     const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
     loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
-    noteRemote(loop, claimed, answer, startedAt);
+    return answer;
   });
+  noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
   poke(loop);
 }
 
@@ -330,12 +338,14 @@ function startTimeout(loop: Draining, batch: readonly Claimed[], abort: (reason:
   return timeout === 0 ? () => {} : loop.host.store.world.setTimer(timeout, () => abort("timeout"));
 }
 
-/** What an answer tells of its remote is booked with it. */
-function noteRemote(loop: Draining, claimed: Claimed, answer: Answer, startedAt: number): void {
+/** What one request tells of its remote is booked with its answers. A batch is one request: one pace in it holds, any answer proves the remote. */
+function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], startedAt: number): void {
   const { store } = loop.host;
-  const { remote } = claimed.operation;
-  const evidence = remote === "" ? null : evidenceOf(answer, startedAt);
-  if (evidence === null) return;
+  const all = remote === "" ? [] : answers.map((answer) => evidenceOf(answer, startedAt));
+  const told = all.filter((evidence) => evidence !== null);
+  const evidence =
+    told.find((each) => each.kind === "paced") ?? told.find((each) => each.kind === "answered") ?? told[0];
+  if (evidence === undefined) return;
   loop.news.push(() => {
     noteEvidence(store, remote, evidence);
     if (evidence.kind === "answered") freeWaiting(store, remote);

@@ -6,7 +6,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
-import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
+import { payloadText, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import {
@@ -19,6 +19,7 @@ import {
   hasDependents,
   leaveLane,
   liftPredecessors,
+  positionGap,
   promoteLane,
   refuseCycle,
   settleInto,

@@ -18,12 +18,17 @@ const readChannel = "SELECT id, remote, type, subject FROM channel WHERE id = ?"
 const allChannels = "SELECT id, remote, type, subject FROM channel";
 
 export function getMeta(store: Store, name: string): string | null {
+  const read = store.memory.transaction?.meta.get(name);
+  if (read !== undefined) return read;
   const row = store.db.prepare(readMeta).get(name);
-  return row === undefined ? null : text(row.value);
+  const value = row === undefined ? null : text(row.value);
+  store.memory.transaction?.meta.set(name, value);
+  return value;
 }
 
 export function setMeta(store: Store, name: string, value: string): void {
   store.db.prepare(writeMetaRow).run(name, value);
+  store.memory.transaction?.meta.set(name, value);
 }
 
 /** The settings in force: set at run time, else configured, else default. */

@@ -19,14 +19,20 @@ const writeRemote =
   "INSERT INTO remote (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state";
 const remotesWithWork = `SELECT DISTINCT channel.remote AS remote FROM channel WHERE channel.remote <> '' AND EXISTS (
   SELECT 1 FROM op WHERE op.state = 0 AND op.channel = channel.id)`;
-const networkRetries =
-  "SELECT op.seq AS seq FROM op JOIN channel ON channel.id = op.channel WHERE op.state = 2 AND op.reason = 'network' AND channel.remote = ?";
+// A cross join keeps SQLite from sorting: it is asked once per answer, and there is nearly always nothing.
+const networkRetries = `SELECT op.seq AS seq FROM channel CROSS JOIN op ON op.channel = channel.id
+  WHERE channel.remote = ? AND op.state = 2 AND op.reason = 'network'`;
 
 export function getReachability(store: Store, remote: string): Reachability {
+  const known = store.memory.transaction?.remotes.get(remote);
+  if (known !== undefined) return known;
   const row = store.db.prepare(readRemote).get(remote);
-  return row === undefined
-    ? initialReachability(store.world.now())
-    : parsed(text(row.state), initialReachability(store.world.now()));
+  const state =
+    row === undefined
+      ? initialReachability(store.world.now())
+      : parsed(text(row.state), initialReachability(store.world.now()));
+  store.memory.transaction?.remotes.set(remote, state);
+  return state;
 }
 
 /** Whether a remote may be sent to now, and how much at once. */
@@ -43,7 +49,10 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
     policy: store.network,
   });
   const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
-  if (isStale || hasChanged(before, after)) store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+  if (isStale || hasChanged(before, after)) {
+    store.db.prepare(writeRemote).run(remote, JSON.stringify(after));
+    store.memory.transaction?.remotes.set(remote, after);
+  }
   if (after.status !== before.status && after.status !== "checking") {
     const detail = { remote, status: after.status, reason: after.reason, opensAt: after.opensAt };
     record(store, { op: 0, id: null, kind: "network", status: null, detail });

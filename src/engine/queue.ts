@@ -120,7 +120,8 @@ const removeRow = "DELETE FROM op WHERE seq = ?";
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
 const cautious: Options = { onFailure: "hold", onCrash: "ask" };
 
-const toBrief = (row: Row): Brief => ({
+/** The scheduling part of a row that was read whole. */
+export const toBrief = (row: Row): Brief => ({
   seq: integer(row.seq),
   id: text(row.id),
   type: text(row.type),

@@ -68,6 +68,7 @@ CREATE TABLE op (
 );
 CREATE INDEX op_ready ON op (channel, rank, seq) WHERE state = 0;
 CREATE INDEX op_due ON op (due) WHERE state = 2;
+CREATE INDEX op_network ON op (channel, seq) WHERE state = 2 AND reason = 'network';
 CREATE INDEX op_flight ON op (seq) WHERE state = 3;
 CREATE INDEX op_parked ON op (seq) WHERE state IN (5, 6);
 CREATE INDEX op_done ON op (settled, seq) WHERE state = 8;
@@ -118,6 +119,7 @@ CREATE TABLE dep (needs INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (nee
 CREATE INDEX dep_child ON dep (seq, needs);
 CREATE TABLE lift (lane TEXT NOT NULL, position INTEGER NOT NULL, rank INTEGER NOT NULL, PRIMARY KEY (lane, position)) WITHOUT ROWID;
 CREATE TABLE alias (local TEXT PRIMARY KEY, server TEXT, seq INTEGER NOT NULL, op TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
 CREATE TABLE ref (local TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (local, seq)) WITHOUT ROWID;
 CREATE INDEX ref_op ON ref (seq, local);
 CREATE TABLE history (

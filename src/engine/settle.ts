@@ -3,7 +3,7 @@
  * Everything that follows from an answer (ids rewritten, dependents released, lane promoted) commits with it or not at all.
  */
 import { unreachable } from "../errors.ts";
-import type { Answer, Json, Outcome, Problem, Reason, Strategy } from "../operation.ts";
+import type { Answer, Json, Outcome, Problem, Reason, Status, Strategy } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import { retryDelayMs } from "../retry.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
@@ -85,7 +85,7 @@ function land(
 ): void {
   const { answer } = settled;
   finishOperation(store, op.seq, { outcome: answer.kind, result: answer.result ?? null, problem: null });
-  note(store, op, { kind: "settled", settled, next: answer.kind });
+  note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
   countInRun(store, "succeeded", op, null);
   nameCreated(store, op, answer.serverId ?? null);
   release(store, op);
@@ -355,12 +355,13 @@ type Note = {
   readonly kind: "settled" | "parked" | "attempt" | "resolved";
   readonly settled: Settled | null;
   readonly next: string;
+  /** Where it is known already; else it is read. */
+  readonly status?: Status;
   readonly problem?: Problem;
   readonly nextAt?: number;
 };
 
 function note(store: Store, op: Brief, what: Note): void {
-  const now = getBrief(store, op.seq);
   const detail = {
     attempt: op.attempts,
     answer: what.settled?.answer.kind ?? null,
@@ -373,9 +374,14 @@ function note(store: Store, op: Brief, what: Note): void {
     op: op.seq,
     id: op.id,
     kind: what.kind,
-    status: now === null ? null : statusOf(now.state, now.outcome),
+    status: what.status ?? statusNow(store, op.seq),
     detail,
   });
+}
+
+function statusNow(store: Store, seq: number): Status | null {
+  const now = getBrief(store, seq);
+  return now === null ? null : statusOf(now.state, now.outcome);
 }
 
 function lateDetail(settled: Settled): Json {

@@ -4,17 +4,21 @@
  */
 import type { Database, Row, SqlValue } from "../database.ts";
 import { assert, HoldfastError } from "../errors.ts";
-import type { NetworkPolicy } from "../network.ts";
+import type { NetworkPolicy, Reachability } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType, World } from "../world.ts";
+import type { Gates } from "./gates.ts";
 import { Counter } from "./schema.ts";
 
 /** Facts that hold until the transaction ends, so that a thousand operations queued together read them once. */
 export type Transaction = {
   /** Last sequence taken; written back at the end. `null` when none was taken. */
   sequence: number | null;
+  readonly meta: Map<string, string | null>;
+  gates: Gates | null;
+  readonly remotes: Map<string, Reachability>;
   settings: Settings | null;
   hasAliases: boolean | null;
   fullness: Fullness | null;
@@ -102,6 +106,9 @@ function within<T>(store: Store, opening: string, work: () => T): T {
 
 const newTransaction = (sequence: number | null): Transaction => ({
   sequence,
+  meta: new Map(),
+  gates: null,
+  remotes: new Map(),
   settings: null,
   hasAliases: null,
   fullness: null,

@@ -7,13 +7,18 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Database, Row, SqlValue, Statement } from "../database.ts";
+import { applicationId, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import { failureOf, guarded } from "./sqlite-failure.ts";
 
 const enterWal = "PRAGMA journal_mode = WAL";
+const readOwner = `SELECT application_id AS owner, (SELECT user_version FROM pragma_user_version) AS version,
+  (SELECT count(*) FROM sqlite_schema WHERE type = 'table') AS tables FROM pragma_application_id`;
 const readJournalMode = "PRAGMA journal_mode";
 const checkpointPassive = "PRAGMA wal_checkpoint(PASSIVE)";
 const checkpointTruncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+/** An exclusive transaction on an empty file begins to make its first page; on a full disk its journal would have no room. */
+const journalInMemory = "PRAGMA journal_mode = MEMORY";
 const lockExclusively = "BEGIN EXCLUSIVE";
 
 /** Limits of one connection. */
@@ -26,7 +31,7 @@ export const sqliteLimits = {
    * Pages in the WAL before SQLite checkpoints inside a commit (32 MiB). Idle time checkpoints long before;
    * this is for a process that is never idle.
    */
-  autoCheckpointPages: 8_192,
+  autoCheckpointPages: 1_000,
   /** Bytes that the WAL keeps after a checkpoint. */
   keptWalBytes: 16_777_216,
 } as const;
@@ -130,6 +135,7 @@ function lockFile(path: string): DatabaseSync | null {
   let connection: DatabaseSync | undefined;
   try {
     connection = connect(path, { timeoutMs: 0 });
+    connection.exec(journalInMemory);
     connection.exec(lockExclusively);
     return connection;
   } catch (error) {
@@ -149,13 +155,19 @@ function connectForWriting(path: string, options: OpenOptions): DatabaseSync {
   const timeoutMs = options.timeoutMs ?? 5_000;
   const connection = guarded(path, () => connect(path, { timeoutMs }));
   try {
-    if (!isMemory) enterWalMode(connection, { path, timeoutMs });
+    if (!isMemory && !guarded(path, () => isStranger(connection))) enterWalMode(connection, { path, timeoutMs });
     guarded(path, () => tune(connection, options.synchronous ?? "FULL"));
     return connection;
   } catch (error) {
     connection.close();
     throw error;
   }
+}
+
+/** A store of a later version, or no store at all, will be refused: even its journal mode, two bytes of it, stays as it is. */
+function isStranger(connection: DatabaseSync): boolean {
+  const { owner, version, tables } = connection.prepare(readOwner).get() ?? {};
+  return Number(version) > schemaVersion || (Number(tables) > 0 && Number(owner) !== applicationId);
 }
 
 function tune(connection: DatabaseSync, synchronous: string): void {
@@ -249,16 +261,30 @@ function wrap(connection: DatabaseSync, at: { readonly path: string; readonly is
 }
 
 function wrapStatement(path: string, statement: StatementSync): Statement {
+  const toRow = namedRows(statement);
   return {
     run: (...parameters) => guarded(path, () => ({ changes: Number(statement.run(...parameters).changes) })),
-    get: (...parameters) => guarded(path, () => rowOf(statement.get(...parameters))),
-    all: (...parameters) => guarded(path, () => statement.all(...parameters).map((row) => ({ ...row }) as Row)),
+    get: (...parameters) => guarded(path, () => toRow(statement.get(...parameters) as unknown)),
+    all: (...parameters) =>
+      guarded(path, () => statement.all(...parameters).map((row) => toRow(row as unknown) as Row)),
   };
 }
 
-/** Rows of `node:sqlite` have no prototype; ours are ordinary objects, so that they compare and print like any other. */
-function rowOf(row: Record<string, unknown> | undefined): Row | undefined {
-  return row === undefined ? undefined : ({ ...row } as Record<string, SqlValue>);
+/**
+ * Rows of `node:sqlite` have no prototype, and copying such an object costs several times its reading. So values are asked for
+ * and named here: the rows are ordinary objects of one shape, that compare and print like any other.
+ */
+function namedRows(statement: StatementSync): (row: unknown) => Row | undefined {
+  statement.setReturnArrays(true);
+  let names: readonly string[] = [];
+  return (values) => {
+    if (!Array.isArray(values)) return undefined;
+    // SQLite prepares a statement anew when the schema has changed, and `*` may then stand for more.
+    if (names.length !== values.length) names = statement.columns().map((column) => column.name);
+    const row: Record<string, SqlValue> = {};
+    for (let index = 0; index < names.length; index += 1) row[names[index] ?? ""] = values[index];
+    return row;
+  };
 }
 
 function isFile(path: string): boolean {

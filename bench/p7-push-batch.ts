@@ -1,0 +1,71 @@
+// Owns bar P7: pushing ten thousand durable operations in batches of a hundred, against plain fetch of the same batches.
+// Leaves servers that take no batches to p8-push-single.ts.
+import { rmSync } from "node:fs";
+import { openEngine } from "../src/node/engine.ts";
+import type { OperationType } from "../src/world.ts";
+import { spreadOf, timeMs } from "./support/measure.ts";
+import { drain, fill, noteOf, sendPlainly, startReceiver } from "./support/pushing.ts";
+import { newDirectory } from "./support/stores.ts";
+import type { Measure, Scope } from "./support/types.ts";
+
+const size = 100;
+const inFlight = 4;
+
+export const measure: Measure = async (scope) => {
+  const count = scope.isQuick ? 2_000 : 10_000;
+  const receiver = await startReceiver();
+  const plain: number[] = [];
+  const ours: number[] = [];
+  const batch = Array.from({ length: size }, (_, index) => noteOf(index));
+  for (let round = -1; round < (scope.isQuick ? 3 : 7); round += 1) {
+    const plainMs = await timeMs(() => sendPlainly(count / size, inFlight, () => post(receiver.url, batch)));
+    const oursMs = await push(scope, receiver.url, count);
+    if (round < 0) continue;
+    plain.push(plainMs);
+    ours.push(oursMs);
+  }
+  receiver.close();
+  const ratios = plain.map((value, round) => value / (ours[round] ?? Number.NaN));
+  return {
+    figures: [{ key: "P7", label: `plain fetch / holdfast, ${inFlight} in flight`, ratio: spreadOf(ratios) }],
+    rows: [
+      { label: `plain fetch, ${count}`, spread: spreadOf(plain), unit: "ms" },
+      { label: `holdfast, ${count}`, spread: spreadOf(ours), unit: "ms" },
+    ],
+    notes: ["the operations are queued durably before the clock starts; it stops when each landing is durable"],
+  };
+};
+
+async function post(url: string, body: unknown): Promise<unknown> {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+  return response.json();
+}
+
+function batchType(url: string): OperationType {
+  return {
+    type: "note",
+    remoteOf: () => url,
+    runBatch: {
+      max: size,
+      run: async (attempts) => {
+        const answers = (await post(
+          url,
+          attempts.map((attempt) => attempt.input),
+        )) as readonly unknown[];
+        return answers.map(() => ({ kind: "applied" }) as const);
+      },
+    },
+  };
+}
+
+async function push(scope: Scope, url: string, count: number): Promise<number> {
+  const directory = newDirectory(scope.directory, "p7");
+  const settings = { concurrency: inFlight, concurrencyPerRemote: inFlight, retainCount: count };
+  const engine = await openEngine({ directory, types: [batchType(url)], settings, log: () => {} });
+  await fill(engine, count, (index) => ({ type: "note", payload: noteOf(index) }));
+  const spent = await timeMs(() => drain(engine));
+  engine.close();
+  rmSync(directory, { recursive: true, force: true });
+  return spent;
+}

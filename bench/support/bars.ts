@@ -1,0 +1,53 @@
+// Owns the table of bars: what each figure must reach to land and what it aims at, and where its measurement is.
+// Leaves the measuring to the files p1 to p12.
+
+export type Limit = { readonly must: number; readonly moonshot: number; readonly is: "at least" | "at most" };
+
+export type Bar = {
+  readonly name: string;
+  readonly title: string;
+  readonly file: string;
+  /** Durability is measured with a slow disk as well. */
+  readonly isDurable: boolean;
+};
+
+export const bars: readonly Bar[] = [
+  { name: "P1", title: "durable enqueue, one caller / raw insert", file: "p1-enqueue.ts", isDurable: true },
+  { name: "P2", title: "100 concurrent callers / one caller", file: "p2-concurrent.ts", isDurable: true },
+  { name: "P3", title: "100 operations in one request / raw batch of 100", file: "p3-batch.ts", isDurable: true },
+  { name: "P4", title: "claim of 50 at a million / at a thousand", file: "p4-claim.ts", isDurable: false },
+  { name: "P5", title: "enqueue at a million / at a hundred", file: "p5-depth.ts", isDurable: false },
+  { name: "P6", title: "restart after kill -9 to first claim", file: "p6-restart.ts", isDurable: false },
+  { name: "P7", title: "push in batches of 100 / plain fetch", file: "p7-push-batch.ts", isDurable: true },
+  { name: "P8", title: "push one by one, 8 in flight / undici", file: "p8-push-single.ts", isDurable: true },
+  { name: "P12", title: "enqueue through the daemon / in process", file: "p12-daemon.ts", isDurable: true },
+];
+
+const atLeast = (must: number, moonshot: number): Limit => ({ must, moonshot, is: "at least" });
+const atMost = (must: number, moonshot: number): Limit => ({ must, moonshot, is: "at most" });
+
+/** By the key of a figure; a key with "+5ms" is the limit for the slow disk where it differs. */
+export const limits: Readonly<Record<string, Limit>> = {
+  P1: atLeast(0.6, 0.75),
+  P2: atLeast(8, 12),
+  "P2+5ms": atLeast(40, 75),
+  P3: atLeast(0.3, 0.5),
+  P4: atMost(3, 2),
+  "P4-seed": atLeast(100, 250),
+  P5: atMost(1.5, 1.2),
+  P6: atMost(2, 1.2),
+  "P6-memory": atMost(1.2, 1.05),
+  P7: atLeast(0.5, 0.8),
+  P8: atLeast(0.4, 0.8),
+  P12: atLeast(0.15, 0.3),
+};
+
+export function limitOf(key: string, isSlowDisk: boolean): Limit {
+  const limit = (isSlowDisk ? limits[`${key}+5ms`] : undefined) ?? limits[key];
+  if (limit === undefined) throw new TypeError(`no bar has the figure ${key}`);
+  return limit;
+}
+
+export function reaches(limit: Limit, value: number, aim: "must" | "moonshot"): boolean {
+  return limit.is === "at least" ? value >= limit[aim] : value <= limit[aim];
+}
