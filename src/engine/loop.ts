@@ -40,6 +40,10 @@ export const lastWordMs = 6_000;
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;
 
+/** From this long on a commit is worth sharing with answers still on the wire; they get at most so long. */
+const slowCommitMs = 2;
+const longestGatherMs = 20;
+
 const pruneEveryMs = 10_000;
 const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
@@ -60,6 +64,10 @@ type Draining = {
   readonly probes: Set<string>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
+  /** Ends the wait for more answers. */
+  gathering: (() => void) | null;
+  /** How long the last booking took. */
+  commitMs: number;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -78,6 +86,8 @@ export function startLoop(host: LoopHost): Loop {
     probes: new Set(),
     idle: [],
     wake: null,
+    gathering: null,
+    commitMs: 0,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -103,6 +113,8 @@ function turn(loop: Draining): void {
   if (loop.isOver || store.memory.isClosed) return;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
   try {
     if (holdLock(loop)) advance(loop);
     else sleep(loop, standbyMs);
@@ -114,7 +126,9 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
+  const startedAt = loop.host.store.world.monotonic();
   const claimed = work(loop);
+  loop.commitMs = loop.host.store.world.monotonic() - startedAt;
   launch(loop, claimed);
   startProbes(loop);
   closeFinishedRun(loop);
@@ -196,6 +210,15 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
 }
 
+/**
+ * Books an answer with those that are about to come. A commit on a slow disk stops everything else, so what is on the wire gets as
+ * long as the last one took to arrive; on a fast disk, or when nothing else is under way, the answer is booked at once.
+ */
+function gather(loop: Draining): void {
+  if (loop.flights.size === 0 || loop.commitMs < slowCommitMs) poke(loop);
+  else loop.gathering ??= loop.host.store.world.setTimer(Math.min(loop.commitMs, longestGatherMs), () => poke(loop));
+}
+
 /** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
 async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void> {
   const { world } = loop.host.store;
@@ -215,7 +238,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  poke(loop);
+  gather(loop);
 }
 
 async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
@@ -474,4 +497,6 @@ function abandon(loop: Draining): void {
   loop.isOver = true;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
 }
