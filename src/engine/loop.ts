@@ -210,10 +210,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
 }
 
-/**
- * Books an answer with those that are about to come. A commit on a slow disk stops everything else, so what is on the wire gets as
- * long as the last one took to arrive; on a fast disk, or when nothing else is under way, the answer is booked at once.
- */
+/** A commit on a slow disk stops what is on the wire, so answers about to come get as long as the last one took to be booked with this. */
 function gather(loop: Draining): void {
   if (loop.flights.size === 0 || loop.commitMs < slowCommitMs) poke(loop);
   else loop.gathering ??= loop.host.store.world.setTimer(Math.min(loop.commitMs, longestGatherMs), () => poke(loop));
