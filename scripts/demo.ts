@@ -56,11 +56,19 @@ async function ask<T>(...argv: readonly string[]): Promise<T> {
 
 type Status = { readonly counts: Readonly<Record<string, number>>; readonly daemon: { readonly pid: number } };
 
+type Props = { readonly url: string; readonly file: string; readonly proof: string };
+
 async function tell(url: string): Promise<void> {
   const file = path.join(scratch, "reef.bin");
   writeFileSync(file, randomBytes(3_000_000));
   const proof = path.join(scratch, "ran.txt");
 
+  await workOffline({ url, file, proof });
+  await killAndRestart();
+  await comeBack({ url, file, proof });
+}
+
+async function workOffline({ url, file, proof }: Props): Promise<void> {
   chapter("1. The network is gone.");
   await holdfast(["network", "offline"]);
 
@@ -87,7 +95,9 @@ async function tell(url: string): Promise<void> {
     "all three are acknowledged: they are on the disk",
   );
   must(heard.length === 0 && !existsSync(proof), "and nothing has left this device");
+}
 
+async function killAndRestart(): Promise<void> {
   chapter("3. The daemon is killed with -9.");
   const before = await ask<Status>("status");
   process.stdout.write(`   $ kill -9 ${before.daemon.pid}\n`);
@@ -100,7 +110,9 @@ async function tell(url: string): Promise<void> {
   const after = await ask<Status>("status");
   must(after.daemon.pid !== before.daemon.pid, `a new daemon runs: process ${after.daemon.pid}`);
   must(after.counts.pending === 3, "three operations are pending, as before");
+}
 
+async function comeBack({ file, proof }: Props): Promise<void> {
   chapter("5. The network is back. The first answer gets lost on its way, as answers do.");
   await holdfast(["network", "online"]);
   const sync = await holdfast(["sync", "--wait", "--timeout", "30s"]);

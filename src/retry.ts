@@ -45,8 +45,8 @@ export function retryDelayMs(policy: RetryPolicy, failures: number, random: numb
   const fixed = policy.delaysMs;
   const raw =
     fixed === undefined || fixed.length === 0
-      ? // 2 ** 1024 is Infinity, which the cap below turns into a number again.
-        policy.initialMs * 2 ** (step - 1)
+      ? // 2 ** 1024 is Infinity, and Infinity times a delay of 0 would be no number.
+        policy.initialMs * 2 ** Math.min(step - 1, 1_023)
       : (fixed[Math.min(step, fixed.length) - 1] ?? policy.maxMs);
   const capped = Math.min(raw, policy.maxMs);
   return Math.round(capped * (1 - policy.jitter * random));

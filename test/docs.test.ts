@@ -79,8 +79,12 @@ for (const page of pages.filter((name) => runnable.some((example) => example.pag
       env = setUpPage(page);
     });
     afterAll(async () => {
-      if (existsSync(path.join(folderOf(page), ".holdfast"))) {
-        await run(process.execPath, [command, "daemon", "stop"], { env, timeout: 20_000 }).catch(() => undefined);
+      // Also those in directories of the page's own, which an example that failed midway has left running.
+      for (const found of globSync([".holdfast/daemon.json", "*/daemon.json"], { cwd: folderOf(page) })) {
+        const home = path.join(folderOf(page), path.dirname(found));
+        await run(process.execPath, [command, "--home", home, "daemon", "stop"], { env, timeout: 20_000 }).catch(
+          () => undefined,
+        );
       }
     });
     for (const example of runnable.filter((candidate) => candidate.page === page)) {
@@ -122,6 +126,17 @@ test("what is not run is counted, with its reason", () => {
   const reasons = leftOut.map((example) => `${example.page}:${example.line} ${example.leftOut?.reason}`);
   console.log([`${runnable.length} examples run, ${leftOut.length} left out`, ...reasons].join("\n  "));
   expect(reasons.every((reason) => reason.length > 0)).toBe(true);
+});
+
+test("every link between the pages leads to a file", () => {
+  const papers = [...pages, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+  const dead = papers.flatMap((page) =>
+    [...readFileSync(path.join(root, page), "utf8").matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
+      .map(([, target = ""]) => target)
+      .filter((target) => !/^[a-z]+:/.test(target) && !existsSync(path.join(root, path.dirname(page), target)))
+      .map((target) => `${page} leads to ${target}`),
+  );
+  expect(dead).toEqual([]);
 });
 
 describe("reading a page", () => {

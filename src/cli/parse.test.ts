@@ -1,3 +1,7 @@
+/**
+ * Owns the proof that words become the right values, and that wrong ones are refused with their right form.
+ * What the values are used for is tested with the commands in test/cli/.
+ */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { HoldfastError } from "../errors.ts";

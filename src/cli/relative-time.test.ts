@@ -1,3 +1,7 @@
+/**
+ * Owns the proof of how times are said to a person, at every change of unit.
+ * Where they are shown is tested by the goldens in test/cli/.
+ */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { formatAge, formatDuration, formatInstant, formatRelative } from "./relative-time.ts";

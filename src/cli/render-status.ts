@@ -45,7 +45,7 @@ function summaryRows(look: Look, status: QueueStatus): readonly (readonly [strin
   return [
     [
       "Unsent",
-      `${plural(status.unsent, "operation")}${status.bytes === 0 ? "" : `, ${formatBytes(status.bytes)}`}${oldest}`,
+      `${plural(status.unsent, "operation")}${status.unsent === 0 || status.bytes === 0 ? "" : `, ${formatBytes(status.bytes)}`}${oldest}`,
     ],
     ["Pending", String(pending)],
     ["Sending", sending === 0 ? null : String(sending)],

@@ -1,3 +1,7 @@
+/**
+ * Owns the proof that a terminal gets aligned cells and no control character from outside.
+ * How whole commands look is tested by the goldens in test/cli/.
+ */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { bar, facts, formatBytes, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
@@ -87,7 +91,7 @@ it("small words", () => {
   expect([0, 999, 1_000, 40_000_000, 1.5e12, 1e18].map(formatBytes)).toEqual([
     "0 B",
     "999 B",
-    "1.0 KB",
+    "1.0 kB",
     "40.0 MB",
     "1.5 TB",
     "1000000.0 TB",

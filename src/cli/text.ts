@@ -113,7 +113,7 @@ export function plural(count: number, noun: string): string {
   return `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-const byteUnits = ["B", "KB", "MB", "GB", "TB"] as const;
+const byteUnits = ["B", "kB", "MB", "GB", "TB"] as const;
 
 /** Bytes with a unit, decimal as disks and networks count them. */
 export function formatBytes(bytes: number): string {

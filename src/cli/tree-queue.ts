@@ -24,6 +24,7 @@ export function addQueueCommands(root: Command, bind: Bind): void {
   addReading(queue, bind);
   addAdding(queue, bind);
   addChanging(queue, bind);
+  addReordering(queue, bind);
   addRemoving(queue, bind);
   addPausing(queue, bind);
   addTransfer(queue, bind);
@@ -151,6 +152,9 @@ function addChanging(queue: Command, bind: Bind): void {
       ),
     );
   bind(retry, async () => (await import("./queue-change.ts")).runRetry);
+}
+
+function addReordering(queue: Command, bind: Bind): void {
   const move = queue
     .command("move")
     .argument("<id>", idHelp)

@@ -67,7 +67,7 @@ const members = ["call", "subscribe", "settled", "close"];
  * Connects to an engine: in this process, behind a daemon's URL, behind a `MessagePort`, or over a transport of your own.
  * @example
  * const client = connect({ engine });
- * const note = await client.queue.add({ type: "http.request", payload: { method: "POST", url, body: { kind: "json", value } } });
+ * const note = await client.queue.add({ type: "http.request", payload: { method: "POST", url, body: { json: { title: "Tides" } } } });
  * const { status } = await note.settled({ timeoutMs: 30_000 });
  */
 export function connect(options: ConnectOptions): Client {

@@ -2,6 +2,8 @@
  * Owns how an attempt's end is read: what a handler returned, what an abort means, and the least that must be booked.
  * Who runs attempts is `loop.ts`; what an answer does is `settle.ts`.
  */
+import type { Evidence } from "../network.ts";
+import { evidenceOf } from "../network.ts";
 import type { Answer, Json } from "../operation.ts";
 import type { OperationType } from "../world.ts";
 
@@ -32,13 +34,39 @@ export const noAnswer = (message: string): Answer => ({
   mayHaveLanded: true,
 });
 
-const answerKinds = ["applied", "duplicate", "rejected", "conflict", "retry", "auth", "unknown"];
+const isText = (value: unknown): boolean => typeof value === "string";
+
+function isProblem(value: unknown): boolean {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "code" in value &&
+    isText(value.code) &&
+    "message" in value &&
+    isText(value.message)
+  );
+}
 
 /** A handler of a user may answer anything; only the closed union goes on. */
-export function checkAnswer(answer: unknown): Answer {
-  const isAnswer =
-    typeof answer === "object" && answer !== null && "kind" in answer && answerKinds.includes(String(answer.kind));
-  if (isAnswer) return answer as Answer;
+export function checkAnswer(given: unknown): Answer {
+  const answer = (typeof given === "object" && given !== null ? given : {}) as Partial<Record<string, unknown>>;
+  switch (answer.kind) {
+    case "applied":
+    case "duplicate":
+      if (answer.serverId === undefined || isText(answer.serverId)) return given as Answer;
+      break;
+    case "rejected":
+    case "conflict":
+    case "auth":
+    case "unknown":
+      if (isProblem(answer.problem)) return given as Answer;
+      break;
+    case "retry":
+      if (isProblem(answer.problem) && isDelay(answer.afterMs)) return given as Answer;
+      break;
+    default:
+      break;
+  }
   const problem = {
     code: "handler_bad_answer",
     message: "the handler returned something that is no answer",
@@ -47,8 +75,22 @@ export function checkAnswer(answer: unknown): Answer {
   return { kind: "retry", problem, isCharged: true, scope: "operation" };
 }
 
-/** Milliseconds that one attempt may take; 0 means no limit. */
+function isDelay(value: unknown): boolean {
+  return value === undefined || (typeof value === "number" && Number.isFinite(value) && value >= 0);
+}
+
+/** Milliseconds that one attempt may take; 0 means no limit. A type that cannot tell gets the standard. */
 export function timeoutOf(type: OperationType, payload: Json): number {
-  if (typeof type.timeoutMs === "function") return type.timeoutMs(payload);
-  return type.timeoutMs ?? defaultTimeoutMs;
+  if (typeof type.timeoutMs !== "function") return type.timeoutMs ?? defaultTimeoutMs;
+  try {
+    return type.timeoutMs(payload);
+  } catch {
+    return defaultTimeoutMs;
+  }
+}
+
+/** What one request tells of its remote. A batch is one request: a pace in it holds for all, and any answer proves the remote. */
+export function evidenceOfAll(answers: readonly Answer[], at: number): Evidence | undefined {
+  const told = answers.map((answer) => evidenceOf(answer, at)).filter((evidence) => evidence !== null);
+  return told.find(({ kind }) => kind === "paced") ?? told.find(({ kind }) => kind === "answered") ?? told[0];
 }

@@ -11,7 +11,7 @@ import type { OperationType } from "../world.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, dropReferencesOf, mentionsIn, rewritePayload } from "./ids.ts";
-import { addDependency, liftPredecessors, refuseCycle } from "./lanes.ts";
+import { addDependency, liftPredecessors, positionGap, refuseCycle, settleInto } from "./lanes.ts";
 import { channelFor, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
@@ -32,9 +32,6 @@ import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { takeSequence, text } from "./store.ts";
-
-/** Distance between two neighbours of a lane, so that a move finds room between them. */
-export const positionGap = 65_536;
 
 const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";
@@ -111,7 +108,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
     dropDedupe(store, old.seq);
     const receipt = insertNew(store, prepared, old);
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
-    return receipt;
+    return takeTurn(store, receipt);
   }
   const payload = payloadText(prepared.payload);
   const channel = channelFor(store, prepared.remote, old.type, prepared.input.subject ?? "");
@@ -127,6 +124,13 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const now = getBrief(store, old.seq);
   assert(now !== null, "a replaced operation is still there");
   return receiptOf(now, false, null);
+}
+
+/** It stands where the old one stood, so it takes the turn of whatever follows there. */
+function takeTurn(store: Store, receipt: Receipt): Receipt {
+  if (receipt.status !== "draft") settleInto(store, receipt.sequence);
+  const now = getBrief(store, receipt.sequence);
+  return now === null ? receipt : receiptOf(now, true, receipt.warning);
 }
 
 function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {

@@ -159,6 +159,22 @@ describe("dependencies", () => {
     expect(bench.ask("engine.check", {}).findings).toEqual([]);
   });
 
+  test("what comes back into its lane in front of what it depends on goes to the end instead", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const aside = bench.add({ payload: "aside", lane: "a", onFailure: "skip" });
+    await bench.run();
+    bench.ask("queue.pause", { scope: { kind: "lane", name: "a" } });
+    const next = bench.add({ payload: "create", lane: "a", creates: "local-1" });
+    bench.ask("queue.edit", { id: aside.id, payload: { parent: "local-1" } });
+    bench.ask("queue.move", { id: aside.id, before: next.id });
+    bench.ask("queue.retry", { ids: [aside.id] });
+    bench.ask("queue.resume", { scope: { kind: "lane", name: "a" } });
+    bench.answers.push({ kind: "applied", serverId: "srv-1" });
+    await bench.run();
+    expect(bench.order()).toEqual(["aside", "create", { parent: "srv-1" }]);
+  });
+
   test("nothing can follow an operation that was given up", () => {
     const bench = startBench({ isStopped: true });
     const parent = bench.add();

@@ -14,10 +14,17 @@ import {
   laneHeadOf,
   laneJustBefore,
   lowerRank,
+  placeOperation,
   setSchedule,
 } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
+
+/** Distance between two neighbours of a lane, so that a move finds room between them. */
+export const positionGap = 65_536;
+
+/** Places of a lane that are tried for an operation that comes back. */
+export const reentryLimit = 200;
 
 /** How far a search along dependencies goes before it refuses. */
 export const searchLimit = 10_000;
@@ -130,8 +137,24 @@ export function settleInto(store: Store, seq: number): void {
   const op = getBrief(store, seq);
   if (op === null) return;
   setSchedule(store, seq, { state: State.waiting, reason: op.waits > 0 ? "dependency" : "lane", due: op.due });
-  demoteFollowers(store, op);
+  demoteFollowers(store, reenterLane(store, { ...op, state: State.waiting }));
   reconsider(store, seq);
+}
+
+/**
+ * Its lane went on while an operation stood aside. It comes back to its old place, unless what it depends on stands behind that by now,
+ * because the two would wait for each other for ever: then it goes behind that, and no further, since others may depend on it in turn.
+ */
+function reenterLane(store: Store, op: Brief): Brief {
+  if (op.lane === "" || op.waits === 0 || !isInCycle(store, op)) return op;
+  const behind = laneAfter(store, op.lane, op.position, reentryLimit);
+  const places = behind.map(({ position }, index) => {
+    const next = behind[index + 1]?.position ?? position + 2 * positionGap;
+    return { ...op, position: Math.floor((position + next) / 2) };
+  });
+  const free = places.find((place) => !isInCycle(store, place)) ?? places.at(-1) ?? op;
+  placeOperation(store, op.seq, op.lane, free.position);
+  return free;
 }
 
 /** An operation that comes back in front of others of its lane takes their turn, unless it is on the wire already. */
@@ -200,8 +223,8 @@ export function refuseCycle(store: Store, start: Brief): void {
   );
 }
 
-/** Whether an operation would wait for itself; a search that finds no end counts as one. */
-export function isInCycle(store: Store, start: Brief): boolean {
+/** Whether an operation waits for itself along lanes and dependencies; a search that finds no end in time counts as a cycle. */
+function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {
@@ -212,6 +235,24 @@ export function isInCycle(store: Store, start: Brief): boolean {
     open.push(...predecessorsOf(store, current));
   }
   return false;
+}
+
+/** The first operation of a lane that waits, in whatever way, for one that does not stand in it yet; null when none does. */
+export function firstWaitingFor(store: Store, op: Brief): Brief | null {
+  const open = [...dependentsOf(store, op.seq)];
+  const seen = new Set<number>();
+  let first: Brief | null = null;
+  while (open.length > 0 && seen.size < searchLimit) {
+    const seq = open.pop();
+    const next = seq === undefined || seen.has(seq) ? null : getBrief(store, seq);
+    if (next === null) continue;
+    seen.add(next.seq);
+    const isStanding = next.lane !== "" && next.state < State.aside;
+    if (isStanding && next.lane === op.lane && (first === null || next.position < first.position)) first = next;
+    const behind = isStanding ? laneAfter(store, next.lane, next.position, 1) : [];
+    open.push(...dependentsOf(store, next.seq), ...behind.map((each) => each.seq));
+  }
+  return first;
 }
 
 function predecessorsOf(store: Store, op: Brief): Brief[] {

@@ -3,21 +3,20 @@
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
 import { errorTable, HoldfastError, isCode } from "../errors.ts";
-import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
+import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
 import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
-import { claimNext, wakeDue } from "./claim.ts";
+import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf } from "./flight.ts";
-import { settleInto } from "./lanes.ts";
 import { getSettings, setMeta } from "./meta.ts";
-import { dueProbes, noteEvidence, waitingForNetwork } from "./network.ts";
-import { getBrief, saveCheckpoint, saveProgress, setSchedule, shiftDelays } from "./queue.ts";
+import { dueProbes, noteEvidence } from "./network.ts";
+import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
@@ -164,11 +163,17 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), getSettings(store)));
+    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
+}
+
+/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
+function paceOf(store: Store): Settings {
+  const settings = getSettings(store);
+  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
 }
 
 function pruneSometimes(store: Store): void {
@@ -198,7 +203,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   const batches = new Map<string, Claimed[]>();
   for (const each of claimed) {
     if (each.type.runBatch === undefined) {
-      void perform(loop, [each]);
+      watch(loop, perform(loop, [each]));
       continue;
     }
     const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
@@ -206,7 +211,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
   for (const batch of batches.values()) {
     const max = batch[0]?.type.runBatch?.max ?? 1;
-    for (let start = 0; start < batch.length; start += max) void perform(loop, batch.slice(start, start + max));
+    for (let start = 0; start < batch.length; start += max) watch(loop, perform(loop, batch.slice(start, start + max)));
   }
 }
 
@@ -214,6 +219,13 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
 function gather(loop: Draining): void {
   if (loop.flights.size === 0 || loop.commitMs < slowCommitMs) poke(loop);
   else loop.gathering ??= loop.host.store.world.setTimer(Math.min(loop.commitMs, longestGatherMs), () => poke(loop));
+}
+
+/** What breaks off unforeseen is told; it must not end the process, and what it had under way is recovered under the same key. */
+function watch(loop: Draining, work: Promise<void>): void {
+  work.catch((error: unknown) => {
+    loop.host.store.world.log("error", "an attempt or a probe was broken off", { error: String(error) });
+  });
 }
 
 /** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
@@ -351,28 +363,15 @@ function startTimeout(loop: Draining, batch: readonly Claimed[], abort: (reason:
   return timeout === 0 ? () => {} : loop.host.store.world.setTimer(timeout, () => abort("timeout"));
 }
 
-/** What one request tells of its remote is booked with its answers. A batch is one request: one pace in it holds, any answer proves the remote. */
+/** What one request tells of its remote is booked with its answers. */
 function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], startedAt: number): void {
   const { store } = loop.host;
-  const all = remote === "" ? [] : answers.map((answer) => evidenceOf(answer, startedAt));
-  const told = all.filter((evidence) => evidence !== null);
-  const evidence =
-    told.find((each) => each.kind === "paced") ?? told.find((each) => each.kind === "answered") ?? told[0];
+  const evidence = remote === "" ? undefined : evidenceOfAll(answers, startedAt);
   if (evidence === undefined) return;
   loop.news.push(() => {
     noteEvidence(store, remote, evidence);
     if (evidence.kind === "answered") freeWaiting(store, remote);
   });
-}
-
-/** A remote answers again: what waited only for that goes as soon as its gate lets it. */
-function freeWaiting(store: Store, remote: string): void {
-  for (const seq of waitingForNetwork(store, remote)) {
-    const op = getBrief(store, seq);
-    if (op === null) continue;
-    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
-    settleInto(store, seq);
-  }
 }
 
 function startProbes(loop: Draining): void {
@@ -382,7 +381,7 @@ function startProbes(loop: Draining): void {
     if (loop.probes.has(remote)) continue;
     loop.probes.add(remote);
     loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
-    void probe(loop, remote);
+    watch(loop, probe(loop, remote));
   }
 }
 

@@ -6,7 +6,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
-import { payloadText, positionGap, relinkReferences } from "./enqueue.ts";
+import { payloadText, relinkReferences } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import {
@@ -15,10 +15,11 @@ import {
   dependentsOf,
   detachFrom,
   dropDependencies,
+  firstWaitingFor,
   hasDependents,
-  isInCycle,
   leaveLane,
   liftPredecessors,
+  positionGap,
   promoteLane,
   refuseCycle,
   settleInto,
@@ -164,6 +165,8 @@ function retryOne(store: Store, op: Brief): void {
     refuse(op, "it waits for something else", "see `holdfast queue why` for what it waits for");
   }
   // A definite refusal is kept by remotes with receipts; only a fresh key makes them look again. All else keeps its key.
+  // A skipped operation comes back in front of its lane; what it was edited to wait for must not stand behind it.
+  if (op.state === State.aside) refuseCycle(store, { ...op, state: State.waiting });
   const isDefinite = op.reason === "rejected" || op.reason === "conflict";
   const generation = op.generation + (isDefinite && !op.isUnsure ? 1 : 0);
   resetBudget(store, op.seq, { generation, isUnsure: op.isUnsure, rounds: 0 });
@@ -289,17 +292,24 @@ export function releaseDrafts(store: Store, input: Input<"queue.release">): Outp
   return each(store, input.ids, (op) => {
     if (op.state !== State.draft)
       refuse(op, "only drafts are submitted", "see `holdfast queue why` for what it waits for");
-    const last = op.lane === "" ? null : laneLastOf(store, op.lane);
-    const atEnd = last === null ? op.position : Math.max(op.position, last.position + positionGap);
-    // What waits for the draft may stand in its lane already; then it goes in front of that.
-    const first = op.lane === "" ? null : laneHeadOf(store, op.lane);
-    const atFront = Math.min(op.position, first === null ? op.position : first.position - positionGap);
-    const isLast = !isInCycle(store, { ...op, state: State.waiting, position: atEnd });
-    placeOperation(store, op.seq, op.lane, isLast ? atEnd : atFront);
+    const place = op.lane === "" ? op.position : placeOfReleased(store, op);
+    placeOperation(store, op.seq, op.lane, place);
+    refuseCycle(store, { ...op, state: State.waiting, position: place });
     settleInto(store, op.seq);
     if (op.priority > 0) liftPredecessors(store, op.seq, op.rank);
     record(store, { op: op.seq, id: op.id, kind: "released", status: "pending", detail: null });
   });
+}
+
+/** A draft goes to the end of its lane, or in front of the first that waits for it there: behind that it would wait for ever. */
+function placeOfReleased(store: Store, op: Brief): number {
+  const waiting = firstWaitingFor(store, op);
+  if (waiting !== null) {
+    const before = laneJustBefore(store, op.lane, waiting.position);
+    return between(store, op.lane, before?.position ?? waiting.position - 2 * positionGap, waiting.position);
+  }
+  const last = laneLastOf(store, op.lane);
+  return last === null ? op.position : Math.max(op.position, last.position + positionGap);
 }
 
 export function removeOperations(store: Store, input: Input<"queue.remove">): Output<"queue.remove"> {

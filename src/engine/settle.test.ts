@@ -86,11 +86,12 @@ describe("retries", () => {
         throw new Error("boom");
       },
       () => "nonsense" as never,
+      () => ({ kind: "rejected" }) as never,
       () => new Promise(() => {}),
     );
     const { id } = bench.add({ retry: { initialMs: 10, jitter: 0 } });
     await bench.run(20_000);
-    expect(bench.get(id)).toMatchObject({ status: "completed", attempts: 4, failures: 2 });
+    expect(bench.get(id)).toMatchObject({ status: "completed", attempts: 5, failures: 3 });
   });
 });
 

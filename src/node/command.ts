@@ -76,7 +76,7 @@ async function runCommand(deps: CommandDeps, attempt: Attempt): Promise<Answer> 
 
 const disabled = [
   "commands are switched off here",
-  "`holdfast config set isCommandEnabled true` lets every queued command run; the owner can also queue with `holdfast exec`",
+  "`holdfast config set command.enabled true` lets every queued command run; the owner can also queue with `holdfast exec`",
 ] as const;
 
 type Secrets = Readonly<Record<string, string>>;

@@ -14,6 +14,8 @@ export const defaultReserveBytes = 262_144;
 const freshMs = 1_000;
 /** The reserve is laid only when this many times its size is free, so that laying it never fills the disk. */
 const reserveMargin = 2;
+/** With this many times its size free it is laid without being asked for. */
+const ampleMargin = 8;
 
 export type DiskOptions = {
   readonly directory: string;
@@ -31,6 +33,8 @@ export function openDisk(options: DiskOptions): Disk {
     if (monotonic() - measuredAt < freshMs) return measured;
     measuredAt = monotonic();
     measured = measureFree(directory);
+    // Ample room again: the reserve is laid without anybody having to ask for it.
+    if (measured >= reserveBytes * ampleMargin && sizeOf(path) < reserveBytes) lay(path, reserveBytes);
     return measured;
   };
   const forget = (): void => {

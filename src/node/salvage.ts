@@ -18,7 +18,7 @@ import { rescueRows } from "./rescue.ts";
 import type { SqliteDatabase } from "./sqlite.ts";
 import { checkInBackground, openDatabase } from "./sqlite.ts";
 import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
-import { enterAlone, holdOpen, waitToBeAlone, watchForDamage } from "./store-guard.ts";
+import { enterAlone, holdOpen, waitToBeAlone } from "./store-guard.ts";
 import { readWitness } from "./witness.ts";
 
 export const databaseName = "holdfast.db";
@@ -110,7 +110,7 @@ function openAt(directory: string, at: { readonly path: string; readonly options
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
     const recovery = report.kind === "clean" ? readLastReport(database) : report;
-    return { database: holdOpen(directory, watchForDamage(database, options.onDamage)), report, recovery };
+    return { database: holdOpen(directory, database, options.onDamage), report, recovery };
   } finally {
     opening.release();
   }
@@ -204,12 +204,14 @@ function salvage(context: Context, damage: Damage): Found {
     : rescueRows({ imagePath, fresh, hash: sha256, now, witness: damage.witness });
   const stamp = `corrupt-${new Date(now).toISOString().replaceAll(/[:.]/g, "-")}`;
   const quarantine = quarantineNames(path, stamp);
+  const isThere = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined;
+  const isKeptWal = (file: string): boolean => file.endsWith("-wal") && damage.wal !== null;
   const report: RecoveryReport = {
     kind: "salvaged",
     at: now,
     savedOperations: rescue.savedOperations,
     lostSequences: rescue.lostSequences,
-    quarantinedFiles: quarantine.map(([, to]) => to),
+    quarantinedFiles: quarantine.filter(([from]) => isThere(from) || isKeptWal(from)).map(([, to]) => to),
     findings: [...damage.findings, ...rescue.findings],
   };
   fresh.prepare(raiseSequence).run(damage.witness);

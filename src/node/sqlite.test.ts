@@ -3,13 +3,13 @@
  * What damage does to a store is proven in `salvage.test.ts` and under `test/crash`.
  */
 import { spawn } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { HoldfastError } from "../errors.ts";
 import { databaseContract } from "../testing/database-contract.ts";
-import { acquireFileLock, openDatabase, sqliteLimits } from "./sqlite.ts";
+import { acquireFileLock, checkInBackground, openDatabase, sqliteLimits } from "./sqlite.ts";
 import { failureOf } from "./sqlite-failure.ts";
 
 const directories: string[] = [];
@@ -112,6 +112,19 @@ describe("several processes", () => {
       expect(db.prepare("SELECT count(*) AS n FROM t").get()).toEqual({ n: 300 });
       db.close();
     }
+  });
+
+  test("the check in the background tells a sound file from a damaged one, beside a writer at work", async () => {
+    const path = join(newDirectory(), "store.db");
+    const db = openDatabase(path);
+    db.exec("CREATE TABLE t (a)");
+    for (let n = 0; n < 300; n += 1) db.prepare("INSERT INTO t VALUES (?)").run("x".repeat(500));
+    const check = () => new Promise<readonly string[]>((resolve) => checkInBackground(path, resolve));
+    expect(await check()).toEqual([]);
+    db.close();
+    const content = readFileSync(path);
+    writeFileSync(path, content.fill(0, 4_096 * 5, 4_096 * 6));
+    expect((await check()).length).toBeGreaterThan(0);
   });
 
   test("a lock file is held once, and its damage does not hand it out twice", () => {

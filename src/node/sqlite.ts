@@ -7,13 +7,18 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Database, Row, SqlValue, Statement } from "../database.ts";
+import { applicationId, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import { failureOf, guarded } from "./sqlite-failure.ts";
 
 const enterWal = "PRAGMA journal_mode = WAL";
+const readOwner = `SELECT application_id AS owner, (SELECT user_version FROM pragma_user_version) AS version,
+  (SELECT count(*) FROM sqlite_schema WHERE type = 'table') AS tables FROM pragma_application_id`;
 const readJournalMode = "PRAGMA journal_mode";
 const checkpointPassive = "PRAGMA wal_checkpoint(PASSIVE)";
 const checkpointTruncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+/** An exclusive transaction on an empty file begins to make its first page; on a full disk its journal would have no room. */
+const journalInMemory = "PRAGMA journal_mode = MEMORY";
 const lockExclusively = "BEGIN EXCLUSIVE";
 
 /** Limits of one connection. */
@@ -130,6 +135,7 @@ function lockFile(path: string): DatabaseSync | null {
   let connection: DatabaseSync | undefined;
   try {
     connection = connect(path, { timeoutMs: 0 });
+    connection.exec(journalInMemory);
     connection.exec(lockExclusively);
     return connection;
   } catch (error) {
@@ -149,13 +155,19 @@ function connectForWriting(path: string, options: OpenOptions): DatabaseSync {
   const timeoutMs = options.timeoutMs ?? 5_000;
   const connection = guarded(path, () => connect(path, { timeoutMs }));
   try {
-    if (!isMemory) enterWalMode(connection, { path, timeoutMs });
+    if (!isMemory && !guarded(path, () => isStranger(connection))) enterWalMode(connection, { path, timeoutMs });
     guarded(path, () => tune(connection, options.synchronous ?? "FULL"));
     return connection;
   } catch (error) {
     connection.close();
     throw error;
   }
+}
+
+/** A store of a later version, or no store at all, will be refused: even its journal mode, two bytes of it, stays as it is. */
+function isStranger(connection: DatabaseSync): boolean {
+  const { owner, version, tables } = connection.prepare(readOwner).get() ?? {};
+  return Number(version) > schemaVersion || (Number(tables) > 0 && Number(owner) !== applicationId);
 }
 
 function tune(connection: DatabaseSync, synchronous: string): void {

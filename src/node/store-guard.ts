@@ -1,11 +1,11 @@
 /**
- * Owns who has a store open: one opener at a time, everybody's presence, and what goes on beside an open store: checkpoints from idle
- * time and the look-out for damage. What is done about damage is left to `salvage.ts` and to whoever opened the store.
+ * Owns who has a store open: one opener at a time, everybody's presence, and the look-out for damage and a full disk.
+ * What is done about damage is left to `salvage.ts` and to whoever opened the store; about the journal, to `journal.ts`.
  */
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Statement } from "../database.ts";
 import { HoldfastError, isCode } from "../errors.ts";
+import { keepJournal } from "./journal.ts";
 import type { FileLock, SqliteDatabase } from "./sqlite.ts";
 import { acquireFileLock, acquireSharedLock } from "./sqlite.ts";
 
@@ -13,10 +13,6 @@ import { acquireFileLock, acquireSharedLock } from "./sqlite.ts";
 const openLockName = "open.lock";
 /** Held shared by everyone who has the store open: files are moved only when nobody else does. */
 const presenceLockName = "presence.lock";
-/** The journal is moved into the file from idle time once it is this large. */
-const checkpointBytes = 4_194_304;
-const checkpointEveryMs = 1_000;
-
 /** Takes the right to open the store, alone; `null` where nothing can be written, so nothing can be locked. */
 export function enterAlone(directory: string, patienceMs: number): FileLock | null {
   const path = join(directory, openLockName);
@@ -52,38 +48,39 @@ export function waitToBeAlone(directory: string, patienceMs: number): boolean {
   }
 }
 
-/** Says that this process has the store open until it closes it. */
-export function holdOpen(directory: string, database: SqliteDatabase): SqliteDatabase {
+/** Says that this process has the store open until it closes it, keeps its journal small, and tells of damage. */
+export function holdOpen(directory: string, database: SqliteDatabase, onDamage?: OnDamage): SqliteDatabase {
   const presence = acquireSharedLock(join(directory, presenceLockName));
-  const stopCheckpoints = checkpointFromIdle(database);
+  const journal = keepJournal(database);
+  // One store is told once, and one that was closed meanwhile not at all: whoever closed it knows.
+  let isTold = false;
+  let isClosed = false;
+  const watched = watchFailures(database, (error) => {
+    if (isCode(error, "disk_full")) journal.meetFullDisk();
+    if (!isCode(error, "database_corrupt") || isTold || onDamage === undefined) return;
+    isTold = true;
+    setImmediate(() => (isClosed ? undefined : onDamage([error.message])));
+  });
   return {
-    ...database,
+    ...watched,
     close: () => {
-      stopCheckpoints();
+      isClosed = true;
+      journal.stop();
       database.close();
       presence?.release();
     },
   };
 }
 
+export type OnDamage = (findings: readonly string[]) => void;
+
 /** Damage may show only when a page is read, long after the store was opened. */
-export function watchForDamage(
-  database: SqliteDatabase,
-  onDamage: ((findings: readonly string[]) => void) | undefined,
-): SqliteDatabase {
-  if (onDamage === undefined) return database;
-  // One store is told once, and one that was closed meanwhile not at all: whoever closed it knows.
-  let isTold = false;
-  let isClosed = false;
+function watchFailures(database: SqliteDatabase, onFailure: (error: unknown) => void): SqliteDatabase {
   const watched = <T>(task: () => T): T => {
     try {
       return task();
     } catch (error) {
-      if (isCode(error, "database_corrupt") && !isTold) {
-        isTold = true;
-        const { message } = error;
-        setImmediate(() => (isClosed ? undefined : onDamage([message])));
-      }
+      onFailure(error);
       throw error;
     }
   };
@@ -103,26 +100,7 @@ export function watchForDamage(
     ...database,
     prepare: (sql) => watched(() => watchStatement(database.prepare(sql))),
     exec: (sql) => watched(() => database.exec(sql)),
-    close: () => {
-      isClosed = true;
-      database.close();
-    },
   };
-}
-
-/** A checkpoint inside a claim would be felt (13 to 17 ms at a million operations), one between two ticks is not. */
-function checkpointFromIdle(database: SqliteDatabase): () => void {
-  const journal = `${database.path}-wal`;
-  const timer = setInterval(() => {
-    const sizeBytes = statSync(journal, { throwIfNoEntry: false })?.size ?? 0;
-    if (sizeBytes < checkpointBytes || database.isReadOnly || database.isInTransaction()) return;
-    try {
-      database.checkpoint();
-    } catch {
-      // What it met is met again by the next request, and told there.
-    }
-  }, checkpointEveryMs).unref();
-  return () => clearInterval(timer);
 }
 
 function pause(milliseconds: number): void {

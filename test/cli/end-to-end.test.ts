@@ -156,13 +156,15 @@ it("events come as JSON Lines, and Ctrl-C ends them with 0", async () => {
       if (out.includes('"settled"')) resolve();
     });
   });
-  // The watch has begun when the daemon counts it; before that an event would be missed, which is no fault of the watch.
-  const request = setInterval(
-    () => void run(["request", "POST", `${receiver.url}/watched`, "--data", "x", "-q"]),
-    1_500,
-  );
+  // Once the watch has begun it hears what comes; nothing says when that is, so requests come until one is heard.
+  const isHeard = { value: false };
+  void first.then(() => {
+    isHeard.value = true;
+  });
+  for (let tries = 0; tries < 20 && !isHeard.value; tries++) {
+    await run(["request", "POST", `${receiver.url}/watched`, "--data", "x", "-q"]);
+  }
   await first;
-  clearInterval(request);
   child.kill("SIGINT");
   expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0);
   for (const line of out.trim().split("\n")) expect(JSON.parse(line)).toHaveProperty("kind");

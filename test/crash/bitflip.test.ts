@@ -176,8 +176,7 @@ async function play(damage: Damage): Promise<Outcome> {
     if (after.length + lost < count && damage.name !== "no witness")
       wrongs.push(`${after.length} served, ${lost} named as lost, of ${count}`);
     for (const path of recovery?.quarantinedFiles ?? []) {
-      if (!existsSync(path) && !path.endsWith("-wal") && !path.endsWith("-shm-old") && damage.name !== "no database")
-        wrongs.push(`${path} was not kept`);
+      if (!existsSync(path)) wrongs.push(`${path} was not kept`);
     }
     await engine.stop(10);
     engine.close();

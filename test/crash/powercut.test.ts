@@ -13,8 +13,8 @@ import { newPlayer, readTrace, seeded } from "./trace.ts";
 
 const wantedStates = Number(process.env.HOLDFAST_POWERCUT_STATES ?? 2_000);
 const seed = Number(process.env.HOLDFAST_SEED ?? 1);
-const shim = buildShim();
 const scratch = mkdtempSync(join(tmpdir(), "holdfast-powercut-"));
+const shim = buildShim(scratch);
 /** States are written and read thousands of times; memory spares the disk of the machine. */
 const memory = readdirSync("/dev").includes("shm")
   ? mkdtempSync("/dev/shm/holdfast-powercut-")

@@ -4,18 +4,16 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { fork, spawnSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export type Shim = { readonly path: string } | { readonly reason: string };
 
-/** Compiles the shim; where that cannot be done, the reason is printed by the tests that are skipped for it. */
-export function buildShim(): Shim {
+/** Compiles the shim into a folder; where that cannot be done, the reason is printed by the tests that are skipped for it. */
+export function buildShim(folder: string): Shim {
   if (process.platform !== "linux") return { reason: `the shim is for Linux, this is ${process.platform}` };
   const source = fileURLToPath(new URL("./shim/shim.c", import.meta.url));
-  const path = join(mkdtempSync(join(tmpdir(), "holdfast-shim-")), "shim.so");
+  const path = join(folder, "shim.so");
   for (const compiler of ["cc", "gcc", "clang"]) {
     const built = spawnSync(compiler, ["-shared", "-fPIC", "-O2", "-o", path, source, "-ldl", "-lpthread"], {
       encoding: "utf8",

@@ -11,8 +11,8 @@ import { buildShim, exitOf, forkShimmed } from "./shim.ts";
 import type { Finding, Point } from "./syscalls-writer.ts";
 
 const wantedPoints = Number(process.env.HOLDFAST_SYSCALL_POINTS ?? 200);
-const shim = buildShim();
 const scratch = mkdtempSync(join(tmpdir(), "holdfast-syscalls-"));
+const shim = buildShim(scratch);
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 /** EINTR for ever is left out: no kernel does that, and retrying EINTR is what every program must do. */

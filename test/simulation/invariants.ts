@@ -83,10 +83,13 @@ function judgeMessage(facts: Facts, op: ModelOperation, attempt: Attempt): Viola
     return says("I2", `${op.id} is sent under the key ${idempotencyKey}`);
   if (operation.subject !== op.subject)
     return says("subject", `${op.id} of ${op.subject} is sent for ${operation.subject}`);
-  const open = mentioned(body).find((name) => facts.model.creators.has(name));
+  // An operation may tell the remote the local id that it creates; no other.
+  const open = mentioned(body).find((name) => name !== op.creates && facts.model.creators.has(name));
   if (open !== undefined)
     return says("I9", `${op.id} is sent with the local id ${open} of ${facts.model.creators.get(open)}`);
-  const expected = JSON.stringify(resolved(op.body, (local) => serverIdOf(facts, local)));
+  const expected = JSON.stringify(
+    resolved(op.body, (local) => (local === op.creates ? null : serverIdOf(facts, local))),
+  );
   const sent = JSON.stringify(withoutBase(body));
   return sent === expected ? null : says("payload", `${op.id} is sent as ${sent}, it should be ${expected}`);
 }

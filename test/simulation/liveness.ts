@@ -81,7 +81,7 @@ function rootOf(engine: Engine, id: string, seen: Set<string>): string | null {
   const why = engine.handle("queue.why", { id });
   if (["cancelled", "expired"].includes(why.status)) return null;
   const answers = why.blockers.map((blocker) => answerOf(engine, blocker, seen));
-  return answers.includes(null) ? null : `${id}: ${why.sentence}`;
+  return answers.includes(null) ? null : `${id}: ${why.sentence} ${answers[0] ?? ""}`;
 }
 
 function answerOf(engine: Engine, blocker: Output<"queue.why">["blockers"][number], seen: Set<string>): string | null {

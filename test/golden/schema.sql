@@ -1,0 +1,145 @@
+-- user_version 1, application_id 0x484f4c44
+
+CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
+
+CREATE INDEX dep_child ON dep (seq, needs);
+
+CREATE INDEX history_op ON history (op, seq);
+
+CREATE INDEX op_dedupe ON op (dedupe) WHERE dedupe IS NOT NULL AND state < 8;
+
+CREATE INDEX op_done ON op (settled, seq) WHERE state = 8;
+
+CREATE INDEX op_due ON op (due) WHERE state = 2;
+
+CREATE INDEX op_expires ON op (expires) WHERE expires IS NOT NULL AND state < 8;
+
+CREATE INDEX op_flight ON op (seq) WHERE state = 3;
+
+CREATE INDEX op_group ON op (grp, seq) WHERE grp IS NOT NULL;
+
+CREATE INDEX op_lane ON op (lane, position) WHERE state < 6 AND lane <> '';
+
+CREATE INDEX op_parked ON op (seq) WHERE state IN (5, 6);
+
+CREATE INDEX op_ready ON op (channel, rank, seq) WHERE state = 0;
+
+CREATE INDEX ref_op ON ref (seq, local);
+
+CREATE TABLE alias (local TEXT PRIMARY KEY, server TEXT, seq INTEGER NOT NULL, op TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE channel (
+  id INTEGER PRIMARY KEY, remote TEXT NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL, UNIQUE (remote, type, subject)
+);
+
+CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
+
+CREATE TABLE dep (needs INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (needs, seq)) WITHOUT ROWID;
+
+CREATE TABLE gate (
+  kind TEXT NOT NULL, name TEXT NOT NULL, remote TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL, since INTEGER NOT NULL,
+  until INTEGER, tries INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, name, remote)
+) WITHOUT ROWID;
+
+CREATE TABLE history (
+  seq INTEGER PRIMARY KEY, op INTEGER NOT NULL, id TEXT, at INTEGER NOT NULL, kind TEXT NOT NULL, status TEXT, detail TEXT NOT NULL
+);
+
+CREATE TABLE lift (lane TEXT NOT NULL, position INTEGER NOT NULL, rank INTEGER NOT NULL, PRIMARY KEY (lane, position)) WITHOUT ROWID;
+
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE op (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  channel INTEGER NOT NULL,
+  lane TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  priority INTEGER NOT NULL,
+  rank INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  waits INTEGER NOT NULL,
+  due INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  lease INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  failures INTEGER NOT NULL DEFAULT 0,
+  streak INTEGER NOT NULL DEFAULT 0,
+  generation INTEGER NOT NULL DEFAULT 0,
+  unsure INTEGER NOT NULL DEFAULT 0,
+  rounds INTEGER NOT NULL DEFAULT 0,
+  revision INTEGER NOT NULL DEFAULT 0,
+  created INTEGER NOT NULL,
+  expires INTEGER,
+  dedupe TEXT,
+  grp TEXT,
+  creates TEXT,
+  options TEXT NOT NULL,
+  payload TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  reason TEXT,
+  problem TEXT,
+  progress TEXT,
+  checkpoint TEXT,
+  result TEXT,
+  remote_version TEXT,
+  outcome TEXT,
+  settled INTEGER
+);
+
+CREATE TABLE ref (local TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (local, seq)) WITHOUT ROWID;
+
+CREATE TABLE remote (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TRIGGER channel_insert AFTER INSERT ON channel BEGIN
+  INSERT INTO counter (id, n) VALUES (1000 + new.id, 0);
+END;
+
+CREATE TRIGGER op_channel_change AFTER UPDATE OF channel ON op WHEN old.channel <> new.channel AND new.state < 8 BEGIN
+  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
+  UPDATE counter SET n = n + 1 WHERE id = 1000 + new.channel;
+END;
+
+CREATE TRIGGER op_channel_delete AFTER DELETE ON op WHEN old.state < 8 BEGIN
+  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
+END;
+
+CREATE TRIGGER op_channel_done AFTER UPDATE OF state ON op WHEN old.state < 8 AND new.state = 8 BEGIN
+  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
+END;
+
+CREATE TRIGGER op_channel_insert AFTER INSERT ON op WHEN new.state < 8 BEGIN
+  UPDATE counter SET n = n + 1 WHERE id = 1000 + new.channel;
+END;
+
+CREATE TRIGGER op_delete AFTER DELETE ON op BEGIN
+  UPDATE counter SET n = n - 1 WHERE id = old.state;
+  UPDATE counter SET n = n - old.bytes WHERE id = 101;
+END;
+
+CREATE TRIGGER op_done AFTER UPDATE OF state ON op WHEN old.state <> 8 AND new.state = 8 BEGIN
+  UPDATE counter SET n = n + 1 WHERE id =
+    CASE WHEN new.outcome IN ('applied', 'duplicate', 'superseded') THEN 110 WHEN new.outcome = 'expired' THEN 112 ELSE 111 END;
+END;
+
+CREATE TRIGGER op_done_delete AFTER DELETE ON op WHEN old.state = 8 BEGIN
+  UPDATE counter SET n = n - 1 WHERE id =
+    CASE WHEN old.outcome IN ('applied', 'duplicate', 'superseded') THEN 110 WHEN old.outcome = 'expired' THEN 112 ELSE 111 END;
+END;
+
+CREATE TRIGGER op_insert AFTER INSERT ON op BEGIN
+  UPDATE counter SET n = n + 1 WHERE id = new.state;
+  UPDATE counter SET n = n + new.bytes WHERE id = 101;
+END;
+
+CREATE TRIGGER op_move AFTER UPDATE OF state ON op WHEN old.state <> new.state BEGIN
+  UPDATE counter SET n = n - 1 WHERE id = old.state;
+  UPDATE counter SET n = n + 1 WHERE id = new.state;
+END;
+
+CREATE TRIGGER op_resize AFTER UPDATE OF bytes ON op WHEN old.bytes <> new.bytes BEGIN
+  UPDATE counter SET n = n + new.bytes - old.bytes WHERE id = 101;
+END;
