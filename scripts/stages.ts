@@ -59,6 +59,8 @@ export const stages: readonly Stage[] = [
   folder("wire"),
   folder("simulation", { testTimeoutMs: 5 * minuteMs }),
   folder("planted", { testTimeoutMs: 5 * minuteMs }),
+  folder("properties", { testTimeoutMs: 2 * minuteMs }),
+  folder("pains"),
   folder("faults", { parallel: false, testTimeoutMs: 2 * minuteMs }),
   folder("crash", { parallel: false, testTimeoutMs: 5 * minuteMs }),
   folder("fuzz", { testTimeoutMs: 2 * minuteMs }),

@@ -191,7 +191,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   const batches = new Map<string, Claimed[]>();
   for (const each of claimed) {
     if (each.type.runBatch === undefined) {
-      void perform(loop, [each]);
+      watch(loop, perform(loop, [each]));
       continue;
     }
     const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
@@ -199,8 +199,15 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
   for (const batch of batches.values()) {
     const max = batch[0]?.type.runBatch?.max ?? 1;
-    for (let start = 0; start < batch.length; start += max) void perform(loop, batch.slice(start, start + max));
+    for (let start = 0; start < batch.length; start += max) watch(loop, perform(loop, batch.slice(start, start + max)));
   }
+}
+
+/** What breaks off unforeseen is told; it must not end the process, and what it had under way is recovered under the same key. */
+function watch(loop: Draining, work: Promise<void>): void {
+  work.catch((error: unknown) => {
+    loop.host.store.world.log("error", "an attempt or a probe was broken off", { error: String(error) });
+  });
 }
 
 /** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
@@ -369,7 +376,7 @@ function startProbes(loop: Draining): void {
     if (loop.probes.has(remote)) continue;
     loop.probes.add(remote);
     loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
-    void probe(loop, remote);
+    watch(loop, probe(loop, remote));
   }
 }
 
