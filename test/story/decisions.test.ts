@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Output } from "../../src/verbs.ts";
 import { isAlive, until } from "../support/processes.ts";
-import type { Effect } from "../support/remote.ts";
+import type { Effect } from "../support/story-remote.ts";
 import type { Stage } from "./support.ts";
 import { openStage } from "./support.ts";
 

@@ -10,8 +10,8 @@ import { connectDaemon } from "../../src/node/transport.ts";
 import type { Output } from "../../src/verbs.ts";
 import type { Ended, Started } from "../support/processes.ts";
 import { isAlive, kill, processesOf, runCommand, startCommand, until } from "../support/processes.ts";
-import type { Remote } from "../support/remote.ts";
-import { makeRemote } from "../support/remote.ts";
+import type { Remote } from "../support/story-remote.ts";
+import { makeRemote } from "../support/story-remote.ts";
 
 export type Operation = Output<"queue.get">;
 

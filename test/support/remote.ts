@@ -1,80 +1,103 @@
-// Owns a small remote for stories, in this process: it goes down and comes back on the same port, and remembers every effect by its key.
-// Leaves what is expected of it to the stories.
-import { createHash } from "node:crypto";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { createServer } from "node:http";
-import { freePort } from "./processes.ts";
+// Owns a small remote with receipts for stories: it keeps what took effect, and does to the next requests what the story says.
+// Random remotes are test/simulation/model-server.ts.
+import type { Answer, Json } from "../../src/operation.ts";
+import type { Attempt, OperationType } from "../../src/world.ts";
 
-export type Effect = {
-  readonly key: string;
-  readonly method: string;
-  readonly path: string;
-  readonly text: string;
-  readonly sha256: string;
-  readonly headers: IncomingMessage["headers"];
-};
+/** What happens to one request, in words of the wire. */
+export type Incident =
+  | "no route"
+  | "lost before"
+  | "lost after"
+  | "portal"
+  | "hangs"
+  | { readonly status: 400 | 401 | 403 | 404 | 409 | 422 | 429 | 500 | 503; readonly afterMs?: number };
 
 export type Remote = {
-  readonly url: string;
-  /** What took effect, in order; repeats of a key are answered from here and are no effects. */
-  readonly effects: Effect[];
-  /** Every request, also the refused ones. */
-  readonly seen: Effect[];
-  /** Decides about a request; `null` lets it take effect. */
-  rule: (
-    request: Effect,
-  ) => { readonly status: number; readonly body?: unknown; readonly headers?: Record<string, string> } | null;
-  readonly start: () => Promise<void>;
-  readonly stop: () => Promise<void>;
+  /** What took effect, in order. */
+  readonly effects: { readonly key: string; readonly body: Json; readonly subject: string }[];
+  /** Every request that left, in order. */
+  readonly requests: { readonly id: string; readonly key: string; readonly body: Json; readonly at: number }[];
+  /** What happens to the next requests; after these all goes well. */
+  readonly next: (...incidents: readonly Incident[]) => void;
+  /** What happens to every request of an operation whose payload has this name. */
+  readonly always: (name: string, incident: Incident | null) => void;
+  /** What happens to every request. */
+  readonly everything: (incident: Incident | null) => void;
+  readonly tokens: Set<string>;
+  readonly type: OperationType;
 };
 
-export async function makeRemote(): Promise<Remote> {
-  const port = await freePort();
-  let server: Server | null = null;
+const problem = (code: string, message: string, status?: number) =>
+  status === undefined ? { code, message } : { code, message, status };
+
+/** A remote named "remote" and the type "write" that sends to it. */
+export function newRemote(now: () => number, more: Partial<OperationType> = {}): Remote {
+  const receipts = new Map<string, Answer>();
+  const queue: Incident[] = [];
+  const always = new Map<string, Incident>();
+  const tokens = new Set<string>();
+  let everything: Incident | null = null;
   const remote: Remote = {
-    url: `http://127.0.0.1:${port}`,
     effects: [],
-    seen: [],
-    rule: () => null,
-    start: () =>
-      new Promise((resolve) => {
-        server = createServer((request, response) => void answer(remote, request, response));
-        server.listen(port, "127.0.0.1", resolve);
-      }),
-    stop: () =>
-      new Promise((resolve) => {
-        if (server === null) return resolve();
-        server.close(() => resolve());
-        server.closeAllConnections();
-        server = null;
-      }),
+    requests: [],
+    next: (...incidents) => void queue.push(...incidents),
+    always: (name, incident) => void (incident === null ? always.delete(name) : always.set(name, incident)),
+    everything: (incident) => {
+      everything = incident;
+    },
+    tokens,
+    type: {
+      type: "write",
+      remoteOf: () => "remote",
+      retry: { maxAttempts: 5, initialMs: 1_000, maxMs: 8_000, jitter: 0 },
+      run: (attempt) => answer(attempt),
+      ...more,
+    },
+  };
+  const take = ({ operation, idempotencyKey, input }: Attempt): Answer => {
+    const known = receipts.get(idempotencyKey);
+    if (known !== undefined) return known.kind === "applied" ? { ...known, kind: "duplicate" } : known;
+    remote.effects.push({ key: idempotencyKey, body: input, subject: operation.subject });
+    const reply: Answer = { kind: "applied", serverId: `server-${remote.effects.length}`, result: { ok: true } };
+    receipts.set(idempotencyKey, reply);
+    return reply;
+  };
+  const answer = async (attempt: Attempt): Promise<Answer> => {
+    const { operation, idempotencyKey, input } = attempt;
+    remote.requests.push({ id: operation.id, key: idempotencyKey, body: input, at: now() });
+    const name = (input as { readonly name?: string } | null)?.name ?? "";
+    const incident = always.get(name) ?? everything ?? queue.shift();
+    if (incident === undefined) return take(attempt);
+    if (incident === "hangs") return await new Promise<Answer>(() => {});
+    if (incident === "lost after") take(attempt);
+    const told = judge(incident);
+    if (told.kind === "rejected" || told.kind === "conflict") receipts.set(idempotencyKey, told);
+    return told;
   };
   return remote;
 }
 
-async function answer(remote: Remote, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  const bytes = Buffer.concat(chunks);
-  const key = String(request.headers["idempotency-key"] ?? "");
-  const method = request.method ?? "";
-  // A probe asks whether somebody is there.
-  if (key === "") return void response.writeHead(204).end();
-  const sha256 = createHash("sha256").update(bytes).digest("hex");
-  const effect = {
-    key,
-    method,
-    path: request.url ?? "",
-    text: bytes.toString("utf8"),
-    sha256,
-    headers: request.headers,
-  };
-  remote.seen.push(effect);
-  const refusal = remote.rule(effect);
-  const send = (status: number, body: unknown, headers: Record<string, string> = {}): void =>
-    void response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-  if (refusal !== null) return send(refusal.status, refusal.body ?? {}, refusal.headers);
-  let place = remote.effects.findIndex((each) => each.key === key);
-  if (place === -1) place = remote.effects.push(effect) - 1;
-  send(201, { id: `srv-${place + 1}` });
+/** The table of answers, see docs/failures.md. */
+function judge(incident: Exclude<Incident, "hangs">): Answer {
+  if (incident === "no route")
+    return { kind: "unknown", problem: problem("no_route", "no route"), mayHaveLanded: false };
+  if (incident === "portal")
+    return { kind: "unknown", problem: problem("portal", "a login page"), mayHaveLanded: false };
+  if (typeof incident === "string")
+    return { kind: "unknown", problem: problem("reset", "no answer"), mayHaveLanded: true };
+  const { status, afterMs } = incident;
+  const said = problem(`http_${status}`, `the remote answered ${status}`, status);
+  switch (status) {
+    case 401:
+      return { kind: "auth", problem: said };
+    case 409:
+      return { kind: "conflict", problem: said, remote: { version: 2 } };
+    case 500:
+      return { kind: "retry", problem: said, isCharged: true, scope: "operation" };
+    case 429:
+    case 503:
+      return { kind: "retry", problem: said, isCharged: false, scope: "remote", afterMs: afterMs ?? 1_000 };
+    default:
+      return { kind: "rejected", problem: said };
+  }
 }
