@@ -1,6 +1,8 @@
 // Owns bar P7: pushing ten thousand durable operations in batches of a hundred, against plain fetch of the same batches.
 // Leaves servers that take no batches to p8-push-single.ts.
+import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { openEngine } from "../src/node/engine.ts";
 import type { OperationType } from "../src/world.ts";
 import { spreadOf, timeMs } from "./support/measure.ts";
@@ -13,28 +15,43 @@ const inFlight = 4;
 
 export const measure: Measure = async (scope) => {
   const count = scope.isQuick ? 2_000 : 10_000;
-  const receiver = await startReceiver();
+  const storing = await against(scope, count, join(newDirectory(scope.directory, "p7"), "server.db"));
+  const answering = await against(scope, count);
+  return {
+    figures: [
+      { key: "P7", label: "plain fetch / holdfast, to a server that stores", ratio: storing.ratio },
+      { key: "P7", label: "plain fetch / holdfast, to a server that only answers", ratio: answering.ratio },
+    ],
+    rows: [
+      { label: `storing server: plain fetch, ${count}`, spread: storing.plain, unit: "ms" },
+      { label: `storing server: holdfast, ${count}`, spread: storing.ours, unit: "ms" },
+      { label: `answering server: plain fetch, ${count}`, spread: answering.plain, unit: "ms" },
+      { label: `answering server: holdfast, ${count}`, spread: answering.ours, unit: "ms" },
+    ],
+    notes: [
+      `${inFlight} batches in flight on both sides`,
+      "the operations are queued durably before the clock starts; it stops when each landing is durable",
+    ],
+  };
+};
+
+async function against(scope: Scope, count: number, file?: string) {
+  const receiver = await startReceiver(file);
   const plain: number[] = [];
   const ours: number[] = [];
-  const batch = Array.from({ length: size }, (_, index) => noteOf(index));
   for (let round = -1; round < (scope.isQuick ? 3 : 7); round += 1) {
-    const plainMs = await timeMs(() => sendPlainly(count / size, inFlight, () => post(receiver.url, batch)));
+    const plainMs = await timeMs(() => sendPlainly(count / size, inFlight, () => post(receiver.url, newBatch())));
     const oursMs = await push(scope, receiver.url, count);
     if (round < 0) continue;
     plain.push(plainMs);
     ours.push(oursMs);
   }
   receiver.close();
-  const ratios = plain.map((value, round) => value / (ours[round] ?? Number.NaN));
-  return {
-    figures: [{ key: "P7", label: `plain fetch / holdfast, ${inFlight} in flight`, ratio: spreadOf(ratios) }],
-    rows: [
-      { label: `plain fetch, ${count}`, spread: spreadOf(plain), unit: "ms" },
-      { label: `holdfast, ${count}`, spread: spreadOf(ours), unit: "ms" },
-    ],
-    notes: ["the operations are queued durably before the clock starts; it stops when each landing is durable"],
-  };
-};
+  const ratio = spreadOf(plain.map((value, round) => value / (ours[round] ?? Number.NaN)));
+  return { ratio, plain: spreadOf(plain), ours: spreadOf(ours) };
+}
+
+const newBatch = () => Array.from({ length: size }, (_, index) => ({ key: randomUUID(), ...noteOf(index) }));
 
 async function post(url: string, body: unknown): Promise<unknown> {
   const headers = { "content-type": "application/json" };
@@ -51,7 +68,7 @@ function batchType(url: string): OperationType {
       run: async (attempts) => {
         const answers = (await post(
           url,
-          attempts.map((attempt) => attempt.input),
+          attempts.map(({ idempotencyKey, input }) => ({ key: idempotencyKey, ...(input as object) })),
         )) as readonly unknown[];
         return answers.map(() => ({ kind: "applied" }) as const);
       },

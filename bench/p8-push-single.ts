@@ -1,5 +1,6 @@
 // Owns bar P8: pushing where the server takes one operation at a time, eight in flight, against undici and fetch doing only that.
 // Leaves batches to p7-push-batch.ts.
+import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -7,19 +8,46 @@ import { openEngine } from "../src/node/engine.ts";
 import { spreadOf, timeMs } from "./support/measure.ts";
 import { drain, fill, noteOf, sendPlainly, startReceiver } from "./support/pushing.ts";
 import { newDirectory } from "./support/stores.ts";
-import type { Measure, Scope } from "./support/types.ts";
+import type { Measure, Row, Scope, Spread } from "./support/types.ts";
 
 const inFlight = 8;
-const headers = { "content-type": "application/json" };
 
 export const measure: Measure = async (scope) => {
   const count = scope.isQuick ? 500 : 2_000;
-  const receiver = await startReceiver();
+  const storing = await against(scope, count, join(newDirectory(scope.directory, "p8"), "server.db"));
+  const answering = await against(scope, count);
+  return {
+    figures: [
+      { key: "P8", label: "undici / holdfast, to a server that stores", ratio: storing.undiciRatio },
+      { key: "P8", label: "undici / holdfast, to a server that only answers", ratio: answering.undiciRatio },
+    ],
+    rows: [...rowsOf("storing server", storing, count), ...rowsOf("answering server", answering, count)],
+    notes: [`${inFlight} requests in flight on both sides`],
+  };
+};
+
+type Against = { readonly [of in "undici" | "plain" | "ours" | "undiciRatio" | "plainRatio"]: Spread };
+
+function rowsOf(server: string, of: Against, count: number): readonly Row[] {
+  return [
+    { label: `${server}: undici.request, ${count}`, spread: of.undici, unit: "ms" },
+    { label: `${server}: fetch, ${count}`, spread: of.plain, unit: "ms" },
+    { label: `${server}: holdfast http.request, ${count}`, spread: of.ours, unit: "ms" },
+    { label: `${server}: fetch / holdfast`, spread: of.plainRatio, unit: "x" },
+  ];
+}
+
+async function against(scope: Scope, count: number, file?: string): Promise<Against> {
+  const receiver = await startReceiver(file);
   const { request } = await import(pathToFileURL(join(import.meta.dirname, "node_modules/undici/index.js")).href);
-  const body = () => JSON.stringify(noteOf(1));
-  const withUndici = async () => (await request(receiver.url, { method: "POST", headers, body: body() })).body.json();
-  const withFetch = async () => (await fetch(receiver.url, { method: "POST", headers, body: body() })).json();
-  const times = { undici: [] as number[], fetch: [] as number[], ours: [] as number[] };
+  const call = () => ({
+    method: "POST",
+    headers: { "content-type": "application/json", "idempotency-key": randomUUID() },
+    body: JSON.stringify(noteOf(1)),
+  });
+  const withUndici = async () => (await request(receiver.url, call())).body.json();
+  const withFetch = async () => (await fetch(receiver.url, call())).json();
+  const times = { undici: [] as number[], plain: [] as number[], ours: [] as number[] };
   for (let round = -1; round < (scope.isQuick ? 3 : 7); round += 1) {
     const undici = await timeMs(() => sendPlainly(count, inFlight, withUndici));
     const ours = await push(scope, receiver.url, count);
@@ -27,21 +55,19 @@ export const measure: Measure = async (scope) => {
     if (round < 0) continue;
     times.undici.push(undici);
     times.ours.push(ours);
-    times.fetch.push(plain);
+    times.plain.push(plain);
   }
   receiver.close();
   const ratio = (of: readonly number[]) =>
     spreadOf(of.map((value, round) => value / (times.ours[round] ?? Number.NaN)));
   return {
-    figures: [{ key: "P8", label: "undici / holdfast", ratio: ratio(times.undici) }],
-    rows: [
-      { label: `undici.request, ${count}`, spread: spreadOf(times.undici), unit: "ms" },
-      { label: `fetch, ${count}`, spread: spreadOf(times.fetch), unit: "ms" },
-      { label: `holdfast http.request, ${count}`, spread: spreadOf(times.ours), unit: "ms" },
-      { label: "fetch / holdfast", spread: ratio(times.fetch), unit: "x" },
-    ],
+    undici: spreadOf(times.undici),
+    plain: spreadOf(times.plain),
+    ours: spreadOf(times.ours),
+    undiciRatio: ratio(times.undici),
+    plainRatio: ratio(times.plain),
   };
-};
+}
 
 async function push(scope: Scope, url: string, count: number): Promise<number> {
   const directory = newDirectory(scope.directory, "p8");

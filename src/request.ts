@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { ownHeaders, secretHeaders } from "./headers.ts";
 import type { Json } from "./operation.ts";
 import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { json, limits } from "./shapes.ts";
@@ -54,27 +55,6 @@ export type RequestPayload = z.infer<typeof requestPayload>;
 const tokenShape = /^[!#$%&'*+.^_`|~0-9a-z-]+$/i;
 // Latin-1 without control characters: what a header can carry and `fetch` accepts.
 const valueShape = /^[\t\x20-\x7e\x80-\xff]*$/;
-const secretHeaders = new Set([
-  "authorization",
-  "proxy-authorization",
-  "cookie",
-  "x-api-key",
-  "api-key",
-  "x-auth-token",
-  "x-access-token",
-]);
-const ownHeaders = new Set([
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "idempotency-key",
-  "keep-alive",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
 const preconditions = new Set(["if-match", "if-unmodified-since", "if-none-match"]);
 
 /** The type without its `run`: enough to queue a request anywhere. */

@@ -2,8 +2,10 @@
  * Owns what `file.upload` and every other operation may say about a file: the reference, the payload, its title and its remote.
  * Capturing is `node/blobs.ts`, the tus rules are `tus.ts`, the sending is `node/upload.ts`.
  */
+
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { ownHeaders, secretHeaders } from "./headers.ts";
 import type { Json } from "./operation.ts";
 import { redacted, redactJson } from "./redact.ts";
 import { checkUrl, displayUrl, originOf, pathSegments, replaceSegments } from "./url.ts";
@@ -114,7 +116,8 @@ export function checkUpload(payload: unknown): UploadPayload {
         'name a credential instead, e.g. credential: "api"',
       );
     }
-    if (ownHeaders.test(name)) throw refuse(`headers: ${name} is set by Holdfast`, "leave it out");
+    if (ownHeaders.has(name) || protocolHeaders.test(name))
+      throw refuse(`headers: ${name} is set by Holdfast`, "leave it out");
   }
   if (names.length > uploadLimits.headers) throw refuse(`headers: more than ${uploadLimits.headers}`, "send fewer");
   if (Object.keys(upload.metadata ?? {}).length > uploadLimits.metadata) {
@@ -162,17 +165,7 @@ export function nameOf(file: FileRef): string {
 }
 
 const sha256Shape = /^[0-9a-f]{64}$/;
-const secretHeaders: ReadonlySet<string> = new Set([
-  "authorization",
-  "proxy-authorization",
-  "cookie",
-  "x-api-key",
-  "api-key",
-  "x-auth-token",
-  "x-access-token",
-]);
-const ownHeaders =
-  /^(host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|content-length|content-digest|idempotency-key|tus-.*|upload-.*)$/;
+const protocolHeaders = /^(content-digest|tus-.*|upload-.*)$/;
 
 function titleOf({ file, url }: UploadPayload): string {
   const title = `upload ${nameOf(file)} (${formatBytes(file.sizeBytes)}) to ${displayUrl(url)}`;

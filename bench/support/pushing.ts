@@ -7,11 +7,12 @@ import { note } from "./stores.ts";
 
 export type Receiver = { readonly url: string; readonly close: () => void };
 
-export async function startReceiver(): Promise<Receiver> {
+/** A receiver that stores what it takes in `file`, or one that only answers. */
+export async function startReceiver(file?: string): Promise<Receiver> {
   // The slow disk is ours alone, so the receiver runs without the shim.
   const { LD_PRELOAD: _, ...env } = process.env;
   const execArgv = ["--disable-warning=ExperimentalWarning"];
-  const child = fork(join(import.meta.dirname, "receiver.ts"), { env, execArgv });
+  const child = fork(join(import.meta.dirname, "receiver.ts"), file === undefined ? [] : [file], { env, execArgv });
   const port = await new Promise<number>((resolve) => child.once("message", (message) => resolve(Number(message))));
   return { url: `http://127.0.0.1:${port}`, close: () => child.disconnect() };
 }

@@ -3,35 +3,11 @@
  * Refusals do not depend on the network, so that a mistake shows while one is online. What else a payload may hold: `request.ts`.
  */
 import { HoldfastError } from "../errors.ts";
+import { ownHeaders, secretHeaders } from "../headers.ts";
 import type { RequestPayload } from "../request.ts";
 
 /** What one operation may carry (`limits.payloadBytes`). */
 export const payloadLimitBytes = 1_048_576;
-
-/** Headers that prove who somebody is. They are never stored; a credential's name stands for them. */
-export const secretHeaders: readonly string[] = [
-  "authorization",
-  "proxy-authorization",
-  "cookie",
-  "x-api-key",
-  "api-key",
-  "x-auth-token",
-  "x-access-token",
-];
-
-/** Headers that belong to one connection or that are made when the request goes out. */
-const ownHeaders: readonly string[] = [
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "idempotency-key",
-  "keep-alive",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-];
 
 export type Captured = {
   readonly id: string;
@@ -49,7 +25,7 @@ export type CaptureOptions = {
 
 /** Reads a request into a payload, and keeps it sendable. */
 export async function capture(request: Request, { body, id, credential }: CaptureOptions): Promise<Captured> {
-  const secrets = secretHeaders.filter((name) => request.headers.has(name));
+  const secrets = [...secretHeaders].filter((name) => request.headers.has(name));
   if (secrets.length > 0 && credential === undefined) {
     throw refuse(
       `the header ${secrets.join(", ")} cannot be queued, because secrets are never stored`,
@@ -62,7 +38,7 @@ export async function capture(request: Request, { body, id, credential }: Captur
     method: request.method,
     url: request.url,
     headers: Object.fromEntries(
-      [...request.headers].filter(([name]) => !ownHeaders.includes(name) && !secretHeaders.includes(name)),
+      [...request.headers].filter(([name]) => !ownHeaders.has(name) && !secretHeaders.has(name)),
     ),
     ...(text === "" ? {} : { body: bodyOf(request, text) }),
     ...(credential === undefined ? {} : { credential }),

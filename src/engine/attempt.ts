@@ -2,6 +2,8 @@
  * Owns how an attempt's end is read: what a handler returned, what an abort means, and the least that must be booked.
  * Who runs attempts is `loop.ts`; what an answer does is `settle.ts`.
  */
+import type { Evidence } from "../network.ts";
+import { evidenceOf } from "../network.ts";
 import type { Answer, Json } from "../operation.ts";
 import type { OperationType } from "../world.ts";
 
@@ -85,4 +87,10 @@ export function timeoutOf(type: OperationType, payload: Json): number {
   } catch {
     return defaultTimeoutMs;
   }
+}
+
+/** What one request tells of its remote. A batch is one request: a pace in it holds for all, and any answer proves the remote. */
+export function evidenceOfAll(answers: readonly Answer[], at: number): Evidence | undefined {
+  const told = answers.map((answer) => evidenceOf(answer, at)).filter((evidence) => evidence !== null);
+  return told.find(({ kind }) => kind === "paced") ?? told.find(({ kind }) => kind === "answered") ?? told[0];
 }

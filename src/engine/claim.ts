@@ -12,12 +12,13 @@ import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
-import { leaveLane, restingPlace } from "./lanes.ts";
+import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
-import { remoteGate } from "./network.ts";
+import { remoteGate, waitingForNetwork } from "./network.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
+  getBrief,
   getRow,
   laneAfter,
   leaseOperation,
@@ -95,6 +96,16 @@ export function wakeDue(store: Store): number {
   for (const row of due)
     setSchedule(store, integer(row.seq), { ...restingPlace(store, { lane: text(row.lane), due: 0 }), due: 0 });
   return due.length;
+}
+
+/** A remote answers again: what waited only for that goes as soon as its gate lets it. */
+export function freeWaiting(store: Store, remote: string): void {
+  for (const seq of waitingForNetwork(store, remote)) {
+    const op = getBrief(store, seq);
+    if (op === null) continue;
+    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
+    settleInto(store, seq);
+  }
 }
 
 /** Claims what may go out now; their rows say "in flight" when the transaction commits. */

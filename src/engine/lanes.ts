@@ -224,7 +224,7 @@ export function refuseCycle(store: Store, start: Brief): void {
 }
 
 /** Whether an operation waits for itself along lanes and dependencies; a search that finds no end in time counts as a cycle. */
-export function isInCycle(store: Store, start: Brief): boolean {
+function isInCycle(store: Store, start: Brief): boolean {
   const open = predecessorsOf(store, start);
   const seen = new Set<number>();
   while (open.length > 0) {

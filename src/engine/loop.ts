@@ -3,22 +3,20 @@
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
 import { errorTable, HoldfastError, isCode } from "../errors.ts";
-import { evidenceOf } from "../network.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
 import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
-import { claimNext, wakeDue } from "./claim.ts";
+import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf } from "./flight.ts";
-import { settleInto } from "./lanes.ts";
 import { getSettings, setMeta } from "./meta.ts";
-import { dueProbes, noteEvidence, waitingForNetwork } from "./network.ts";
-import { getBrief, saveCheckpoint, saveProgress, setSchedule, shiftDelays } from "./queue.ts";
+import { dueProbes, noteEvidence } from "./network.ts";
+import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
@@ -41,6 +39,10 @@ export const lastWordMs = 6_000;
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;
 
+/** From this long on a commit is worth sharing with answers still on the wire; they get at most so long. */
+const slowCommitMs = 2;
+const longestGatherMs = 20;
+
 const pruneEveryMs = 10_000;
 const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
@@ -61,6 +63,10 @@ type Draining = {
   readonly probes: Set<string>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
+  /** Ends the wait for more answers. */
+  gathering: (() => void) | null;
+  /** How long the last booking took. */
+  commitMs: number;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -79,6 +85,8 @@ export function startLoop(host: LoopHost): Loop {
     probes: new Set(),
     idle: [],
     wake: null,
+    gathering: null,
+    commitMs: 0,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -104,6 +112,8 @@ function turn(loop: Draining): void {
   if (loop.isOver || store.memory.isClosed) return;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
   try {
     if (holdLock(loop)) advance(loop);
     else sleep(loop, standbyMs);
@@ -115,7 +125,9 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
+  const startedAt = loop.host.store.world.monotonic();
   const claimed = work(loop);
+  loop.commitMs = loop.host.store.world.monotonic() - startedAt;
   launch(loop, claimed);
   startProbes(loop);
   closeFinishedRun(loop);
@@ -203,6 +215,12 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
 }
 
+/** A commit on a slow disk stops what is on the wire, so answers about to come get as long as the last one took to be booked with this. */
+function gather(loop: Draining): void {
+  if (loop.flights.size === 0 || loop.commitMs < slowCommitMs) poke(loop);
+  else loop.gathering ??= loop.host.store.world.setTimer(Math.min(loop.commitMs, longestGatherMs), () => poke(loop));
+}
+
 /** What breaks off unforeseen is told; it must not end the process, and what it had under way is recovered under the same key. */
 function watch(loop: Draining, work: Promise<void>): void {
   work.catch((error: unknown) => {
@@ -229,7 +247,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  poke(loop);
+  gather(loop);
 }
 
 async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
@@ -345,28 +363,15 @@ function startTimeout(loop: Draining, batch: readonly Claimed[], abort: (reason:
   return timeout === 0 ? () => {} : loop.host.store.world.setTimer(timeout, () => abort("timeout"));
 }
 
-/** What one request tells of its remote is booked with its answers. A batch is one request: one pace in it holds, any answer proves the remote. */
+/** What one request tells of its remote is booked with its answers. */
 function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], startedAt: number): void {
   const { store } = loop.host;
-  const all = remote === "" ? [] : answers.map((answer) => evidenceOf(answer, startedAt));
-  const told = all.filter((evidence) => evidence !== null);
-  const evidence =
-    told.find((each) => each.kind === "paced") ?? told.find((each) => each.kind === "answered") ?? told[0];
+  const evidence = remote === "" ? undefined : evidenceOfAll(answers, startedAt);
   if (evidence === undefined) return;
   loop.news.push(() => {
     noteEvidence(store, remote, evidence);
     if (evidence.kind === "answered") freeWaiting(store, remote);
   });
-}
-
-/** A remote answers again: what waited only for that goes as soon as its gate lets it. */
-function freeWaiting(store: Store, remote: string): void {
-  for (const seq of waitingForNetwork(store, remote)) {
-    const op = getBrief(store, seq);
-    if (op === null) continue;
-    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
-    settleInto(store, seq);
-  }
 }
 
 function startProbes(loop: Draining): void {
@@ -488,4 +493,6 @@ function abandon(loop: Draining): void {
   loop.isOver = true;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
 }

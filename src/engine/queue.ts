@@ -5,7 +5,7 @@
 import type { Row } from "../database.ts";
 import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
-import { idempotencyKeyOf, State, statusOf } from "../operation.ts";
+import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
@@ -186,7 +186,7 @@ export function insertOperation(store: Store, row: NewRow): void {
       JSON.stringify(row.options),
       row.payload,
       rowHash(store, row),
-      row.payload.length,
+      textBytes(row.payload),
       row.reason,
     );
 }
@@ -199,7 +199,7 @@ function countInserted(store: Store, row: NewRow): void {
   transaction.fullness = {
     unsent: known.unsent + (row.state === State.done ? 0 : 1),
     operations: known.operations + 1,
-    bytes: known.bytes + row.payload.length,
+    bytes: known.bytes + textBytes(row.payload),
   };
 }
 
@@ -416,7 +416,7 @@ export function replacePayload(
 ): void {
   forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
-  store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
+  store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
 }
 
 export function replaceTerms(
