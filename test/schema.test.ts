@@ -1,5 +1,6 @@
 // Owns two promises about the schema: each change of it shows in review, and a released migration never changes again.
-// After a deliberate change rewrite the dump: npx vitest run --project unit test/schema.test.ts -u
+// After a deliberate change: npx vitest run --project unit test/schema.test.ts -u rewrites the dump, and a new migration gets its line
+// below. Only before its first release may a migration change in place; then node test/upgrade/make-store.ts makes its store anew.
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { Database } from "../src/database.ts";
@@ -40,7 +41,10 @@ test("each migration is frozen: stores that exist were made by exactly this text
   const { database, texts } = migrateEmpty();
   database.close();
   expect(texts).toHaveLength(schemaVersion);
-  expect(texts.map((text) => createHash("sha256").update(text).digest("hex"))).toEqual(frozen);
+  expect(
+    texts.map((text) => createHash("sha256").update(text).digest("hex")),
+    "see the first lines of this file",
+  ).toEqual(frozen);
 });
 
 test("a second run of the migrations changes nothing", () => {

@@ -55,29 +55,11 @@ export type Brief = {
   readonly outcome: Outcome | null;
 };
 
-export type NewRow = {
-  readonly seq: number;
-  readonly id: string;
-  readonly type: string;
-  readonly version: number;
-  readonly channel: number;
-  readonly lane: string;
-  readonly position: number;
-  readonly priority: number;
-  readonly rank: number;
-  readonly state: State;
-  readonly waits: number;
-  readonly due: number;
-  readonly now: number;
-  readonly created: number;
-  readonly expires: number | null;
-  readonly dedupe: string | null;
-  readonly group: string | null;
-  readonly creates: string | null;
-  readonly options: Options;
-  readonly payload: string;
-  readonly reason: Reason | null;
-};
+/** What an enqueue says of its row; everything else begins at its default. */
+export type NewRow = Omit<
+  Brief,
+  "since" | "lease" | "attempts" | "failures" | "streak" | "generation" | "isUnsure" | "rounds" | "revision" | "outcome"
+> & { readonly version: number; readonly now: number; readonly payload: string };
 
 const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
