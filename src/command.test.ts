@@ -15,7 +15,7 @@ import {
   displayCommand,
 } from "./command.ts";
 
-const command = { argv: ["git", "push"], cwd: "/work" };
+const command = { argv: ["git", "push"], cwd: "/desk" };
 const result: CommandResult = {
   exitCode: 1,
   stdout: "",

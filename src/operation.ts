@@ -46,7 +46,6 @@ export const reasons = [
   "gave_up",
   "unsure",
   "corrupt",
-  "group",
   "no_server_id",
   "unknown_type",
   "work_offline",
@@ -107,6 +106,18 @@ export const ageing = 1_000_000;
 /** The order of claims: lower goes first, ties go by sequence. */
 export function rankOf(sequence: number, priority: number, weight: number = ageing): number {
   return sequence - priority * weight;
+}
+
+/** Bytes of a text in UTF-8, as it is stored and sent. */
+export function textBytes(text: string): number {
+  let bytes = text.length;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit > 0x7f) bytes += 1;
+    // Each half of a surrogate pair counts two of its four bytes; a lone half is escaped by JSON and never comes here.
+    if (unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff)) bytes += 1;
+  }
+  return bytes;
 }
 
 /** The form of an id for people: its end, because the beginning of a UUIDv7 is a time that neighbours share (RFC 9562). */

@@ -7,7 +7,7 @@ import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
 import type { Json } from "./operation.ts";
 import { isSecretName, redacted, redactJson } from "./redact.ts";
-import { limits } from "./shapes.ts";
+import { json, limits } from "./shapes.ts";
 import { fileRef } from "./upload.ts";
 import { checkUrl, displayUrl, originOf, parseUrl, pathSegments, replaceSegments } from "./url.ts";
 import type { OperationType } from "./world.ts";
@@ -29,11 +29,7 @@ export const requestPayload = z.strictObject({
   url: text(8_192),
   headers: optional(z.record(z.string(), z.string().check(z.maxLength(requestLimits.headerBytes)))),
   body: optional(
-    z.union([
-      z.strictObject({ json: z.json() }),
-      z.strictObject({ text: z.string() }),
-      z.strictObject({ file: fileRef }),
-    ]),
+    z.union([z.strictObject({ json }), z.strictObject({ text: z.string() }), z.strictObject({ file: fileRef })]),
   ),
   timeoutMs: optional(z.int().check(z.gte(1), z.lte(requestLimits.timeoutMs.max))),
   /** Statuses that count as success; 200 to 299 and 304 when not given. */

@@ -3,6 +3,7 @@
  * Which verb takes and answers which of them is the table in `verbs.ts`.
  */
 import * as z from "zod/mini";
+import { toJson } from "./json.ts";
 import type { Json } from "./operation.ts";
 import { outcomes, priorityLimit, reasons, statuses, strategies } from "./operation.ts";
 import { retryPresets } from "./retry.ts";
@@ -18,8 +19,23 @@ export const limits = {
 } as const;
 
 export const describe = z.describe;
-/** Any JSON value, typed as readonly as it is treated. */
-export const json: z.ZodMiniType<Json, Json> = z.json() as unknown as z.ZodMiniType<Json, Json>;
+/**
+ * Any JSON value, handed on as it is and typed as readonly as it is treated. `z.json()` makes a copy and loses a key named
+ * `__proto__` on the way; a payload has to stay what it was.
+ */
+export const json: z.ZodMiniType<Json, Json> = z.unknown().check((context) => {
+  try {
+    if (toJson(context.value, "value") === context.value) return;
+    context.issues.push({
+      code: "custom",
+      message: "has an undefined value, which JSON cannot carry",
+      input: context.value,
+    });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    context.issues.push({ code: "custom", message, input: context.value });
+  }
+}) as unknown as z.ZodMiniType<Json, Json>;
 export const name = z.string().check(z.minLength(1), z.maxLength(limits.nameLength));
 export const id = z
   .string()
@@ -292,15 +308,12 @@ export const blockerKinds = [
   "gave_up",
   "unsure",
   "corrupt",
-  "group",
   "no_server_id",
   "no_drainer",
   "sync_mode",
-  "slots",
   "draft",
   "in_flight",
   "disk_full",
-  "read_only",
 ] as const;
 
 export const why = z.object({
@@ -345,7 +358,6 @@ export const eventKinds = [
   "subject",
   "settings",
   "sync",
-  "warning",
 ] as const;
 
 /** One change. `sequence` is 0 for what is only told live (`started`, `progress`); all else can be read again from the feed. */

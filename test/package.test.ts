@@ -1,8 +1,9 @@
 // Owns the promise that the package installs into an empty project and works there: command, doors and types.
 // Leaves the checks that need no installation to scripts/package-checks.ts and other Node versions to test/runtimes/.
-import { readFileSync, writeFileSync } from "node:fs";
+import { globSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import manifest from "../package.json" with { type: "json" };
 import type { Project } from "./support/packed.ts";
 import { installPacked, npm, root, run } from "./support/packed.ts";
 
@@ -12,6 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => project?.[Symbol.dispose]());
 
+const installed = (): string => path.join(project.folder, "node_modules/holdfast");
 const inProject = (command: string, ...args: readonly string[]) =>
   run(command, args, { cwd: project.folder, timeout: 60_000, shell: process.platform === "win32" && command === npm });
 
@@ -26,6 +28,41 @@ test("it installs without anything that compiles or runs on installation", () =>
 test("npx holdfast --help answers", async () => {
   const { stdout } = await inProject(npm, "exec", "--no", "--", "holdfast", "--help");
   expect(stdout).toMatch(/usage:? +holdfast/i);
+});
+
+test("npx holdfast --version prints the version of the package", async () => {
+  const { stdout } = await inProject(npm, "exec", "--no", "--", "holdfast", "--version");
+  expect(stdout.trim()).toBe(manifest.version);
+});
+
+test("what is bundled into the command comes with its licences", () => {
+  const notices = readFileSync(path.join(installed(), "dist/cli/LICENSES.txt"), "utf8");
+  const sections = new Map(
+    notices
+      .split(/^## /m)
+      .slice(1)
+      .map((text) => [text.slice(0, text.search(/ \d/)), text]),
+  );
+  const bundled = ["commander", "hono", "@hono/node-server", "pino", "prom-client", "smol-toml", "zod", "uuid"];
+  expect([...sections.keys()]).toEqual(expect.arrayContaining(bundled));
+  // A licence is a text, not only its name; this one's package comes without any, and is named with its licence all the same.
+  const textless = ["@bomb.sh/tab"];
+  const nameless = [...sections].filter(
+    ([, text]) => !/copyright|licen[cs]e|permission/i.test(text.split("\n").slice(2).join("\n")),
+  );
+  expect(nameless.map(([name]) => name)).toEqual(textless);
+  expect(notices).toMatch(/^## @bomb\.sh\/tab \S+ \(MIT\)$/m);
+});
+
+test("no file points to a source map, to the sources or to a test", () => {
+  const files = globSync("dist/**/*.{js,ts}", { cwd: installed() });
+  expect(files.length).toBeGreaterThan(50);
+  expect(files.filter((file) => /\.test\.|\.map$/.test(file))).toEqual([]);
+  const pointing = files.filter((file) => {
+    const text = readFileSync(path.join(installed(), file), "utf8");
+    return /^\/\/# sourceMappingURL=/m.test(text) || (file.endsWith(".js") && /from "\.[^"]*\.ts"/.test(text));
+  });
+  expect(pointing).toEqual([]);
 });
 
 test.each(["holdfast", "holdfast/node", "holdfast/testing"])('import "%s" works', async (door) => {

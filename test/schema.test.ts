@@ -1,5 +1,6 @@
 // Owns two promises about the schema: each change of it shows in review, and a released migration never changes again.
-// After a deliberate change rewrite the dump: npx vitest run --project unit test/schema.test.ts -u
+// After a deliberate change: npx vitest run --project unit test/schema.test.ts -u rewrites the dump, and a new migration gets its line
+// below. Only before its first release may a migration change in place; then node test/upgrade/make-store.ts makes its store anew.
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { Database } from "../src/database.ts";
@@ -7,7 +8,7 @@ import { migrate, schemaVersion } from "../src/engine/schema.ts";
 import { openDatabase } from "../src/node/sqlite.ts";
 
 /** SHA-256 of each migration's text, in order. A line is added with each migration; a line that was released is never changed. */
-const frozen = ["28667825147cf5bd6f89fe8a96a93de5ebf9f0c295447d8ce69b1678a7980e42"];
+const frozen = ["0d520cd5d987c8f3c982209d26b4d080f833d8c9ecab95e24306fed2d8a984b2"];
 
 const beginsWithPragmas = /;PRAGMA application_id = \d+;PRAGMA user_version = \d+$/;
 
@@ -40,7 +41,10 @@ test("each migration is frozen: stores that exist were made by exactly this text
   const { database, texts } = migrateEmpty();
   database.close();
   expect(texts).toHaveLength(schemaVersion);
-  expect(texts.map((text) => createHash("sha256").update(text).digest("hex"))).toEqual(frozen);
+  expect(
+    texts.map((text) => createHash("sha256").update(text).digest("hex")),
+    "see the first lines of this file",
+  ).toEqual(frozen);
 });
 
 test("a second run of the migrations changes nothing", () => {

@@ -133,6 +133,13 @@ describe("limits", () => {
     expect(() => bench.add({ payload: `${at}x` })).toThrow(thrown("payload_too_large"));
   });
 
+  test("limits count bytes as they are stored, not characters", () => {
+    const bench = startBench({ isStopped: true });
+    expect(() => bench.add({ payload: "é".repeat(limits.payloadBytes / 2) })).toThrow(thrown("payload_too_large"));
+    bench.add({ payload: "é€𝄞" });
+    expect(bench.ask("queue.status", {}).bytes).toBe(11);
+  });
+
   test("a queue at its limit refuses, and warned from 80 % on", () => {
     const bench = startBench({ isStopped: true, settings: { maxOperations: 5, overflow: "reject" } });
     const warnings = Array.from({ length: 5 }, () => bench.add().warning);

@@ -4,7 +4,7 @@
  */
 import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Reason } from "../operation.ts";
-import { rankOf, State, statusOf } from "../operation.ts";
+import { rankOf, State, statusOf, textBytes } from "../operation.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
@@ -136,7 +136,7 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
 function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {
   const { input, type } = prepared;
   const payload = payloadText(prepared.payload);
-  const warning = makeRoom(store, payload.length);
+  const warning = makeRoom(store, textBytes(payload));
   const needs = findNeeds(store, input);
   const mentions = mentionsIn(store, type, prepared.payload).filter((alias) => alias.server === null);
   const seq = takeSequence(store);
@@ -254,12 +254,13 @@ function waitForMore(store: Store, op: Brief, added: number): void {
 /** The text that is stored, sent and hashed. */
 export function payloadText(payload: Json): string {
   const written = JSON.stringify(payload);
-  if (written.length > limits.payloadBytes) {
+  const bytes = textBytes(written);
+  if (bytes > limits.payloadBytes) {
     throw new HoldfastError(
       "payload_too_large",
-      `the payload has ${written.length} bytes; ${limits.payloadBytes} are allowed`,
+      `the payload has ${bytes} bytes; ${limits.payloadBytes} are allowed`,
       "send big content as a file: `holdfast upload`, or a request body from a file",
-      { details: { bytes: written.length, limit: limits.payloadBytes } },
+      { details: { bytes, limit: limits.payloadBytes } },
     );
   }
   return written;

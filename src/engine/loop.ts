@@ -15,7 +15,7 @@ import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf } from "./flight.ts";
 import { getSettings, setMeta } from "./meta.ts";
-import { dueProbes, noteEvidence } from "./network.ts";
+import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
@@ -392,8 +392,10 @@ async function probe(loop: Draining, remote: string): Promise<void> {
   const result = await store.world.probe(remote, signal);
   loop.probes.delete(remote);
   loop.news.push(() => {
+    const wasCutOff = !remoteGate(store, remote).isOpen;
     const after = noteEvidence(store, remote, { kind: "probed", at, ...result });
-    if (after.status === "online") freeWaiting(store, remote);
+    // A probe that is answered while requests are not must not make them forget their delays: that is a request per second (pain 19).
+    if (after.status === "online" && wasCutOff) freeWaiting(store, remote);
   });
   poke(loop);
 }

@@ -5,7 +5,7 @@
 import type { Row } from "../database.ts";
 import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
-import { idempotencyKeyOf, State, statusOf } from "../operation.ts";
+import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
@@ -55,29 +55,11 @@ export type Brief = {
   readonly outcome: Outcome | null;
 };
 
-export type NewRow = {
-  readonly seq: number;
-  readonly id: string;
-  readonly type: string;
-  readonly version: number;
-  readonly channel: number;
-  readonly lane: string;
-  readonly position: number;
-  readonly priority: number;
-  readonly rank: number;
-  readonly state: State;
-  readonly waits: number;
-  readonly due: number;
-  readonly now: number;
-  readonly created: number;
-  readonly expires: number | null;
-  readonly dedupe: string | null;
-  readonly group: string | null;
-  readonly creates: string | null;
-  readonly options: Options;
-  readonly payload: string;
-  readonly reason: Reason | null;
-};
+/** What an enqueue says of its row; everything else begins at its default. */
+export type NewRow = Omit<
+  Brief,
+  "since" | "lease" | "attempts" | "failures" | "streak" | "generation" | "isUnsure" | "rounds" | "revision" | "outcome"
+> & { readonly version: number; readonly now: number; readonly payload: string };
 
 const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
@@ -186,7 +168,7 @@ export function insertOperation(store: Store, row: NewRow): void {
       JSON.stringify(row.options),
       row.payload,
       rowHash(store, row),
-      row.payload.length,
+      textBytes(row.payload),
       row.reason,
     );
 }
@@ -199,7 +181,7 @@ function countInserted(store: Store, row: NewRow): void {
   transaction.fullness = {
     unsent: known.unsent + (row.state === State.done ? 0 : 1),
     operations: known.operations + 1,
-    bytes: known.bytes + row.payload.length,
+    bytes: known.bytes + textBytes(row.payload),
   };
 }
 
@@ -416,7 +398,7 @@ export function replacePayload(
 ): void {
   forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
-  store.db.prepare(setPayload).run(payload, hash, payload.length, row.version, row.channel, row.seq);
+  store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
 }
 
 export function replaceTerms(

@@ -59,6 +59,7 @@ describe("retries", () => {
     const other = bench.add();
     await bench.run(29_000);
     expect(bench.sent).toHaveLength(1);
+    expect(bench.get(id).mayHaveLanded).toBe(false);
     expect(bench.ask("queue.why", { id: other.id }).blockers[0]?.kind).toBe("paced");
     await bench.run(5_000);
     expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0 });

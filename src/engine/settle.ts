@@ -194,7 +194,9 @@ function tryAgain(
     answer.afterMs === undefined ? retryDelayMs(policy, op.streak + 1, store.world.random()) : 0,
   );
   const reason = answer.afterMs === undefined ? "retry" : "paced";
-  putBack(store, op, { delay, reason, failures, isUnsure: true, problem: answer.problem, settled });
+  // A remote that paces everybody has turned the request away; one that failed may have failed after the effect.
+  const isUnsure = op.isUnsure || answer.scope === "operation";
+  putBack(store, op, { delay, reason, failures, isUnsure, problem: answer.problem, settled });
 }
 
 /** No answer costs nothing: the remote's reachability is judged apart, and the same key goes out again. */

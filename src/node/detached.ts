@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { errorTable, HoldfastError } from "../errors.ts";
 import { isProof } from "./guard.ts";
 import type { AcquireFileLock, Home, PortFile } from "./home.ts";
@@ -38,8 +39,8 @@ export type DaemonStatus =
 export type LookOptions = { readonly timeoutMs?: number; readonly acquireFileLock?: AcquireFileLock };
 
 export type StartOptions = LookOptions & {
-  /** The program and its arguments, e.g. [process.execPath, "/…/main.js", "daemon", "run"]. */
-  readonly command: readonly string[];
+  /** The program and its arguments; default: `holdfast daemon run` of this package. */
+  readonly command?: readonly string[];
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly startTimeoutMs?: number;
 };
@@ -239,9 +240,7 @@ function isHeld(home: Home, acquire: AcquireFileLock): boolean {
 }
 
 function spawnDetached(home: Home, options: StartOptions): ChildProcess {
-  const [program, ...parameters] = options.command;
-  if (program === undefined)
-    throw new TypeError('startDetached needs a command, e.g. [process.execPath, main, "daemon", "run"]');
+  const [program = process.execPath, ...parameters] = options.command ?? ownCommand();
   const log = openSync(home.log, "a", 0o600);
   try {
     return spawn(program, parameters, {
@@ -255,6 +254,12 @@ function spawnDetached(home: Home, options: StartOptions): ChildProcess {
   } finally {
     closeSync(log);
   }
+}
+
+/** The command of this very package, in the sources and in the build alike. */
+function ownCommand(): readonly string[] {
+  const main = import.meta.url.endsWith(".ts") ? "../cli/main.ts" : "../cli/main.js";
+  return [process.execPath, fileURLToPath(new URL(main, import.meta.url)), "daemon", "run"];
 }
 
 function notStarted(home: Home, reason: string, logStart: number): HoldfastError {

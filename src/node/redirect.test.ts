@@ -1,3 +1,4 @@
+// Owns the tests of redirects: what is followed, what goes along, what never crosses an origin. Leaves all else to request.test.ts.
 import { describe, expect, test } from "vitest";
 import { codeOf, send, sendJson, serve } from "../../test/support/unruly-server.ts";
 

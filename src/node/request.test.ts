@@ -1,3 +1,4 @@
+// Owns the tests of sending over real sockets: what lands, a network that fails or lies, answers in bounds. Leaves judging to failure.test.ts.
 import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -83,7 +83,7 @@ it("no daemon ends with 3 and says how to start it", async () => {
 
 it("a missing file ends with 4", async () => {
   const played = await play(["request", "POST", "https://a.example", "--data", "@nope.json"]);
-  expect([played.exit, played.err]).toEqual([4, "✗ there is no file /work/nope.json\n→ check the path\n"]);
+  expect([played.exit, played.err]).toEqual([4, "✗ there is no file /desk/nope.json\n→ check the path\n"]);
 });
 
 it("a refused id gives its own code although others were done", async () => {

@@ -92,9 +92,9 @@ describe("a request", () => {
       { text: '{"id":12345678901234567890}' },
     ],
     ["stdin", post("--data", "-"), { stdin: "[1]" }, { json: [1] }],
-    ["a file", post("--data", "@body.json"), { files: { "/work/body.json": '{"a":"b"}' } }, { json: { a: "b" } }],
+    ["a file", post("--data", "@body.json"), { files: { "/desk/body.json": '{"a":"b"}' } }, { json: { a: "b" } }],
     ["an empty text", post("--data", ""), {}, { text: "" }],
-    ["a text with a byte order mark", post("--data", "@t"), { files: { "/work/t": "\ufeffx" } }, { text: "\ufeffx" }],
+    ["a text with a byte order mark", post("--data", "@t"), { files: { "/desk/t": "\ufeffx" } }, { text: "\ufeffx" }],
   ])("sends %s as it is", async (_name, argv, script, body) => {
     expect(await added(argv, script)).toMatchObject({ payload: { body } });
   });
@@ -103,8 +103,8 @@ describe("a request", () => {
     const payload = { blob: "a".repeat(64), sizeBytes: 4 };
     const local = { capture: async (path: string) => ({ payload: { ...payload, name: path }, sizeBytes: 4 }) };
     const files = {
-      "/work/photo.jpg": new Uint8Array([0xff, 0xd8, 0xff, 0xe0]),
-      "/work/big.json": `[${"1,".repeat(300_000)}1]`,
+      "/desk/photo.jpg": new Uint8Array([0xff, 0xd8, 0xff, 0xe0]),
+      "/desk/big.json": `[${"1,".repeat(300_000)}1]`,
     };
     for (const [path] of Object.entries(files)) {
       const input = await added(post("--data", `@${path}`), { files, local });
@@ -122,7 +122,7 @@ it("a command keeps its words as they are, and this directory", async () => {
     type: "command.run",
     payload: {
       argv: ["git", "push", "--json", "-v", "a b"],
-      cwd: "/work",
+      cwd: "/desk",
       env: { A: "1", HOME: "/home/ada" },
       retryOn: [1, 75],
     },
@@ -155,7 +155,7 @@ describe("questions before unsent work is lost", () => {
       isTty: true,
       says: ["export", "mine.jsonl"],
     });
-    expect(played.written).toEqual({ "/work/mine.jsonl": '{"a":1}\n' });
+    expect(played.written).toEqual({ "/desk/mine.jsonl": '{"a":1}\n' });
     expect(cleared(played.calls)).toEqual({ scope: "all", confirm: 5 });
   });
   it.each([

@@ -20,6 +20,8 @@ CREATE INDEX op_group ON op (grp, seq) WHERE grp IS NOT NULL;
 
 CREATE INDEX op_lane ON op (lane, position) WHERE state < 6 AND lane <> '';
 
+CREATE INDEX op_network ON op (channel, seq) WHERE state = 2 AND reason = 'network';
+
 CREATE INDEX op_parked ON op (seq) WHERE state IN (5, 6);
 
 CREATE INDEX op_ready ON op (channel, rank, seq) WHERE state = 0;

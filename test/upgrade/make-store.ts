@@ -1,5 +1,5 @@
 // Owns the making of a store with operations in every state, as one release leaves it behind: node test/upgrade/make-store.ts
-// It writes store-<schema version>.db.gz and store-<schema version>.json beside itself; run it once per schema version, then never again.
+// It writes store-<schema version>.db.gz and .json to test/golden/; run it once per schema version, then never again.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -94,7 +94,7 @@ const { operations } = engine.handle("queue.list", {
   limit: 1_000,
   status: ["draft", "pending", "in_progress", "completed", "failed", "cancelled", "expired"],
 });
-const at = (name: string): string => path.join(import.meta.dirname, `store-${schemaVersion}.${name}`);
+const at = (name: string): string => path.join(import.meta.dirname, `../golden/store-${schemaVersion}.${name}`);
 writeFileSync(at("db.gz"), gzipSync(readFileSync(copy), { level: 9 }));
 writeFileSync(at("json"), `${JSON.stringify(operations, null, 1)}\n`);
 console.log(operations.map(({ title, status, reason }) => `${title}: ${status} ${reason ?? ""}`).join("\n"));

@@ -38,13 +38,13 @@ function unpack(version: number): string {
   const folder = newFolder();
   writeFileSync(
     path.join(folder, "holdfast.db"),
-    gunzipSync(readFileSync(path.join(import.meta.dirname, `store-${version}.db.gz`))),
+    gunzipSync(readFileSync(path.join(import.meta.dirname, `../golden/store-${version}.db.gz`))),
   );
   return folder;
 }
 
 const expected = (version: number): readonly Operation[] =>
-  JSON.parse(readFileSync(path.join(import.meta.dirname, `store-${version}.json`), "utf8"));
+  JSON.parse(readFileSync(path.join(import.meta.dirname, `../golden/store-${version}.json`), "utf8"));
 
 const sent: { readonly id: string; readonly key: string; readonly input: unknown; readonly checkpoint: unknown }[] = [];
 const accepting = (type: string, version: number): OperationType => ({

@@ -90,7 +90,7 @@ function makeHost(script: Script, kept: Kept): Host {
     stderr: sink("err"),
     stdin: makeStdin(script, isTty),
     env: { COLUMNS: "100", ...script.env },
-    cwd: "/work",
+    cwd: "/desk",
     version: "0.1.0",
     now: () => kept.clock,
     sleep: async (ms) => {
