@@ -39,10 +39,6 @@ export const lastWordMs = 6_000;
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;
 
-/** From this long on a commit is worth sharing with answers still on the wire; they get at most so long. */
-const slowCommitMs = 2;
-const longestGatherMs = 20;
-
 const pruneEveryMs = 10_000;
 const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
@@ -63,10 +59,6 @@ type Draining = {
   readonly probes: Set<string>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
-  /** Ends the wait for more answers. */
-  gathering: (() => void) | null;
-  /** How long the last booking took. */
-  commitMs: number;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -85,8 +77,6 @@ export function startLoop(host: LoopHost): Loop {
     probes: new Set(),
     idle: [],
     wake: null,
-    gathering: null,
-    commitMs: 0,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -112,8 +102,6 @@ function turn(loop: Draining): void {
   if (loop.isOver || store.memory.isClosed) return;
   loop.wake?.();
   loop.wake = null;
-  loop.gathering?.();
-  loop.gathering = null;
   try {
     if (holdLock(loop)) advance(loop);
     else sleep(loop, standbyMs);
@@ -125,10 +113,7 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  const startedAt = loop.host.store.world.monotonic();
-  const claimed = work(loop);
-  loop.commitMs = loop.host.store.world.monotonic() - startedAt;
-  launch(loop, claimed);
+  launch(loop, work(loop));
   startProbes(loop);
   closeFinishedRun(loop);
   planNext(loop);
@@ -203,7 +188,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   const batches = new Map<string, Claimed[]>();
   for (const each of claimed) {
     if (each.type.runBatch === undefined) {
-      watch(loop, perform(loop, [each]));
+      watch(loop, perform(loop, [each]), [each]);
       continue;
     }
     const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
@@ -211,21 +196,33 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
   }
   for (const batch of batches.values()) {
     const max = batch[0]?.type.runBatch?.max ?? 1;
-    for (let start = 0; start < batch.length; start += max) watch(loop, perform(loop, batch.slice(start, start + max)));
+    for (let start = 0; start < batch.length; start += max) {
+      const part = batch.slice(start, start + max);
+      watch(loop, perform(loop, part), part);
+    }
   }
 }
 
-/** A commit on a slow disk stops what is on the wire, so answers about to come get as long as the last one took to be booked with this. */
-function gather(loop: Draining): void {
-  if (loop.flights.size === 0 || loop.commitMs < slowCommitMs) poke(loop);
-  else loop.gathering ??= loop.host.store.world.setTimer(Math.min(loop.commitMs, longestGatherMs), () => poke(loop));
-}
-
-/** What breaks off unforeseen is told; it must not end the process, and what it had under way is recovered under the same key. */
-function watch(loop: Draining, work: Promise<void>): void {
-  work.catch((error: unknown) => {
-    loop.host.store.world.log("error", "an attempt or a probe was broken off", { error: String(error) });
-  });
+/** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
+function watch(loop: Draining, work: Promise<void>, batch: readonly Claimed[]): void {
+  const tell = (error: unknown): void => {
+    const { world } = loop.host.store;
+    world.log("error", "an attempt or a probe was broken off", { error: String(error) });
+    for (const { seq, epoch } of batch) {
+      const flight = loop.flights.get(seq);
+      if (flight === undefined) continue;
+      loop.flights.delete(seq);
+      loop.answers.push({
+        seq,
+        epoch,
+        answer: noAnswer(`the attempt was broken off: ${String(error)}`),
+        startedAt: flight.startedAt,
+      });
+    }
+    poke(loop);
+  };
+  // A world that is gone itself has nobody left to tell.
+  work.catch(tell).catch(() => {});
 }
 
 /** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
@@ -247,7 +244,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  gather(loop);
+  poke(loop);
 }
 
 async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
@@ -381,7 +378,7 @@ function startProbes(loop: Draining): void {
     if (loop.probes.has(remote)) continue;
     loop.probes.add(remote);
     loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
-    watch(loop, probe(loop, remote));
+    watch(loop, probe(loop, remote), []);
   }
 }
 
@@ -495,6 +492,4 @@ function abandon(loop: Draining): void {
   loop.isOver = true;
   loop.wake?.();
   loop.wake = null;
-  loop.gathering?.();
-  loop.gathering = null;
 }

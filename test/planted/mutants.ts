@@ -1,5 +1,6 @@
 // Owns the planted bugs: exact places of the sources, what they become, and which rules of the simulation must notice.
 // Running them is planted.test.ts. `synchronous = NORMAL` is not here: it takes a power cut, see the tests of write boundaries.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are pieces of sources.
 
 export type Mutant = {
   readonly name: string;
