@@ -8,7 +8,7 @@ import type { AddInput, Input, Output, Receipt, Verb } from "../../src/verbs.ts"
 import type { Facts, Violation } from "./invariants.ts";
 import { highestPriority, judgeEnqueued, judgeStore } from "./invariants.ts";
 import type { Model, ModelOperation } from "./model.ts";
-import { adopt, adoptAll, adoptGates, adoptLane, laneInStore, withoutBase } from "./model.ts";
+import { adopt, adoptAll, adoptGates, adoptLane, laneInStore, needed, withoutBase } from "./model.ts";
 import type { Body } from "./model-server.ts";
 
 export type Commands = {
@@ -180,7 +180,10 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
   const creators = names.map((name) => model.creators.get(name) ?? "");
   for (const need of [...(input.after ?? []), ...creators]) {
     const known = model.operations.get(need);
-    if (known !== undefined && known !== op && !hasLanded(db, need)) op.needs.add(need);
+    if (known !== undefined && known !== op && !hasLanded(db, need)) {
+      op.needs.add(need);
+      needed(model, need);
+    }
   }
   if (isReplacing || before === undefined) return;
   model.lanes.set(lane, before);
@@ -304,6 +307,7 @@ function move(on: Commands, engine: Engine): void {
       on.report({ rule: "I3", detail: `moving ${op.id} changed the order of others in ${others(each, now)}` });
   }
   op.lane = lane;
+  op.isPlain = false;
   const order = model.lanes.get(lane) ?? [];
   if (isBeside && order.indexOf(op.id) < order.indexOf(beside.id) !== isBefore)
     on.report({ rule: "I3", detail: `${op.id} was moved to the wrong side of ${beside.id}` });

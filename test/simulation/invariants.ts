@@ -29,7 +29,6 @@ const standing = "SELECT id, state, type FROM op WHERE lane = ? AND lane <> '' A
 const landedOf = "SELECT state, outcome FROM op WHERE id = ?";
 const passedOver = `SELECT op.id, op.seq, op.priority FROM op JOIN channel ON channel.id = op.channel
   WHERE op.state = 0 AND channel.remote = ? AND channel.type = ? AND channel.subject = ? AND op.seq - op.priority * ? < ? LIMIT 1`;
-const bestWaiting = "SELECT min(seq - priority * ?) AS rank FROM op WHERE state IN (1, 4, 5, 6, 7)";
 const allRows =
   "SELECT id, state, outcome, failures, attempts, reason, due, bytes, length(payload) AS size FROM op ORDER BY seq";
 const counters = "SELECT id, n FROM counter WHERE id < 9 OR id = 101";
@@ -130,12 +129,12 @@ function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
 
 /**
  * No ready operation of the same channel may be passed over by one that was queued later than the ageing allows. What waits
- * may lend its rank to what it waits for, so the best rank of all that wait is the bound.
+ * lends its rank to what it waits for, so only those are judged that nothing ever waited for.
  */
 function judgeAge(facts: Facts, op: ModelOperation, attempt: Attempt): Violation | null {
-  const own = attempt.operation.sequence - highestPriority * facts.ageing;
-  const lent = number(facts.db.prepare(bestWaiting).get(facts.ageing)?.rank ?? own);
-  const row = facts.db.prepare(passedOver).get(op.remote, op.type, op.subject, facts.ageing, Math.min(own, lent));
+  if (!op.isPlain) return null;
+  const bound = attempt.operation.sequence - highestPriority * facts.ageing;
+  const row = facts.db.prepare(passedOver).get(op.remote, op.type, op.subject, facts.ageing, bound);
   return row === undefined ? null : says("I7", `${op.id} is sent before ${text(row.id)}, which is older than allowed`);
 }
 

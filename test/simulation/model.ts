@@ -28,6 +28,8 @@ export type ModelOperation = {
   hasYes: boolean;
   /** Whoever held its lease has heard a yes at least once. */
   everYes: boolean;
+  /** It never stood in a lane and nothing ever waited for it, so that nothing can have lent it a rank. */
+  isPlain: boolean;
   /** It was freed from what it waited for, so that nothing gives it the ids that it mentions. */
   isDetached: boolean;
   /** Payload edited although an attempt may have landed, or asked for twice by a person. */
@@ -103,15 +105,23 @@ export function adopt(model: Model, db: Database, id: string): ModelOperation | 
     isInterrupted: false,
     hasYes: false,
     everYes: known?.everYes ?? false,
+    isPlain: (known?.isPlain ?? true) && text(row.lane) === "",
     isDetached: known?.isDetached ?? false,
     isForced: known?.isForced ?? false,
     outcome: known?.outcome ?? null,
     isRemoved: false,
   };
   model.operations.set(id, operation);
+  for (const need of operation.needs) needed(model, need);
   if (operation.creates !== null) model.creators.set(operation.creates, id);
   adoptLane(model, db, operation.lane);
   return operation;
+}
+
+/** Something waits for it, and may lend it its rank. */
+export function needed(model: Model, id: string): void {
+  const operation = model.operations.get(id);
+  if (operation !== undefined) operation.isPlain = false;
 }
 
 /** Takes a lane's order over from the store and returns the order that was known before. */

@@ -2,7 +2,6 @@
 // Runs are shared out in runs.ts; one run is simulator.ts.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { tolerateDeaths } from "./deaths.ts";
 import type { Plan } from "./runs.ts";
 import { describeFailure, freshSeeds, modeOf, runPlan, seedsFrom, shorten } from "./runs.ts";
 import { simulate } from "./simulator.ts";
@@ -29,7 +28,6 @@ const { values } = parseArgs({
   },
 });
 
-tolerateDeaths();
 process.exitCode = values.help ? help() : await main();
 
 function help(): number {

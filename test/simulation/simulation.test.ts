@@ -1,7 +1,6 @@
 // Owns the simulation's share of `npm test`: fixed seeds, fresh seeds, and the proof that a seed decides a run.
 // Long runs are `npm run sim`; planted bugs are in test/planted.
-import { afterAll, expect, test } from "vitest";
-import { tolerateDeaths } from "./deaths.ts";
+import { expect, test } from "vitest";
 import type { Plan } from "./runs.ts";
 import { describeFailure, freshSeeds, runPlan, seedsFrom, shorten } from "./runs.ts";
 import { simulate } from "./simulator.ts";
@@ -9,8 +8,6 @@ import { simulate } from "./simulator.ts";
 const steps = 500;
 const fixedCount = 1_000;
 const freshCount = 1_000;
-
-afterAll(tolerateDeaths());
 
 async function expectSound(plan: Plan): Promise<void> {
   const { failures, totals } = await runPlan(plan);
