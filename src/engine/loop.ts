@@ -417,7 +417,7 @@ function planNext(loop: Draining): void {
     poke(loop);
     return;
   }
-  const next = nextWakeAt(store);
+  const next = nextWakeAt(store, loop.clock.wall);
   const delay = next === null ? longestSleepMs : Math.min(Math.max(next - store.world.now(), 1), longestSleepMs);
   sleep(loop, delay);
 }

@@ -184,9 +184,11 @@ export function networkStatus(store: Store): Output<"network.status"> {
 
 /**
  * When the loop has to look again at the latest. Open channels do not count: a claim has just taken what they could give, and
- * what is left goes when an answer frees a slot.
+ * what is left goes when an answer frees a slot. What was open is judged by the instant of that claim: a gate that has opened
+ * since, while the claim was written, was closed to it and would be slept through.
  */
-export function nextWakeAt(store: Store): number | null {
+export function nextWakeAt(present: Store, claimedAt: number): number | null {
+  const store: Store = { ...present, world: { ...present.world, now: () => claimedAt } };
   const gates = readGates(store);
   const settings = getSettings(store);
   const closed = readyChannels(store).filter((channel) => closedBy(store, channel, gates, settings) !== null);

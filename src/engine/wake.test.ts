@@ -1,0 +1,67 @@
+// Owns the rule that the loop never sleeps through the opening of a gate, on a clock that goes on while things are written.
+// Leaves every other wait to the simulation, whose clock stands still within a step.
+import { createHash } from "node:crypto";
+import { expect, test } from "vitest";
+import { openDatabase } from "../node/sqlite.ts";
+import { seededRandom } from "../testing/random.ts";
+import { newScheduler } from "../testing/scheduler.ts";
+import { newVirtualMachine } from "../testing/virtual-machine.ts";
+import { bootProcess } from "../testing/virtual-world.ts";
+import { openEngine } from "./engine.ts";
+
+test("a gate that opens while the claim is written is not slept through", async () => {
+  const scheduler = newScheduler();
+  let probes = 0;
+  const machine = newVirtualMachine({
+    scheduler,
+    random: seededRandom("wake"),
+    hash: (text) => createHash("sha256").update(text).digest("hex"),
+    probe: async () => {
+      probes += 1;
+      return { isReachable: probes > 2, reason: "as far as a probe can tell" };
+    },
+  });
+  const { world, kill } = bootProcess(machine, "process");
+  const real = openDatabase(":memory:");
+  let slowMs = 0;
+  // A disk on which each commit takes longer than the gate stays closed after an outage.
+  const database = {
+    ...real,
+    prepare: (sql: string) => {
+      const statement = real.prepare(sql);
+      if (sql !== "COMMIT") return statement;
+      return {
+        ...statement,
+        run: () => {
+          slowMs += 80;
+          return statement.run();
+        },
+      };
+    },
+  };
+  const sentAt: number[] = [];
+  const engine = openEngine({
+    database,
+    world: { ...world, now: () => world.now() + slowMs },
+    network: { reconnectJitterMs: 50, probeInitialMs: 100, confirmMs: 100 },
+    types: [
+      {
+        type: "note",
+        remoteOf: () => "https://remote.example",
+        retry: { initialMs: 10, maxMs: 10, jitter: 0 },
+        run: async () => {
+          sentAt.push(scheduler.elapsed());
+          if (probes > 2) return { kind: "applied" };
+          return { kind: "unknown", problem: { code: "refused", message: "nobody answers" }, mayHaveLanded: false };
+        },
+      },
+    ],
+  });
+  engine.start();
+  const { id } = engine.handle("queue.add", { type: "note", payload: null });
+  await scheduler.runFor(10_000);
+  expect(engine.handle("queue.get", { id }).status).toBe("completed");
+  expect(probes).toBe(3);
+  engine.close();
+  kill();
+});
