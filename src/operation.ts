@@ -46,7 +46,6 @@ export const reasons = [
   "gave_up",
   "unsure",
   "corrupt",
-  "group",
   "no_server_id",
   "unknown_type",
   "work_offline",

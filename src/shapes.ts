@@ -308,15 +308,12 @@ export const blockerKinds = [
   "gave_up",
   "unsure",
   "corrupt",
-  "group",
   "no_server_id",
   "no_drainer",
   "sync_mode",
-  "slots",
   "draft",
   "in_flight",
   "disk_full",
-  "read_only",
 ] as const;
 
 export const why = z.object({
@@ -361,7 +358,6 @@ export const eventKinds = [
   "subject",
   "settings",
   "sync",
-  "warning",
 ] as const;
 
 /** One change. `sequence` is 0 for what is only told live (`started`, `progress`); all else can be read again from the feed. */

@@ -1,6 +1,6 @@
 // Owns how results read: the table of figures against their limits, the rows beside them, the machine, and the comparison with
 // the committed baseline. Leaves measuring to the bars and files to run.ts.
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import type { Bar } from "./bars.ts";
 import { limitOf, reaches } from "./bars.ts";
 import type { Figure, Measured, Row, Spread } from "./types.ts";
@@ -18,7 +18,7 @@ export const nameOf = (run: Run, figure: Figure): string =>
 export function machine(): string {
   const [first] = cpus();
   const memory = Math.round(totalmem() / 2 ** 30);
-  return `${first?.model.trim() ?? "unknown processor"}, ${cpus().length} cores, ${memory} GB; ${process.platform} ${release()}; Node ${process.versions.node}`;
+  return `${first?.model.trim() ?? "unknown processor"}, ${cpus().length} cores, ${memory} GB; ${process.platform} ${release()}; Node ${process.versions.node}; load ${loadavg().map(Math.round).join(", ")} at the end`;
 }
 
 /** The figures of all runs as a Markdown table. */

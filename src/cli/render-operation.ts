@@ -39,7 +39,6 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   gave_up: "gave up",
   unsure: "may have landed",
   corrupt: "damaged",
-  group: "held by its group",
   no_server_id: "server id missing",
   unknown_type: "unknown type",
   work_offline: "working offline",

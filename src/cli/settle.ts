@@ -60,7 +60,7 @@ function receiptText(context: Context, { receipt, why, label }: Told): string {
   const offline = why?.blockers.find(({ kind }) => offlineKinds.has(kind));
   if (offline !== undefined && why !== null)
     return offlineText(context, { receipt, why, label }, offline.kind === "work_offline");
-  const isWaiting = why?.blockers.some(({ kind }) => kind !== "in_flight" && kind !== "slots") === true;
+  const isWaiting = why?.blockers.some(({ kind }) => kind !== "in_flight") === true;
   const sentence = isWaiting ? `\n  ${plain(why?.sentence ?? "")}` : "";
   return `${paint.green(sign.yes)} Queued ${paint.bold(short)}; it is safe on this device${sentence}`;
 }

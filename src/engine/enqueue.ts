@@ -10,12 +10,11 @@ import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
-import { addReference, declareLocalId, dropReferencesOf, mentionsIn, rewritePayload } from "./ids.ts";
-import { addDependency, liftPredecessors, positionGap, refuseCycle, settleInto } from "./lanes.ts";
+import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
+import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
 import { channelFor, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
-  addWaits,
   briefs,
   dropDedupe,
   findById,
@@ -26,8 +25,8 @@ import {
   replacePayload,
   requireOperation,
   selectBrief,
-  setSchedule,
 } from "./queue.ts";
+import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
@@ -145,7 +144,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
   const now = store.world.now();
   const due = input.notBefore ?? 0;
   const channel = channelFor(store, prepared.remote, input.type, input.subject ?? "");
-  const creators = mentions.map((alias) => alias.seq).filter((creator) => creator !== seq);
+  const creators = creatorsOf(store, mentions, seq);
   const waitsFor = [...new Set([...needs.map((need) => need.seq), ...creators])];
   const place = firstPlace(store, {
     lane: prepared.lane,
@@ -177,8 +176,10 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
   });
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
-  if (input.creates !== undefined)
-    declareLocalId(store, input.creates, { seq, id, isFree: (other) => isGone(store, other) });
+  if (input.creates !== undefined) {
+    const former = declareLocalId(store, input.creates, { seq, id, isFree: (other) => isGone(store, other) });
+    if (former !== null) adoptReferrers(store, input.creates, { from: former, to: seq });
+  }
   if (priority > 0 && place.state === State.waiting) liftPredecessors(store, seq, rankOf(seq, priority, store.ageing));
   return { id, sequence: seq, status: statusOf(place.state, null), reason: place.reason, isNew: true, warning };
 }
@@ -223,32 +224,6 @@ function optionsOf(input: AddInput, type: OperationType | undefined, needs: read
     ...(input.title === undefined ? {} : { title: input.title }),
     ...(input.notBefore === undefined ? {} : { notBefore: input.notBefore }),
   };
-}
-
-/** A payload was replaced: what it mentions now is what counts, and the operation waits for the creators of that. */
-export function relinkReferences(
-  store: Store,
-  op: Brief,
-  prepared: { readonly type: OperationType | undefined; readonly payload: Json },
-): void {
-  dropReferencesOf(store, op.seq);
-  let added = 0;
-  for (const alias of mentionsIn(store, prepared.type, prepared.payload)) {
-    if (alias.server !== null || alias.seq === op.seq) continue;
-    addReference(store, alias.local, op.seq);
-    if (addDependency(store, alias.seq, op.seq)) added += 1;
-  }
-  if (added > 0) waitForMore(store, op, added);
-}
-
-function waitForMore(store: Store, op: Brief, added: number): void {
-  addWaits(store, op.seq, added);
-  const now = getBrief(store, op.seq);
-  if (now === null) return;
-  refuseCycle(store, now);
-  if (op.state <= State.held && op.state !== State.waiting) {
-    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
-  }
 }
 
 /** The text that is stored, sent and hashed. */

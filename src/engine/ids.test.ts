@@ -108,6 +108,24 @@ describe("local ids", () => {
     expect(bench.add({ creates: "local-1" }).isNew).toBe(true);
   });
 
+  test("created anew, a local id is waited for at its new creation; of a removed one the operation says so", async () => {
+    const bench = startBench({ isStopped: true });
+    const first = bench.add({ payload: "create", creates: "local-1" });
+    const child = bench.add({ payload: { parent: "local-1" } });
+    bench.ask("queue.cancel", { ids: [first.id] });
+    bench.add({ payload: "create again", creates: "local-1" });
+    const gone = bench.add({ payload: "gone", creates: "local-2" });
+    bench.ask("queue.remove", { ids: [gone.id], confirm: true });
+    const orphan = bench.add({ payload: { parent: "local-2" } });
+    bench.answers.push(created);
+    bench.engine.start();
+    await bench.run();
+    expect(bench.order()).toEqual(["create again", { parent: "srv-7" }]);
+    expect(bench.get(child.id).status).toBe("completed");
+    expect(bench.get(orphan.id)).toMatchObject({ status: "failed", reason: "no_server_id" });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
   test("an edit that brings in a local id makes the operation wait for it", async () => {
     const bench = startBench({ isStopped: true });
     const child = bench.add({ payload: { parent: null } });

@@ -39,17 +39,17 @@ export function serverIdOf(store: Store, local: string): string | null {
   return getAlias(store, local)?.server ?? null;
 }
 
-/** Declares that an operation creates a local id. A local id belongs to one creation; a creation that was given up frees it. */
+/** Declares that an operation creates a local id. A local id belongs to one creation; one that was given up frees it. Returns that one's sequence, else `null`. */
 export function declareLocalId(
   store: Store,
   local: string,
   by: { readonly seq: number; readonly id: string; readonly isFree: (seq: number) => boolean },
-): void {
+): number | null {
   const known = getAlias(store, local);
   if (store.memory.transaction !== null) store.memory.transaction.hasAliases = true;
   if (known === null) {
     store.db.prepare(addAlias).run(local, by.seq, by.id);
-    return;
+    return null;
   }
   if (known.server !== null || !by.isFree(known.seq)) {
     throw new HoldfastError(
@@ -60,6 +60,7 @@ export function declareLocalId(
     );
   }
   store.db.prepare(reviveAlias).run(by.seq, by.id, local);
+  return known.seq;
 }
 
 /** Most stores know no local id at all, and then no payload has to be searched. */

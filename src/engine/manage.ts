@@ -6,7 +6,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
-import { payloadText, relinkReferences } from "./enqueue.ts";
+import { payloadText } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import {
@@ -44,6 +44,7 @@ import {
   setSchedule,
   widenLane,
 } from "./queue.ts";
+import { relinkReferences } from "./references.ts";
 import { clearAll, clearCompleted, countUnsent, dropOperation } from "./retention.ts";
 import { decideConflict, giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";

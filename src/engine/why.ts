@@ -91,7 +91,7 @@ function blockersOf(store: Store, op: Brief): readonly Blocker[] {
   }
 }
 
-const parkedKinds = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "group", "no_server_id"] as const;
+const parkedKinds = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "no_server_id"] as const;
 
 function parkedBlocker(store: Store, op: Brief): Blocker {
   const problem = toOperation(store, getRow(store, op.seq)).problem;
@@ -102,7 +102,6 @@ function parkedBlocker(store: Store, op: Brief): Blocker {
     gave_up: "It was tried as often as allowed",
     unsure: "It was on the wire when the process ended, so it may or may not have landed",
     corrupt: "It cannot be sent",
-    group: "A member of its group failed",
     no_server_id: "It cannot be sent yet",
   } as const;
   const hint = problem?.hint === undefined ? "" : `; ${problem.hint}`;

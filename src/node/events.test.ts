@@ -112,7 +112,7 @@ test("a closed engine ends the stream, and its end is told once", async () => {
   const reader = stream.body.getReader();
   await reader.read();
   engine.close();
-  engine.emit({ sequence: 50, kind: "warning", id: null, status: null, detail: null });
+  engine.emit({ sequence: 50, kind: "settings", id: null, status: null, detail: null });
   expect((await reader.read()).done).toBe(true);
   stream.end();
   expect(ends).toBe(1);

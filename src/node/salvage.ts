@@ -17,7 +17,7 @@ import type { SequenceRange } from "./rescue.ts";
 import { rescueRows } from "./rescue.ts";
 import type { SqliteDatabase } from "./sqlite.ts";
 import { checkInBackground, openDatabase } from "./sqlite.ts";
-import { guarded, sqliteCodeOf } from "./sqlite-failure.ts";
+import { guarded } from "./sqlite-failure.ts";
 import { enterAlone, holdOpen, waitToBeAlone } from "./store-guard.ts";
 import { readWitness } from "./witness.ts";
 
@@ -43,7 +43,7 @@ const storeReport = `INSERT INTO ${meta} (name, value) VALUES ('recovery', ?) ON
 
 /** SQLite's primary code 10, bare or in the extended forms that a read can end with; 8458 is what EIO becomes. */
 const ioFailure = /error code=(10|266|522|8458)\b/;
-const unreadable = 8458;
+/** A verdict of damage is looked at again: a read that fails once can look like damage, and salvaging is not for that. */
 const ioRetries = 2;
 
 /** What an opening found. `recovered`: the file is sound after an unclean end; `salvaged`: a fresh store got what could be proven. */
@@ -127,7 +127,7 @@ function openAlone(context: Context, retries: number = ioRetries): Found {
     database = openFile(context);
   } catch (error) {
     if (!isCode(error, "database_corrupt")) throw error;
-    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
+    if (retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
   try {
@@ -137,6 +137,7 @@ function openAlone(context: Context, retries: number = ioRetries): Found {
     const damage = isChecked ? findDamage(database) : [];
     if (damage.length > 0) {
       database.close();
+      if (retries > 0) return openAlone(context, retries - 1);
       return salvage(context, { wal, witness, findings: damage });
     }
     if (isUnclean && !isChecked) checkLater(context);
@@ -144,7 +145,7 @@ function openAlone(context: Context, retries: number = ioRetries): Found {
   } catch (error) {
     database.close();
     if (!isCode(error, "database_corrupt")) throw error;
-    if (sqliteCodeOf(error) === unreadable && retries > 0) return openAlone(context, retries - 1);
+    if (retries > 0) return openAlone(context, retries - 1);
     return salvage(context, { wal, witness, findings: [error.message] });
   }
 }

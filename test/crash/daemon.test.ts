@@ -2,7 +2,7 @@
 // Leaves what lands at a remote to the other stories of this folder.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { daemonStatus, findDaemon, startDetached, stopDaemon } from "../../src/node/detached.ts";
@@ -132,7 +132,22 @@ test("two starts in the background at the same time find the same daemon", async
     startDetached(place.path, { command }),
   ]);
   expect(first.pid).toBe(second.pid);
+  // The process that lost the race may still wait for the lock; it must not outlive the test as the next owner.
+  await expect.poll(() => waitingDaemons(first.pid), { timeout: 5_000 }).toEqual([]);
 });
+
+/** Daemons of this test's directory besides the one that serves. */
+function waitingDaemons(serving: number): readonly string[] {
+  if (!existsSync("/proc")) return [];
+  return readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/.test(pid) || Number(pid) === serving || !isAlive(Number(pid))) return false;
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(`HOLDFAST_HOME=${place.path}`);
+    } catch {
+      return false;
+    }
+  });
+}
 
 test("a stop under load answers or refuses every request, and keeps exactly what it acknowledged", async () => {
   const { endpoint, token, pid } = await startDetached(place.path, { command });

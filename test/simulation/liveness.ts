@@ -72,7 +72,7 @@ export function judgeEnd(sim: Simulation): Violation | null {
   return null;
 }
 
-const decided = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "group", "no_server_id", "draft"];
+const decided = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "no_server_id", "draft"];
 
 /** Follows what an operation waits for; null when that ends at a decision of a person, else the sentence that does not. */
 function rootOf(engine: Engine, id: string, seen: Set<string>): string | null {

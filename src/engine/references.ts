@@ -1,0 +1,59 @@
+/**
+ * Owns whom an operation waits for because of the local ids that its payload mentions. Where ids and mentions are kept is `ids.ts`;
+ * what a wait does to readiness is `lanes.ts`.
+ */
+import type { Json } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { OperationType } from "../world.ts";
+import type { Alias } from "./ids.ts";
+import { addReference, dropReferencesOf, mentionsIn, referrersOf } from "./ids.ts";
+import { addDependency, detachFrom, refuseCycle } from "./lanes.ts";
+import type { Brief } from "./queue.ts";
+import { addWaits, getBrief, setSchedule } from "./queue.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * The operations that create what is mentioned. One that was removed cannot be waited for: then the operation is parked when its turn
+ * comes, with the local id that nobody creates.
+ */
+export function creatorsOf(store: Store, mentions: readonly Alias[], seq: number): readonly number[] {
+  return mentions.map((alias) => alias.seq).filter((creator) => creator !== seq && getBrief(store, creator) !== null);
+}
+
+/** A local id whose creation was given up is created anew: whatever mentions it waits for the new creation instead. */
+export function adoptReferrers(
+  store: Store,
+  local: string,
+  creation: { readonly from: number; readonly to: number },
+): void {
+  for (const seq of referrersOf(store, local)) {
+    const op = seq === creation.to ? null : getBrief(store, seq);
+    if (op === null || op.state === State.done || op.state === State.inFlight) continue;
+    if (addDependency(store, creation.to, seq)) waitForMore(store, op, 1);
+    detachFrom(store, creation.from, seq);
+  }
+}
+
+/** A payload was replaced: what it mentions now is what counts, and the operation waits for the creators of that. */
+export function relinkReferences(
+  store: Store,
+  op: Brief,
+  prepared: { readonly type: OperationType | undefined; readonly payload: Json },
+): void {
+  dropReferencesOf(store, op.seq);
+  let added = 0;
+  const mentions = mentionsIn(store, prepared.type, prepared.payload).filter((alias) => alias.server === null);
+  for (const alias of mentions) addReference(store, alias.local, op.seq);
+  for (const creator of creatorsOf(store, mentions, op.seq)) if (addDependency(store, creator, op.seq)) added += 1;
+  if (added > 0) waitForMore(store, op, added);
+}
+
+function waitForMore(store: Store, op: Brief, added: number): void {
+  addWaits(store, op.seq, added);
+  const now = getBrief(store, op.seq);
+  if (now === null) return;
+  refuseCycle(store, now);
+  if (op.state <= State.held && op.state !== State.waiting) {
+    setSchedule(store, op.seq, { state: State.waiting, reason: "dependency", due: op.due });
+  }
+}
