@@ -112,11 +112,19 @@ function nameCreated(store: Store, op: Brief, serverId: string | null): void {
   }
 }
 
-/** Rewrites a local id to the server's in all that is queued, in the transaction that makes it known. Returns how many changed. */
+/**
+ * Rewrites a local id to the server's in all that is queued, in the transaction that makes it known, and lets go what was parked
+ * for want of it. Returns how many changed.
+ */
 export function assignServerId(store: Store, local: string, server: string): number {
   const referrers = referrersOf(store, local);
   settleLocalId(store, local, server);
-  for (const seq of referrers) rewriteRow(store, seq);
+  for (const seq of referrers) {
+    rewriteRow(store, seq);
+    if (getBrief(store, seq)?.reason !== "no_server_id") continue;
+    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
+    settleInto(store, seq);
+  }
   return referrers.length;
 }
 

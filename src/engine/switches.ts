@@ -6,8 +6,8 @@ import { State } from "../operation.ts";
 import type { Input, Output } from "../verbs.ts";
 import { closeGate, freshCredentials, isWorkingOffline, openGate, readGates } from "./gates.ts";
 import { record } from "./history.ts";
-import { getAlias, referrersOf } from "./ids.ts";
-import { activate, settleInto } from "./lanes.ts";
+import { getAlias } from "./ids.ts";
+import { activate } from "./lanes.ts";
 import { matching } from "./list.ts";
 import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
@@ -160,12 +160,7 @@ export function assignId(store: Store, input: Input<"ids.assign">): Output<"ids.
       "wait for it, or cancel it first",
     );
   }
-  const waiting = referrersOf(store, alias.local).filter((seq) => getBrief(store, seq)?.reason === "no_server_id");
   const rewritten = assignServerId(store, alias.local, input.serverId);
-  for (const seq of waiting) {
-    setSchedule(store, seq, { state: State.waiting, reason: "lane", due: 0 });
-    settleInto(store, seq);
-  }
   record(store, {
     op: alias.seq,
     id: alias.op,

@@ -29,14 +29,16 @@ export function mortalDatabase(database: Database, machine: VirtualMachine, proc
   };
   const guarded = <T>(kind: Kind, work: () => T): T => {
     live(process, undo);
+    if (kind === "commit" && state.open === "write") pass(process, "before", undo);
     if (!hasRoom(machine, state.open, kind)) {
       undo();
       throw new HoldfastError("disk_full", "the virtual disk is full", "free some space");
     }
     const output = work();
+    const wasWriting = state.open === "write";
     state.open = after(state.open, kind);
     // Death right after a commit is the moment at which a caller is not told of what is durable.
-    if (kind === "commit") live(process, undo);
+    if (kind === "commit" && wasWriting) pass(process, "after", undo);
     return output;
   };
   const statements = new Map<string, Statement>();
@@ -63,6 +65,15 @@ export function mortalDatabase(database: Database, machine: VirtualMachine, proc
 function live(process: VirtualProcess, undo: () => void): void {
   try {
     process.step();
+  } catch (death) {
+    undo();
+    throw death;
+  }
+}
+
+function pass(process: VirtualProcess, moment: "before" | "after", undo: () => void): void {
+  try {
+    process.atCommit(moment);
   } catch (death) {
     undo();
     throw death;

@@ -14,6 +14,10 @@ export type VirtualProcess = {
   readonly kill: () => void;
   /** Ends it at its `calls`-th step outside from now on: a read of the clock, a draw, a statement, a timer. */
   readonly killAfter: (calls: number) => void;
+  /** Ends it right before its next commit, or right after it and before anybody is told. */
+  readonly killAtCommit: (moment: "before" | "after") => void;
+  /** For the database: passes the moment of a commit; throws when the process was to die there. */
+  readonly atCommit: (moment: "before" | "after") => void;
   /** Stops it as SIGSTOP or a sleeping laptop does, and takes its lock away; what comes due waits until `thaw`. */
   readonly freeze: () => void;
   readonly thaw: () => void;
@@ -54,6 +58,7 @@ type Life = Omit<VirtualProcess, "world">;
 function newLife(machine: VirtualMachine, name: string): Life {
   let state: "running" | "frozen" | "dead" = "running";
   let callsLeft = Number.POSITIVE_INFINITY;
+  let fate: "before" | "after" | null = null;
   const waiting: (() => void)[] = [];
   const kill = (): void => {
     state = "dead";
@@ -67,6 +72,14 @@ function newLife(machine: VirtualMachine, name: string): Life {
     kill,
     killAfter: (calls) => {
       callsLeft = calls;
+    },
+    killAtCommit: (moment) => {
+      fate = moment;
+    },
+    atCommit: (moment) => {
+      if (state === "dead" || fate !== moment) return;
+      kill();
+      throw death(name);
     },
     freeze: () => {
       if (state !== "running") return;

@@ -20,6 +20,8 @@ export type Commands = {
   readonly report: (violation: Violation | null) => void;
   /** A subject has fresh credentials on this machine and at the remotes. */
   readonly renewToken: (subject: string) => void;
+  /** Ends the engine's process right before its next commit. */
+  readonly doom: (engine: Engine) => void;
   readonly nextName: () => string;
   readonly newId: () => string;
 };
@@ -223,6 +225,7 @@ function addMany(on: Commands, engine: Engine): void {
 
 /** Several callers of one tick share a commit; each hears of its own operation only. */
 function submitSome(on: Commands, engine: Engine): void {
+  if (on.random.chance(0.1)) on.doom(engine);
   for (let count = 1 + on.random.below(4); count > 0; count -= 1) {
     const input = drawAdd(on);
     engine.submit("queue.add", input).then(

@@ -13,7 +13,8 @@ type Fault = (sim: Simulation, random: Random) => void;
 
 const table: readonly (readonly [number, Fault])[] = [
   [12, killOne],
-  [10, killSoon],
+  [6, killSoon],
+  [8, killAtCommit],
   [20, bootOne],
   [4, stopOne],
   [8, freezeOne],
@@ -140,6 +141,11 @@ function changeWay(sim: Simulation, random: Random): void {
 function changeWeather(sim: Simulation, random: Random): void {
   const upTo = (most: number): number => (random.chance(0.5) ? 0 : random.next() * most);
   sim.server.setWeather(random.chance(0.4) ? fairWeather : { before: upTo(0.6), after: upTo(0.4), busy: upTo(0.5) });
+}
+
+/** Dies at the one moment that decides whether something is durable. */
+function killAtCommit(sim: Simulation, random: Random): void {
+  anyLiving(sim, random)?.process.killAtCommit(random.pick(["before", "after"]));
 }
 
 /** The remotes forget a token; this machine still holds it. */

@@ -174,6 +174,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     note: (line) => trace.note(`${scheduler.elapsed()} ${line}`),
     report,
     renewToken: (subject) => renewToken(sim, subject),
+    doom: (engine) => sim.slots.find((slot) => slot?.engine === engine)?.process.killAtCommit("before"),
     nextName: nameMaker(),
     newId: idMaker(random.fork("ids")),
   };
