@@ -157,14 +157,14 @@ export function cutBefore(bytes: Uint8Array, end: number): number {
   if (end >= bytes.length) return bytes.length;
   let at = end;
   // A character has at most three bytes after its first; more of them in a row are no UTF-8, and then every cut is as good.
-  while (at > 0 && end - at < 4 && isContinuation(bytes[at])) at -= 1;
+  while (at > 0 && end - at < 3 && isContinuation(bytes[at])) at -= 1;
   return isContinuation(bytes[at]) ? end : at;
 }
 
 /** Where UTF-8 text may begin at or after `start`. */
 export function cutAfter(bytes: Uint8Array, start: number): number {
   let at = start;
-  while (at < bytes.length && at - start < 4 && isContinuation(bytes[at])) at += 1;
+  while (at < bytes.length && at - start < 3 && isContinuation(bytes[at])) at += 1;
   return isContinuation(bytes[at]) ? start : at;
 }
 
