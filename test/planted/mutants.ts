@@ -24,10 +24,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget the lane's order on a retry",
     file: "src/engine/queue.ts",
-    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER",
-    replace:
-      "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND state <> 2 ORDER",
-    rules: ["I3", "I8"],
+    find: "AND state < 6 ORDER BY position LIMIT 1`",
+    replace: "AND state < 6 AND state <> 2 ORDER BY position LIMIT 1`",
+    rules: ["I3", "I8", "why"],
   },
   {
     name: "charge attempts while offline",
