@@ -110,28 +110,52 @@ export function freeWaiting(store: Store, remote: string): void {
 
 /** Claims what may go out now; their rows say "in flight" when the transaction commits. */
 export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] {
-  const settings = getSettings(store);
-  const taken = { small: new Map<string, number>(), bulk: new Map<string, number>() };
-  const claimed: Claimed[] = [];
-  let slots = capacity.slots;
-  let bulkSlots = capacity.bulkSlots;
+  const claiming: Claiming = {
+    capacity,
+    settings: getSettings(store),
+    taken: { small: new Map(), bulk: new Map() },
+    claimed: [],
+    slots: capacity.slots,
+    bulkSlots: capacity.bulkSlots,
+  };
+  // A candidate that had to be parked may have given its lane to an older one than the rest: look again, in the right order.
+  while (claimPass(store, claiming) === "parked");
+  return claiming.claimed;
+}
+
+type Claiming = {
+  readonly capacity: Capacity;
+  readonly settings: Settings;
+  readonly taken: { readonly small: Map<string, number>; readonly bulk: Map<string, number> };
+  readonly claimed: Claimed[];
+  slots: number;
+  bulkSlots: number;
+};
+
+function claimPass(store: Store, claiming: Claiming): "parked" | "done" {
+  const { capacity, settings, taken, claimed } = claiming;
   for (const candidate of candidates(store, capacity, settings)) {
     const isBulk = candidate.type.isBulk === true;
-    if ((isBulk ? bulkSlots : slots) < leastShare) continue;
+    if ((isBulk ? claiming.bulkSlots : claiming.slots) < leastShare) continue;
     const { remote } = candidate.channel;
     if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
     const run = claimRun(store, candidate);
-    if (run.length === 0) continue;
+    if (run.length === 0) {
+      if (isParked(getBrief(store, candidate.seq))) return "parked";
+      continue;
+    }
     claimed.push(...run);
     // A batch is one request, so its members share one slot.
     const share = candidate.type.runBatch === undefined ? run.length : run.length / candidate.type.runBatch.max;
-    if (isBulk) bulkSlots -= share;
-    else slots -= share;
+    if (isBulk) claiming.bulkSlots -= share;
+    else claiming.slots -= share;
     const counted = isBulk ? taken.bulk : taken.small;
     counted.set(remote, (counted.get(remote) ?? 0) + share);
   }
-  return claimed;
+  return "done";
 }
+
+const isParked = (op: Brief | null): boolean => op !== null && (op.state === State.parked || op.state === State.aside);
 
 type Room = {
   readonly remote: string;

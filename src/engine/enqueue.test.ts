@@ -43,6 +43,12 @@ describe("deduplication", () => {
     expect(bench.order()).toEqual([1, 3]);
   });
 
+  test("a key is a subject's own: nobody's write is swallowed by another's", () => {
+    const bench = startBench({ isStopped: true });
+    bench.add({ ...keyed(1, "keep-first"), subject: "ann" });
+    expect(bench.add({ ...keyed(2, "keep-first"), subject: "bob" }).isNew).toBe(true);
+  });
+
   test("replace-pending puts the newest payload into the operation that was never sent", async () => {
     const bench = startBench({ isStopped: true });
     const first = bench.add(keyed(1, "replace-pending"));

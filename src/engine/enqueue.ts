@@ -12,7 +12,7 @@ import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
 import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
-import { channelFor, wholePolicy } from "./meta.ts";
+import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
   briefs,
@@ -51,13 +51,20 @@ export function addOperation(store: Store, input: AddInput): Receipt {
     const known = findById(store, input.id);
     if (known !== null) return repeated(store, known, prepared);
   }
-  const open = input.dedupe === undefined ? [] : briefs(store.db.prepare(openDedupe).all(input.dedupe.key));
+  const open = input.dedupe === undefined ? [] : openUnder(store, input.dedupe.key, input.subject ?? "");
   const first = open[0];
   if (input.dedupe?.mode === "keep-first" && first !== undefined) return receiptOf(first, false, null);
   const waiting = open.find((op) => op.state !== State.inFlight);
   if (input.dedupe?.mode === "replace-pending" && waiting !== undefined)
     return replacePending(store, waiting, prepared);
   return insertNew(store, prepared, null);
+}
+
+/** Unsent operations of one subject under a deduplication key: nobody's write may be swallowed by another's. */
+function openUnder(store: Store, key: string, subject: string): readonly Brief[] {
+  return briefs(store.db.prepare(openDedupe).all(key)).filter(
+    (op) => getChannel(store, op.channel).subject === subject,
+  );
 }
 
 function prepare(store: Store, input: AddInput): Prepared {
