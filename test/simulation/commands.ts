@@ -209,8 +209,10 @@ function addOne(on: Commands, engine: Engine): void {
 function judgeDedupe(on: Commands, input: AddInput, receipt: Receipt): void {
   if (input.dedupe?.mode !== "keep-first" || !receipt.isNew) return;
   const open = on.db
-    .prepare("SELECT id FROM op WHERE dedupe = ? AND state < 8 AND id <> ?")
-    .get(input.dedupe.key, receipt.id);
+    .prepare(
+      "SELECT op.id AS id FROM op JOIN channel ON channel.id = op.channel WHERE dedupe = ? AND state < 8 AND op.id <> ? AND subject = ?",
+    )
+    .get(input.dedupe.key, receipt.id, input.subject ?? "");
   if (open !== undefined)
     on.report({ rule: "dedupe", detail: `${receipt.id} was queued beside ${open.id} with the same key` });
 }
