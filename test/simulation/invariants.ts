@@ -28,7 +28,8 @@ const flightOf = "SELECT state, position FROM op WHERE id = ?";
 const standing = "SELECT id, state, type FROM op WHERE lane = ? AND lane <> '' AND state < 6";
 const landedOf = "SELECT state, outcome FROM op WHERE id = ?";
 const passedOver = `SELECT op.id, op.seq, op.priority FROM op JOIN channel ON channel.id = op.channel
-  WHERE op.state = 0 AND channel.remote = ? AND channel.type = ? AND channel.subject = ? AND op.seq - op.priority * ? < ? LIMIT 1`;
+  WHERE op.state = 0 AND channel.remote = ? AND channel.type = ? AND channel.subject = ?
+    AND op.seq - op.priority * ? < ? AND op.since < ? LIMIT 1`;
 const allRows =
   "SELECT id, state, outcome, failures, attempts, reason, due, bytes, length(payload) AS size FROM op ORDER BY seq";
 const counters = "SELECT id, n FROM counter WHERE id < 9 OR id = 101";
@@ -129,12 +130,15 @@ function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
 
 /**
  * No ready operation of the same channel may be passed over by one that was queued later than the ageing allows. What waits
- * lends its rank to what it waits for, so only those are judged that nothing ever waited for.
+ * lends its rank to what it waits for, so only those are judged that nothing ever waited for. What became ready in the very claim,
+ * because the one before it had to be parked, is taken by the next one.
  */
 function judgeAge(facts: Facts, op: ModelOperation, attempt: Attempt): Violation | null {
   if (!op.isPlain) return null;
   const bound = attempt.operation.sequence - highestPriority * facts.ageing;
-  const row = facts.db.prepare(passedOver).get(op.remote, op.type, op.subject, facts.ageing, bound);
+  const row = facts.db
+    .prepare(passedOver)
+    .get(op.remote, op.type, op.subject, facts.ageing, bound, attempt.operation.since);
   return row === undefined ? null : says("I7", `${op.id} is sent before ${text(row.id)}, which is older than allowed`);
 }
 
