@@ -34,3 +34,30 @@ export function capacityOf(flights: Iterable<Flight>, settings: Settings): Capac
       (busy.small.get(remote) ?? 0) + (isBulkCounted ? (busy.bulk.get(remote) ?? 0) : 0),
   };
 }
+
+/**
+ * Cuts what was claimed together into requests of at most `max`. What one lane contributes stays in one request: two of a lane in two
+ * requests would overtake each other.
+ */
+export function partsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+  const parts: Claimed[][] = [];
+  for (const run of runsOf(claimed)) {
+    const max = run[0]?.type.runBatch?.max ?? 1;
+    const last = parts.at(-1);
+    if (last !== undefined && last.length + run.length <= max) last.push(...run);
+    else parts.push([...run]);
+  }
+  return parts;
+}
+
+/** Neighbours of one lane; a claim takes them in a row. */
+function runsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+  const runs: Claimed[][] = [];
+  for (const each of claimed) {
+    const run = runs.at(-1);
+    const { lane } = each.operation;
+    if (run !== undefined && lane !== null && run[0]?.operation.lane === lane) run.push(each);
+    else runs.push([each]);
+  }
+  return runs;
+}

@@ -75,6 +75,25 @@ describe("lanes", () => {
   });
 });
 
+test("what one lane contributes to a batch is never cut into two requests", async () => {
+  const batches: unknown[][] = [];
+  const run = async (attempts: readonly { readonly input: unknown }[]) => {
+    batches.push(attempts.map((attempt) => attempt.input));
+    return attempts.map(() => applied);
+  };
+  const bench = startBench({ types: [{ type: "bulk", runBatch: { max: 3, run } }], isStopped: true });
+  bench.add({ type: "bulk", payload: "alone 1" });
+  bench.add({ type: "bulk", payload: "alone 2" });
+  bench.add({ type: "bulk", payload: "lane 1", lane: "a" });
+  bench.add({ type: "bulk", payload: "lane 2", lane: "a" });
+  bench.engine.start();
+  await bench.run();
+  expect(batches).toEqual([
+    ["alone 1", "alone 2"],
+    ["lane 1", "lane 2"],
+  ]);
+});
+
 describe("priority", () => {
   test("a higher priority goes first, equals go by age", async () => {
     const bench = startBench({ settings: { concurrency: 1 }, isStopped: true });

@@ -13,7 +13,7 @@ import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf } from "./flight.ts";
+import { capacityOf, partsOf } from "./flight.ts";
 import { getSettings, setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
@@ -194,13 +194,7 @@ function launch(loop: Draining, claimed: readonly Claimed[]): void {
     const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
     batches.set(key, [...(batches.get(key) ?? []), each]);
   }
-  for (const batch of batches.values()) {
-    const max = batch[0]?.type.runBatch?.max ?? 1;
-    for (let start = 0; start < batch.length; start += max) {
-      const part = batch.slice(start, start + max);
-      watch(loop, perform(loop, part), part);
-    }
-  }
+  for (const batch of batches.values()) for (const part of partsOf(batch)) watch(loop, perform(loop, part), part);
 }
 
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */

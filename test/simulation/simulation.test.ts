@@ -6,8 +6,8 @@ import { describeFailure, freshSeeds, runPlan, seedsFrom, shorten } from "./runs
 import { simulate } from "./simulator.ts";
 
 const steps = 500;
-const fixedCount = 1_000;
-const freshCount = 1_000;
+const fixedCount = 1_900;
+const freshCount = 100;
 
 async function expectSound(plan: Plan): Promise<void> {
   const { failures, totals } = await runPlan(plan);
