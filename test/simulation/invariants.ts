@@ -138,7 +138,7 @@ function judgeAge(facts: Facts, op: ModelOperation, attempt: Attempt): Violation
   const bound = attempt.operation.sequence - highestPriority * facts.ageing;
   const row = facts.db
     .prepare(passedOver)
-    .get(op.remote, op.type, op.subject, facts.ageing, bound, attempt.operation.since);
+    .get(attempt.operation.remote, op.type, attempt.operation.subject, facts.ageing, bound, attempt.operation.since);
   return row === undefined ? null : says("I7", `${op.id} is sent before ${text(row.id)}, which is older than allowed`);
 }
 
