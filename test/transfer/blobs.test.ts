@@ -26,6 +26,7 @@ function mountSmall(place: string, sizeBytes: number): boolean {
     execFileSync("mount", ["-t", "tmpfs", "-o", `size=${sizeBytes}`, "tmpfs", place], { stdio: "ignore" });
     return true;
   } catch {
+    console.log("skipped: captures on a full disk: no right to mount a small file system here");
     return false;
   }
 }
