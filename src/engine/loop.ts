@@ -22,7 +22,7 @@ import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
 import type { Store } from "./store.ts";
-import { closeRun, isRunOpen, nextRunAt, openRun } from "./sync.ts";
+import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
 
 /** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
 export const longestSleepMs = 30_000;
@@ -393,15 +393,17 @@ async function probe(loop: Draining, remote: string): Promise<void> {
 
 function closeFinishedRun(loop: Draining): void {
   const { store, commit } = loop.host;
+  const run = currentRun(store);
   if (
-    !isRunOpen(store) ||
+    run === null ||
+    run.endedAt !== null ||
     loop.flights.size > 0 ||
     loop.probes.size > 0 ||
     loop.answers.length > 0 ||
     loop.news.length > 0
   )
     return;
-  if (movesBefore(store, store.world.now() + runPatienceMs)) return;
+  if (movesBefore(store, { startedAt: run.startedAt, until: store.world.now() + runPatienceMs })) return;
   commit(() => closeRun(store, countUnsent(store)));
 }
 

@@ -202,16 +202,25 @@ export function nextWakeAt(present: Store, claimedAt: number): number | null {
   return times.length === 0 ? null : Math.min(...times);
 }
 
-/** Whether anything will move by itself before `until`; a run stays open for that. */
-export function movesBefore(store: Store, until: number): boolean {
+/**
+ * Whether anything will move by itself before `until`; a run stays open for that. A remote that is believed to be offline counts
+ * only until it was looked at once since the run began: what was found out before must not end a run that a person asked for.
+ */
+export function movesBefore(store: Store, span: { readonly startedAt: number; readonly until: number }): boolean {
   const due = integerOrNull(store.db.prepare(soonestDue).get()?.due);
-  if (due !== null && due <= until) return true;
+  if (due !== null && due <= span.until) return true;
   const gates = readGates(store);
   return readyChannels(store).some((channel) => {
     const opens = channelOpensAt(store, channel, gates);
+    if (opens === null || opens > span.until) return false;
     const isOffline = channel.remote !== "" && remoteGate(store, channel.remote).kind === "offline";
-    return opens !== null && opens <= until && !isOffline;
+    return !isOffline || !wasLookedAt(store, channel.remote, span.startedAt);
   });
+}
+
+function wasLookedAt(store: Store, remote: string, since: number): boolean {
+  // A run that seems to begin later than now was begun before the clock went back: nothing can be measured from it.
+  return since > store.world.now() || (getReachability(store, remote).lastProbeAt ?? 0) >= since;
 }
 
 export function checkNetwork(store: Store, remote: string | undefined): Output<"network.check"> {

@@ -44,6 +44,37 @@ describe("working offline", () => {
   });
 });
 
+describe("a run that a person asked for", () => {
+  test("does not end on what was found out before: the remote is looked at again first", async () => {
+    const bench = startBench();
+    bench.probe = { isReachable: false, reason: "nobody answers" };
+    bench.answers.push(...Array.from({ length: 50 }, () => silent));
+    const first = bench.add();
+    await bench.run(60_000);
+    bench.ask("queue.cancel", { ids: [first.id] });
+    bench.add();
+    // A probe has just failed: the next one may come a second later, not at once.
+    bench.ask("network.check", {});
+    await bench.run(100);
+    bench.answers.length = 0;
+    bench.probe = { isReachable: true, reason: "it answers" };
+    bench.ask("sync.run", {});
+    while (bench.ask("sync.status", {}).isSyncing) await bench.run(100);
+    expect(bench.ask("sync.status", {}).run).toMatchObject({ succeeded: 1, remaining: 0 });
+  });
+
+  test("ends after one look when the remote is offline still", async () => {
+    const bench = startBench();
+    bench.probe = { isReachable: false, reason: "nobody answers" };
+    bench.answers.push(...Array.from({ length: 50 }, () => silent));
+    bench.add();
+    await bench.run(300_000);
+    bench.ask("sync.run", {});
+    await bench.run(5_000);
+    expect(bench.ask("sync.status", {})).toMatchObject({ isSyncing: false, run: { succeeded: 0, remaining: 1 } });
+  });
+});
+
 describe("reachability", () => {
   test("an unreachable remote is probed, not hammered, and everything goes when it answers", async () => {
     const bench = startBench();
