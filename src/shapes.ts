@@ -358,6 +358,9 @@ export const eventKinds = [
   "subject",
   "settings",
   "sync",
+  "record",
+  "conflict",
+  "collection",
 ] as const;
 
 /** One change. `sequence` is 0 for what is only told live (`started`, `progress`); all else can be read again from the feed. */

@@ -2,8 +2,19 @@
  * Owns what the engine asks from outside: clock, randomness, ids, timers, disk, the drainer's lock, probes and operation types.
  * Real worlds live in the places (`node/world.ts`); the simulated one is in `testing/`.
  */
+import type { ConflictKind, Decision, Sides } from "./conflict.ts";
 import type { Answer, Json, Operation, Progress, Strategy } from "./operation.ts";
+import type { CollectionSpec, Fields } from "./record.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
+import type {
+  FetchRequest,
+  FetchResponse,
+  Poke,
+  PullRequest,
+  PullResponse,
+  PushRequest,
+  PushResponse,
+} from "./wire.ts";
 
 /** The part of `AbortSignal` that the engine and handlers use; every real `AbortSignal` fits. */
 export type Signal = {
@@ -69,6 +80,38 @@ export type OperationType = {
     readonly max: number;
     readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]>;
   };
+};
+
+/** A collection as a program declares it: what can be said as data, and what is code. */
+export type Collection = CollectionSpec & {
+  /** Returns the value to store or throws `HoldfastError("invalid_input")` that names the field. */
+  readonly check?: (value: Json) => Fields;
+  /** Brings a value of an older schema version forward. Must be pure: it runs again whenever an old value is met. */
+  readonly upcast?: (value: Fields, fromVersion: number) => Fields;
+  /** Strategy functions by kind of conflict; they go before the strategy of the specification. Pure. */
+  readonly decide?: { readonly [K in ConflictKind]?: (sides: Sides) => Decision };
+  /** Version of the functions in `decide`, kept with every decision that they made. */
+  readonly decideVersion?: number;
+};
+
+/** A request to the sync server that came back, or the answer that its failure amounts to (see `failure.ts`). */
+export type Reply<T> =
+  | { readonly kind: "answered"; readonly response: T; readonly sentBytes: number; readonly receivedBytes: number }
+  | { readonly kind: "failed"; readonly answer: Exclude<Answer, { kind: "applied" | "duplicate" }> };
+
+/** The way to one sync server. None of its functions rejects. */
+export type SyncPort = {
+  /** Names the server for reachability, e.g. "https://sync.example.com". */
+  readonly remote: string;
+  /** The space of collections that name none. */
+  readonly space: string;
+  /** Whose writes these are; empty for the owner of the store. */
+  readonly subject: string;
+  readonly push: (request: PushRequest, signal: Signal) => Promise<Reply<PushResponse>>;
+  readonly pull: (request: PullRequest, signal: Signal) => Promise<Reply<PullResponse>>;
+  readonly fetch: (request: FetchRequest, signal: Signal) => Promise<Reply<FetchResponse>>;
+  /** Listens for pokes of a space for as long as it is wanted, coming back by itself after breaks; returns its end. */
+  readonly watch: (space: string, listener: (poke: Poke) => void) => () => void;
 };
 
 /** What a probe of a remote found. A captive portal's page is no answer of the remote. */

@@ -1,0 +1,235 @@
+/**
+ * Owns the contract between the engine and a sync server: push, pull, fetch, events, versions and limits. Written so that a client
+ * in any language can be made from it; docs/protocol.md says it in words. Neither side trusts the other: each checks what comes with these shapes.
+ */
+import * as z from "zod/mini";
+import { HoldfastError } from "./errors.ts";
+import type { Json } from "./operation.ts";
+import { changeKinds } from "./record.ts";
+import { json } from "./shapes.ts";
+
+/** Version of this contract; in every request as `Holdfast-Protocol`. A server answers the versions that it lists in its hello. */
+export const protocolVersion = 1;
+
+export const wireLimits = {
+  /** Operations in one push. */
+  pushItems: 500,
+  /** Bytes of one push request. */
+  pushBytes: 8_388_608,
+  /** Records in one page of a pull. */
+  pullPage: 5_000,
+  /** Keys in one fetch. */
+  fetchKeys: 500,
+  collections: 200,
+  textLength: 200,
+} as const;
+
+const count = z.int().check(z.gte(0));
+const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
+const fields = z.record(z.string(), json);
+
+const change = z.object({
+  collection: short,
+  key: short,
+  kind: z.enum(changeKinds),
+  base: count,
+  fields,
+  unset: z.optional(z.array(z.string())),
+  schema: count,
+});
+
+/** One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. */
+const pushItem = z.object({
+  id: short,
+  number: count,
+  changes: z.array(change).check(z.minLength(1), z.maxLength(100)),
+  /** The writer's clock, for people; it orders nothing. */
+  at: count,
+});
+
+/**
+ * `client` names one store for ever. All operations of this client with a number below `floor` have ended for it and are never sent again:
+ * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt.
+ */
+export const pushRequest = z.object({
+  space: short,
+  client: short,
+  floor: count,
+  items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
+});
+
+const problem = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.optional(z.string()),
+  field: z.optional(z.string()),
+  fields: z.optional(z.array(z.string())),
+  detail: z.optional(json),
+});
+
+/** A record as the server has it. `value` null: removed. `fieldVersions` is not sent; the server keeps it to see what overlaps. */
+export const wireRecord = z.object({
+  collection: z.string(),
+  key: z.string(),
+  version: count,
+  value: z.nullable(fields),
+  schema: count,
+  /** Who wrote it last, in the server's words, and when, by the server's clock. */
+  author: z.string(),
+  at: count,
+});
+
+/** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
+const applied = z.object({
+  collection: z.string(),
+  /** The key under which the client sent it. */
+  key: z.string(),
+  /** The key that the server gave it, when it gave one. */
+  serverKey: z.optional(z.string()),
+  version: count,
+  value: z.optional(z.nullable(fields)),
+});
+
+/**
+ * The closed union of answers, one per item, in order. `duplicate` repeats the first answer's content. `stale`: the number lies below the floor
+ * that this client named, and no receipt is left: the client's store went back in time; it takes a new client id and sends again.
+ */
+export const pushAnswer = z.discriminatedUnion("outcome", [
+  z.object({ id: z.string(), outcome: z.literal("applied"), changes: z.array(applied) }),
+  z.object({ id: z.string(), outcome: z.literal("duplicate"), changes: z.array(applied) }),
+  z.object({
+    id: z.string(),
+    outcome: z.literal("rejected"),
+    problem,
+    kind: z.enum(["business_rule", "data_inconsistency", "forbidden", "invalid"]),
+    key: z.string(),
+    collection: z.string(),
+  }),
+  z.object({
+    id: z.string(),
+    outcome: z.literal("conflict"),
+    kind: z.enum(["version_mismatch", "deleted_upstream", "deleted_here", "unique_violation"]),
+    /** The change in conflict; an atomic operation names the first. */
+    collection: z.string(),
+    key: z.string(),
+    fields: z.array(z.string()),
+    /** What the server has: the same record, or, for a unique value, the record that holds it. */
+    remote: wireRecord,
+  }),
+  z.object({ id: z.string(), outcome: z.literal("retry"), problem, afterMs: z.optional(count) }),
+  z.object({ id: z.string(), outcome: z.literal("stale") }),
+]);
+
+export const pushResponse = z.object({
+  answers: z.array(pushAnswer),
+  /** The server's clock, for the offset shown to people. */
+  now: count,
+});
+
+/** Where one collection stands. `filter` is the collection's `Where`, as JSON. */
+const want = z.object({ collection: short, after: count, filter: z.optional(json) });
+
+export const pullRequest = z.object({
+  space: short,
+  /** Identity of the server's history that the cursors belong to; empty at first. */
+  history: z.string(),
+  wants: z.array(want).check(z.minLength(1), z.maxLength(wireLimits.collections)),
+  limit: z.int().check(z.gte(1), z.lte(wireLimits.pullPage)),
+});
+
+/**
+ * One page. Records come by version; a record appears once, as it is now. Cursors of all wanted collections move to `upTo` when the page is applied.
+ * `reset`: these cursors cannot be continued (too old: tombstones were forgotten; other history: the server was restored). The client pulls from 0,
+ * keeps everything unsent, and afterwards drops what the server no longer has.
+ */
+export const pullResponse = z.object({
+  history: z.string(),
+  reset: z.optional(z.object({ reason: z.enum(["too_old", "other_history", "ahead"]), floor: count })),
+  records: z.array(wireRecord),
+  upTo: count,
+  /** The space's newest version. */
+  head: count,
+  hasMore: z.boolean(),
+  now: count,
+});
+
+export const fetchRequest = z.object({
+  space: short,
+  collection: short,
+  keys: z.array(short).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
+});
+/** Keys that the server never had are missing; removed ones have `value: null`. */
+export const fetchResponse = z.object({ history: z.string(), head: count, records: z.array(wireRecord), now: count });
+
+/** `GET /v1/hello`: what this server is and what this token may do. */
+export const hello = z.object({
+  server: z.string(),
+  version: z.string(),
+  protocols: z.array(count),
+  subject: z.string(),
+  spaces: z.array(z.object({ space: z.string(), roles: z.array(z.string()) })),
+  collections: z.array(z.object({ name: z.string(), version: count })),
+  /** True when collections that are not declared are accepted. */
+  isOpen: z.boolean(),
+  limits: z.object({ pushItems: count, pushBytes: count, pullPage: count }),
+  now: count,
+});
+
+/** One poke of `GET /v1/events?space=…` (server-sent events): the space has moved to `head`. Nothing else is promised, so one may be lost. */
+export const poke = z.object({ space: z.string(), head: count });
+
+/** Routes of the contract. All but `hello` and `events` are POST with JSON. Errors are problem+json (RFC 9457) with `code` and `hint`. */
+export const routes = {
+  push: "/v1/push",
+  pull: "/v1/pull",
+  fetch: "/v1/fetch",
+  hello: "/v1/hello",
+  events: "/v1/events",
+} as const;
+
+/**
+ * Codes of refusals of a whole request, beside those of `errors.ts`. `account_suspended`, `token_revoked` and `space_forbidden` come with 403
+ * and stop the subject's operations visibly; `token_expired` and `token_missing` come with 401 and wait for fresh credentials.
+ */
+export const wireCodes = [
+  "token_missing",
+  "token_invalid",
+  "token_expired",
+  "token_revoked",
+  "account_suspended",
+  "space_forbidden",
+  "protocol_unsupported",
+] as const;
+export type WireCode = (typeof wireCodes)[number];
+
+export type PushRequest = z.infer<typeof pushRequest>;
+export type PushItem = PushRequest["items"][number];
+export type PushAnswer = z.infer<typeof pushAnswer>;
+export type PushResponse = z.infer<typeof pushResponse>;
+export type PullRequest = z.infer<typeof pullRequest>;
+export type PullResponse = z.infer<typeof pullResponse>;
+export type FetchRequest = z.infer<typeof fetchRequest>;
+export type FetchResponse = z.infer<typeof fetchResponse>;
+export type WireRecord = z.infer<typeof wireRecord>;
+export type Hello = z.infer<typeof hello>;
+export type Poke = z.infer<typeof poke>;
+
+/** Checks what came over the wire. Throws `invalid_input` that names the message, the field and what was expected. */
+export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
+  const parsed = z.safeParse(shape, value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const where = issue === undefined || issue.path.length === 0 ? "body" : issue.path.map(String).join(".");
+  throw new HoldfastError(
+    "invalid_input",
+    `${what}: ${where}: ${issue?.message ?? "invalid"}`,
+    "see docs/protocol.md for the shape of every message",
+    {
+      details: {
+        issues: parsed.error.issues
+          .slice(0, 20)
+          .map((each) => ({ path: each.path.map(String), message: each.message })) as unknown as Json,
+      },
+    },
+  );
+}
