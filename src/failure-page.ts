@@ -11,6 +11,7 @@ const headings: { readonly [part in keyof typeof failureParts]: string } = {
   refusals: "Refusals of the remote",
   serverErrors: "Failures of the remote itself",
   local: "Before anything is sent",
+  sync: "Refusals of a sync server",
 };
 
 const introduction = `# Failure classes

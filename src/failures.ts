@@ -449,8 +449,66 @@ const local: readonly FailureRow[] = [
   }),
 ];
 
+const askOwner =
+  "ask the server's owner; everything here stays readable, and `holdfast queue export` takes unsent work along";
+
+/** What a sync server says about a whole request: nothing of it is a verdict on any one operation. */
+const sync: readonly FailureRow[] = [
+  signedOut({
+    code: "token_missing",
+    on: ["401 token_missing"],
+    reason: "the sync server wants a token",
+    hint: signIn,
+  }),
+  signedOut({
+    code: "token_invalid",
+    on: ["401 token_invalid"],
+    reason: "the sync server does not know this token",
+    hint: signIn,
+  }),
+  signedOut({ code: "token_expired", on: ["401 token_expired"], reason: "the token has expired", hint: signIn }),
+  signedOut({ code: "token_revoked", on: ["403 token_revoked"], reason: "the token was revoked", hint: askOwner }),
+  signedOut({
+    code: "account_suspended",
+    on: ["403 account_suspended"],
+    reason: "the account is suspended",
+    hint: askOwner,
+  }),
+  signedOut({
+    code: "space_forbidden",
+    on: ["403 space_forbidden", "any other 403 of a sync server"],
+    reason: "this token may not use the space",
+    hint: askOwner,
+  }),
+  paced({
+    code: "protocol_unsupported",
+    on: ["426 of a sync server, or protocol_unsupported"],
+    reason: "the sync server speaks other versions of the protocol",
+    hint: "update Holdfast here or there; what is unsent stays and goes on by itself",
+  }),
+  paced({
+    code: "not_a_sync_server",
+    on: ["any other refusal of a whole request"],
+    reason: "what answers at this address is no sync server, or refuses to be one",
+    hint: "check `url` under [sync] in config.toml; what is unsent stays and goes on by itself",
+  }),
+  unanswered({
+    code: "answer_too_large",
+    on: ["an answer beyond the limit"],
+    reason: "the answer is larger than a sync server may send",
+    hint: waits,
+  }),
+];
+
 /** Every row, in the order of the documentation. */
-export const failureTable: readonly FailureRow[] = [...network, ...doubtful, ...refusals, ...serverErrors, ...local];
+export const failureTable: readonly FailureRow[] = [
+  ...network,
+  ...doubtful,
+  ...refusals,
+  ...serverErrors,
+  ...local,
+  ...sync,
+];
 
 /** The parts of the table, for its documentation. */
-export const failureParts = { network, doubtful, refusals, serverErrors, local } as const;
+export const failureParts = { network, doubtful, refusals, serverErrors, local, sync } as const;

@@ -30,7 +30,7 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   zod: ["src/node/", "src/cli/"],
   "zod/mini": ["rules", "src/node/", "src/cli/"],
   "@standard-schema/spec": ["rules"],
-  "eventsource-parser": ["src/client/"],
+  "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
   uuid: ["src/node/world.ts"],
   "env-paths": ["src/node/"],
   "smol-toml": ["src/node/"],
