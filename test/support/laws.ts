@@ -31,6 +31,7 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "zod/mini": ["rules", "src/node/", "src/cli/"],
   "@standard-schema/spec": ["rules"],
   "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
+  "node-diff3": ["src/merge-text.ts"],
   uuid: ["src/node/world.ts"],
   "env-paths": ["src/node/"],
   "smol-toml": ["src/node/"],
