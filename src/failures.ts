@@ -1,48 +1,9 @@
 /**
  * Owns the table of everything that can go wrong between an operation and its remote: its class, what it costs and its words.
- * How an error or an answer finds its row is `failure.ts`; `failure-page.ts` writes the page from these rows.
+ * What a row says is `failure-row.ts`, how an error or an answer finds its row is `failure.ts`; `failure-page.ts` writes the page from these rows.
  */
-import type { Answer } from "./operation.ts";
-
-/** Whether the attempt may have taken effect. `unless_connecting`: not if the failure came while the connection was made. */
-export type Landing = "no" | "yes" | "unless_connecting";
-
-export type FailureRow = {
-  /** Stable name, `Problem.code`. */
-  readonly code: string;
-  /** What finds the row: error codes, `name:<error name>`, statuses, ranges such as `5xx`, or a condition in words. */
-  readonly on: readonly string[];
-  readonly kind: Exclude<Answer["kind"], "applied" | "duplicate">;
-  /** Counts against the retry budget. Only `retry` can. */
-  readonly isCharged: boolean;
-  /** `remote`: everything for that remote waits as well. */
-  readonly scope: "operation" | "remote";
-  readonly landing: Landing;
-  readonly reason: string;
-  readonly hint: string;
-};
-
-type Words = { readonly code: string; readonly on: readonly string[]; readonly reason: string; readonly hint: string };
-
-const row = (words: Words, more: Partial<FailureRow>): FailureRow => ({
-  kind: "unknown",
-  isCharged: false,
-  scope: "operation",
-  landing: "yes",
-  ...words,
-  ...more,
-});
-/** Nothing left this machine, or nothing arrived there. */
-const unsent = (words: Words) => row(words, { landing: "no" });
-/** It may have arrived; the answer did not come back. */
-const unanswered = (words: Words) => row(words, {});
-const connecting = (words: Words) => row(words, { landing: "unless_connecting" });
-const rejected = (words: Words) => row(words, { kind: "rejected", landing: "no" });
-const charged = (words: Words) => row(words, { kind: "retry", isCharged: true, landing: "yes" });
-const busy = (words: Words) => row(words, { kind: "retry", landing: "yes" });
-const paced = (words: Words) => row(words, { kind: "retry", scope: "remote", landing: "no" });
-const signedOut = (words: Words) => row(words, { kind: "auth", landing: "no" });
-const conflict = (words: Words) => row(words, { kind: "conflict", landing: "no" });
+import type { FailureRow } from "./failure-row.ts";
+import { busy, charged, conflict, connecting, paced, rejected, signedOut, unanswered, unsent } from "./failure-row.ts";
 
 const waits = "nothing to do: it is sent again by itself";
 const signIn = "give fresh credentials with `holdfast credentials set`, or sign in again; it goes on by itself";
