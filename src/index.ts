@@ -12,6 +12,8 @@ export type { AttemptReport, RetryingOptions, RetryingTask } from "./client/retr
 export { retrying } from "./client/retrying.ts";
 export type { SettledOptions } from "./client/settled.ts";
 export type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./client/transport.ts";
+export type { CollectionDeclaration, DeclaredCollection } from "./collection.ts";
+export { collection } from "./collection.ts";
 export type { Choice, ConflictKind, Decision, Sides, Strategies } from "./conflict.ts";
 export type { ErrorBody, ErrorCode } from "./errors.ts";
 export { HoldfastError, isCode } from "./errors.ts";
