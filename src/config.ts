@@ -118,6 +118,14 @@ export const configShape = z.strictObject({
       interval: optional(
         duration.check(z.refine((value) => (parseDuration(value) ?? 0) >= 1_000, { error: "at least one second" })),
       ),
+      url: optional(
+        z
+          .string()
+          .check(z.regex(/^https?:\/\/[^/\s?#@]+(\/[^\s?#]*)?$/, 'an address such as "https://sync.example.com"')),
+      ),
+      space: optional(z.string().check(z.minLength(1), z.maxLength(200))),
+      credential: optional(z.string().check(z.minLength(1), z.maxLength(100))),
+      subject: optional(z.string().check(z.maxLength(200))),
     }),
   ),
   conflict: optional(z.record(z.string(), strategy)),
@@ -166,6 +174,17 @@ export type NetworkConfig = {
   readonly probeTimeoutMs?: number;
   readonly reconnectJitterMs?: number;
 };
+
+/** Which sync server the records of this store go to. */
+export type SyncConfig = {
+  readonly url: string;
+  readonly space: string;
+  readonly credential?: string;
+  readonly subject?: string;
+};
+
+/** The space of a file that names a server and no space. */
+const defaultSpace = "default";
 
 /** A key that the file takes, for `config list` and the documentation. */
 export type ConfigKey = { readonly key: string; readonly meaning: string; readonly standard: string };
@@ -223,6 +242,13 @@ export function networkConfigOf(config: Config): NetworkConfig {
   };
 }
 
+/** The sync server's part; `null` when the file names none. */
+export function syncConfigOf(config: Config): SyncConfig | null {
+  const { url, space, credential, subject } = config.sync ?? {};
+  if (url === undefined) return null;
+  return { url, space: space ?? defaultSpace, ...named("credential", credential), ...named("subject", subject) };
+}
+
 /** The settings that the file names; what it does not name is left to the store. */
 export function settingsOf(config: Config): Partial<Settings> {
   const queue = config.queue ?? {};
@@ -260,7 +286,11 @@ export function settingsDifference(before: Partial<Settings>, after: Partial<Set
 
 /** Every key with its meaning; `<type>` stands for an operation type such as http.request. */
 export const configKeys: readonly ConfigKey[] = [
-  { key: "types", meaning: "Files that declare operation types, relative to config.toml", standard: "[]" },
+  {
+    key: "types",
+    meaning: "Files that declare operation types and collections, relative to config.toml",
+    standard: "[]",
+  },
   { key: "daemon.port", meaning: "TCP port; 0 takes any free one and writes it to daemon.json", standard: "0" },
   { key: "daemon.host", meaning: "Address to listen on", standard: '"127.0.0.1"' },
   { key: "daemon.allow_remote", meaning: "Permits a host that other machines can reach", standard: "false" },
@@ -325,6 +355,10 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "queue.min_free", meaning: "Disk space below which enqueues are refused", standard: '"8 MiB"' },
   { key: "sync.mode", meaning: "eager, periodic or manual", standard: `"${defaultSettings.syncMode}"` },
   { key: "sync.interval", meaning: "Pause between periodic runs, at least 1s", standard: '"5m"' },
+  { key: "sync.url", meaning: "The sync server of this store's records", standard: "none" },
+  { key: "sync.space", meaning: "Space of collections that name none", standard: `"${defaultSpace}"` },
+  { key: "sync.credential", meaning: "Name of the credential for the sync server", standard: "none" },
+  { key: "sync.subject", meaning: "Whose writes these are", standard: "the store's owner" },
   { key: "conflict.default", meaning: `One of ${strategies.join(", ")}`, standard: `"${defaultSettings.conflict}"` },
   { key: "conflict.<type>", meaning: "The same for one type", standard: "conflict.default" },
   { key: "command.enabled", meaning: "Permits command.run", standard: "false" },

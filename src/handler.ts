@@ -9,6 +9,7 @@ import type { Json, Operation, Problem, Progress, Strategy } from "./operation.t
 import type { Reply } from "./reply.ts";
 import { answerFromError, answerFromValue } from "./reply.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
+import { askSchema, isSchema } from "./standard-schema.ts";
 import type { AddInput } from "./verbs.ts";
 import type { Attempt, OperationType, Signal } from "./world.ts";
 
@@ -120,7 +121,7 @@ function checkDeclaration<S extends Schema>(declaration: Declaration<S>): void {
   const { type, input, version, run, runBatch } = declaration;
   if (typeof type !== "string" || type === "") throw new TypeError('operation: type must be a name, e.g. "note.save"');
   const where = `operation "${type}"`;
-  if (typeof input?.["~standard"]?.validate !== "function") {
+  if (!isSchema(input)) {
     throw new TypeError(`${where}: input must be a Standard Schema, e.g. z.object({ … }) of zod`);
   }
   if (version !== undefined && (!Number.isSafeInteger(version) || version < 1)) {
@@ -138,18 +139,13 @@ function checkDeclaration<S extends Schema>(declaration: Declaration<S>): void {
 type Checked = { readonly value: unknown } | { readonly problem: Problem };
 
 function validate(type: string, schema: Schema, payload: unknown): Checked {
-  const result = schema["~standard"].validate(payload);
-  if ("then" in result) {
-    result.then(undefined, () => {});
-    throw new TypeError(
-      `operation "${type}": its schema is asynchronous; an enqueue is one synchronous transaction, so check such things in run`,
-    );
-  }
-  const issue = result.issues?.[0];
-  if (result.issues === undefined) return { value: result.value };
-  const path = (issue?.path ?? []).map((step) => String(typeof step === "object" ? step.key : step)).join(".");
-  const field = path === "" ? "payload" : path;
-  return { problem: { code: "invalid_payload", message: `${type}: ${field}: ${issue?.message ?? "invalid"}`, field } };
+  const said = askSchema(schema, payload, {
+    where: `operation "${type}"`,
+    advice: "an enqueue is one synchronous transaction, so check such things in run",
+  });
+  if ("value" in said) return said;
+  const field = said.field === "" ? "payload" : said.field;
+  return { problem: { code: "invalid_payload", message: `${type}: ${field}: ${said.message}`, field } };
 }
 
 function contextOf(attempt: Attempt): RunContext {

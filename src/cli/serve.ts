@@ -16,8 +16,14 @@ export async function serve(directory: string, options: DaemonOptions): Promise<
     directory,
     version: packageVersion,
     handlesProcess: true,
-    openEngine: ({ network, ...rest }) =>
-      openEngine({ ...rest, commands: true, network: policyOf(network), probe: probeOf(network) }),
+    openEngine: ({ network, sync, ...rest }) =>
+      openEngine({
+        ...rest,
+        ...(sync === null ? {} : { sync }),
+        commands: true,
+        network: policyOf(network),
+        probe: probeOf(network),
+      }),
     ...options,
   });
   await daemon.stopped;

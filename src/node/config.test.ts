@@ -15,15 +15,7 @@ import {
   settingsDifference,
   settingsOf,
 } from "../config.ts";
-import {
-  applySettings,
-  getConfigValue,
-  loadTypes,
-  parseConfig,
-  parseConfigValue,
-  readConfig,
-  setConfigValue,
-} from "./config.ts";
+import { applySettings, getConfigValue, parseConfig, parseConfigValue, readConfig, setConfigValue } from "./config.ts";
 
 let base = "";
 let path = "";
@@ -230,35 +222,4 @@ test("the list of keys names nothing that the shape refuses", () => {
     const content = name === undefined ? { [section ?? ""]: null } : { [section ?? ""]: { [name]: null } };
     expect(checkConfig(content).issues.filter((issue) => issue.message.includes("no such key"))).toEqual([]);
   }
-});
-
-describe("types files", () => {
-  const write = (name: string, text: string): string => {
-    writeFileSync(join(base, name), text);
-    return name;
-  };
-
-  test("are loaded beside the configuration, TypeScript as well", async () => {
-    write(
-      "a.ts",
-      'const name: string = "note"; export default { types: [{ type: name, run: async () => ({ kind: "applied" }) }] };',
-    );
-    expect((await loadTypes(["a.ts"], path)).map((each) => each.type)).toEqual(["note"]);
-  });
-
-  test.each([
-    ["missing.mjs", "", "is not there"],
-    ["broken.mjs", "export default {", "cannot be loaded"],
-    ["throws.mjs", 'throw new Error("no luck")', "no luck"],
-    ["empty.mjs", "export const types = []", "has no `export default"],
-    ["nameless.mjs", "export default { types: [{}] }", "types[0] has no name"],
-    ["handler.mjs", 'export default { types: [{ type: "a", run: 1 }] }', "types[0] (a): run is not a function"],
-    ["twice.mjs", 'export default { types: [{ type: "a" }, { type: "a" }] }', "which another file declares"],
-  ])("%s is refused by name: %s", async (name, text, words) => {
-    if (text !== "") write(name, text);
-    await expect(loadTypes([name], path)).rejects.toMatchObject({
-      code: "config_invalid",
-      message: expect.stringMatching(new RegExp(words.replace(/[[\]().`]/g, "."))),
-    });
-  });
 });

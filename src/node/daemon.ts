@@ -3,13 +3,14 @@
  * Starting it in the background and finding it again is `detached.ts`; what it answers is `routes.ts`.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { Config, DaemonConfig, NetworkConfig } from "../config.ts";
-import { daemonConfigOf, networkConfigOf, settingsOf } from "../config.ts";
+import type { Config, DaemonConfig, NetworkConfig, SyncConfig } from "../config.ts";
+import { daemonConfigOf, networkConfigOf, settingsOf, syncConfigOf } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
-import type { OperationType } from "../world.ts";
-import { applySettings, loadTypes, readConfig, watchConfig } from "./config.ts";
+import type { Collection, OperationType } from "../world.ts";
+import { applySettings, readConfig, watchConfig } from "./config.ts";
+import { loadDeclarations } from "./declarations.ts";
 import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
 import {
   acquireInstance,
@@ -36,8 +37,11 @@ import { acquireFileLock } from "./sqlite.ts";
 export type EngineRequest = {
   readonly directory: string;
   readonly types: readonly OperationType[];
+  readonly collections: readonly Collection[];
   readonly settings: Partial<Settings>;
   readonly network: NetworkConfig;
+  /** `null`: no sync server is configured; records stay here until one is. */
+  readonly sync: SyncConfig | null;
   readonly log: Log["write"];
 };
 
@@ -105,12 +109,15 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
   if (options.log === undefined) undo.push(log.close);
-  const types = await loadTypes(config.types ?? [], configFile);
+  const { types, collections } = await loadDeclarations(config.types ?? [], configFile);
+  const sync = syncConfigOf(config);
   const engine = await options.openEngine({
     directory: home.directory,
     types,
+    collections,
     settings: settingsOf(config),
     network: networkConfigOf(config),
+    sync,
     log: log.write,
   });
   undo.push(engine.close);
@@ -130,7 +137,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
-  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types }));
+  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types, sync }));
   engine.start();
   log.write("info", "the daemon is ready", {
     directory: home.directory,
@@ -239,10 +246,11 @@ type Watching = {
   readonly engine: Engine;
   readonly log: Log;
   readonly types: readonly OperationType[];
+  readonly sync: SyncConfig | null;
 };
 
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
-function watchSettings({ configFile, applied, live, options, engine, log, types }: Watching): () => void {
+function watchSettings({ configFile, applied, live, options, engine, log, types, sync }: Watching): () => void {
   const known = new Set(types.map((each) => each.type));
   const complain = (error: unknown): void =>
     log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
@@ -251,8 +259,10 @@ function watchSettings({ configFile, applied, live, options, engine, log, types 
     const changed = applySettings(engine, applied, settingsOf(config));
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
-    const fresh = await loadTypes(config.types ?? [], configFile);
-    for (const type of fresh.filter((each) => !known.has(each.type))) {
+    if (JSON.stringify(syncConfigOf(config)) !== JSON.stringify(sync))
+      log.write("warn", "another sync server takes effect when the daemon starts again");
+    const fresh = await loadDeclarations(config.types ?? [], configFile);
+    for (const type of fresh.types.filter((each) => !known.has(each.type))) {
       engine.register(type);
       known.add(type.type);
     }
