@@ -12,10 +12,13 @@ export type { AttemptReport, RetryingOptions, RetryingTask } from "./client/retr
 export { retrying } from "./client/retrying.ts";
 export type { SettledOptions } from "./client/settled.ts";
 export type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./client/transport.ts";
+export type { Choice, ConflictKind, Decision, Sides, Strategies } from "./conflict.ts";
 export type { ErrorBody, ErrorCode } from "./errors.ts";
 export { HoldfastError, isCode } from "./errors.ts";
 export type { BatchItem, Declaration, DeclaredOperation, RunContext, RunResult } from "./handler.ts";
 export { operation } from "./handler.ts";
+export type { FieldDecision, FieldRule, FieldRules, Merged } from "./merge.ts";
+export { mergeFields } from "./merge.ts";
 export type {
   Answer,
   ConflictView,
@@ -28,6 +31,7 @@ export type {
   Status,
   Strategy,
 } from "./operation.ts";
+export type { Change, CollectionSpec, Condition, Fields, RecordState, RecordView, Where } from "./record.ts";
 export type { Reply } from "./reply.ts";
 export { applied, conflict, rejected, retryLater, signedOut, unknownOutcome } from "./reply.ts";
 export type { RetryPolicy, RetryPreset } from "./retry.ts";

@@ -35,6 +35,7 @@ const change = z.object({
   base: count,
   fields,
   unset: z.optional(z.array(z.string())),
+  strict: z.optional(z.array(z.string())),
   schema: count,
 });
 
