@@ -178,7 +178,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
     dedupe: input.dedupe?.key ?? null,
     group: input.group ?? null,
     creates: input.creates ?? null,
-    options: optionsOf(input, type, needs),
+    options: optionsOf(store, prepared, needs),
     payload,
   });
   for (const need of waitsFor) addDependency(store, need, seq);
@@ -218,12 +218,12 @@ function findNeeds(store: Store, input: AddInput): readonly Brief[] {
     });
 }
 
-function optionsOf(input: AddInput, type: OperationType | undefined, needs: readonly Brief[]): Options {
+function optionsOf(store: Store, { input, type }: Prepared, needs: readonly Brief[]): Options {
   const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
   const onCrash = input.onCrash ?? type?.onCrash;
   return {
     ...(needs.length === 0 ? {} : { after: needs.map((need) => need.id) }),
-    ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
+    ...(input.retry === undefined ? {} : { retry: wholePolicy(store, input.retry) }),
     ...(onFailure === undefined ? {} : { onFailure }),
     ...(onCrash === undefined ? {} : { onCrash }),
     // The type's own strategy is looked up when it counts, so that one set at run time can go before it.

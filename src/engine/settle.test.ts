@@ -26,6 +26,22 @@ describe("retries", () => {
     expect(bench.get(id)).toMatchObject({ status: "failed", reason: "gave_up", attempts: 4, failures: 4 });
   });
 
+  test("a preset means what the settings make of it, for types and for single operations", async () => {
+    const bench = startBench();
+    bench.ask("settings.set", {
+      retry: "lock",
+      retryPresets: { lock: { maxAttempts: 2 }, transfer: { maxAttempts: 1 } },
+    });
+    const inherited = bench.add();
+    const own = bench.add({ retry: "transfer" });
+    expect(bench.get(inherited.id).retry).toEqual({ maxAttempts: 2, initialMs: 1_000, maxMs: 15_000, jitter: 0.2 });
+    expect(bench.get(own.id).retry).toMatchObject({ maxAttempts: 1, maxMs: 30_000 });
+    bench.answers.push(failed, failed, failed);
+    await bench.run(20_000);
+    expect(bench.get(inherited.id)).toMatchObject({ reason: "gave_up", failures: 2 });
+    expect(bench.get(own.id)).toMatchObject({ reason: "gave_up", failures: 1 });
+  });
+
   test("no answer and a refused token charge nothing, whatever their number", async () => {
     const bench = startBench();
     bench.answers.push(...Array.from({ length: 12 }, () => silent), unauthorized);
