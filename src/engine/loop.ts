@@ -5,7 +5,6 @@
 import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
-import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
@@ -14,12 +13,13 @@ import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, partsOf } from "./flight.ts";
-import { getSettings, setMeta } from "./meta.ts";
+import { setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
-import { clockSlackMs, takeOver } from "./recovery.ts";
+import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
+import { paceOf, recoverSpace } from "./space.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
 import type { Store } from "./store.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
@@ -113,7 +113,12 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  launch(loop, work(loop));
+  const claimed = work(loop);
+  if (claimed === null) {
+    yieldToNext(loop);
+    return;
+  }
+  launch(loop, claimed);
   startProbes(loop);
   closeFinishedRun(loop);
   planNext(loop);
@@ -135,11 +140,15 @@ function holdLock(loop: Draining): boolean {
   }
 }
 
-function work(loop: Draining): readonly Claimed[] {
+/** Books and claims in one commit; `null` when another process has become the drainer. */
+function work(loop: Draining): readonly Claimed[] | null {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
+  let isOurs = true;
   const claimed = commitBooking(loop.host, booked, () => {
+    isOurs = isDrainer(store);
+    if (!isOurs) return [];
     noteClock(loop);
     for (const tell of news) tell();
     if (loop.isStopping) return [];
@@ -152,13 +161,17 @@ function work(loop: Draining): readonly Claimed[] {
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
-  return claimed;
+  return isOurs ? claimed : null;
 }
 
-/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
-function paceOf(store: Store): Settings {
-  const settings = getSettings(store);
-  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
+/** What is on the wire belongs to the next drainer, which has sent it again under the same key: it is broken off here. */
+function yieldToNext(loop: Draining): void {
+  const { store } = loop.host;
+  store.world.log("warn", "another process drains: the drainer's lock of this one was taken away", {});
+  store.memory.epoch = 0;
+  store.world.drainer.unlock();
+  for (const flight of loop.flights.values()) flight.abort("stopped");
+  sleep(loop, standbyMs);
 }
 
 function pruneSometimes(store: Store): void {
@@ -442,12 +455,6 @@ function meetTrouble(loop: Draining, error: unknown): void {
   if (isCode(error, "database_corrupt")) store.onDamage(error);
 }
 
-function recoverSpace(store: Store): void {
-  if (!store.memory.isDiskFull) return;
-  if (store.world.disk.freeBytes() >= getSettings(store).minFreeBytes && store.world.disk.restoreReserve())
-    store.memory.isDiskFull = false;
-}
-
 async function stop(loop: Draining, graceMs: number): Promise<void> {
   const { store } = loop.host;
   loop.isStopping = true;
@@ -475,12 +482,14 @@ function letGo(loop: Draining): void {
   if (loop.isOver) return;
   abandon(loop);
   if (store.memory.epoch === 0 || store.memory.isClosed) return;
-  store.memory.epoch = 0;
   try {
-    commit(() => setMeta(store, "drainer", ""));
+    commit(() => {
+      if (isDrainer(store)) setMeta(store, "drainer", "");
+    });
   } catch (error) {
     store.world.log("warn", "the end of draining could not be noted", { error: String(error) });
   }
+  store.memory.epoch = 0;
   store.world.drainer.unlock();
 }
 
