@@ -12,14 +12,14 @@ import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf, partsOf } from "./flight.ts";
+import { capacityOf, requestsOf } from "./flight.ts";
 import { setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
-import { paceOf, recoverSpace } from "./space.ts";
+import { paceOf, pruneOnFullDisk, recoverSpace } from "./space.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
 import type { Store } from "./store.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
@@ -113,6 +113,7 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
+  pruneOnFullDisk(loop.host, loop.answers.length);
   const claimed = work(loop);
   if (claimed === null) {
     yieldToNext(loop);
@@ -198,16 +199,7 @@ function noteClock(loop: Draining): void {
 }
 
 function launch(loop: Draining, claimed: readonly Claimed[]): void {
-  const batches = new Map<string, Claimed[]>();
-  for (const each of claimed) {
-    if (each.type.runBatch === undefined) {
-      watch(loop, perform(loop, [each]), [each]);
-      continue;
-    }
-    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
-    batches.set(key, [...(batches.get(key) ?? []), each]);
-  }
-  for (const batch of batches.values()) for (const part of partsOf(batch)) watch(loop, perform(loop, part), part);
+  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
 }
 
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
