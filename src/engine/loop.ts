@@ -2,11 +2,11 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { errorTable, HoldfastError, isCode } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
 import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
@@ -234,10 +234,12 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
   }
   const stopTimer = startTimeout(loop, batch, abort);
-  const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
+  const told = new Map<number, Answer>();
+  const answers = await firstOf(loop, signal, runHandler(loop, batch, { signal, told }));
   stopTimer();
   const sent = batch.map((claimed, index) => {
-    const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
+    const answer =
+      told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
     loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
     return answer;
@@ -246,22 +248,26 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
   poke(loop);
 }
 
-async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
+type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
+
+/** What a batch tells ahead of its end is kept: a time limit that cuts off the rest takes back no answer that has come. */
+async function runHandler(
+  loop: Draining,
+  batch: readonly Claimed[],
+  { signal, told }: Hearing,
+): Promise<readonly Answer[]> {
   try {
     const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
     const [first] = attempts;
     const type = batch[0]?.type;
-    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts)).map(checkAnswer);
+    const hear = (index: number, answer: Answer): void => {
+      told.set(index, signal.aborted ? afterAbort(checkAnswer(answer), signal.reason) : checkAnswer(answer));
+    };
+    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts, hear)).map(checkAnswer);
     if (type?.run === undefined || first === undefined) return [noAnswer("the type has no handler any more")];
     return [checkAnswer(await type.run(first))];
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
-      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
-      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
-    }
-    const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
-    return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
+    return batch.map(() => failedAnswer(error));
   }
 }
 

@@ -15,6 +15,34 @@ import {
 
 const thrown = (code: string): unknown => expect.objectContaining({ code });
 
+describe("a batch that runs into its time limit", () => {
+  test("keeps the answers that have come, and knows nothing of the rest", async () => {
+    const batches: number[] = [];
+    const bench = startBench({
+      type: {
+        timeoutMs: 1_000,
+        runBatch: {
+          max: 10,
+          run: (attempts, tell) => {
+            batches.push(attempts.length);
+            if (batches.length > 1) return Promise.resolve(attempts.map(() => applied));
+            tell(0, applied);
+            tell(1, refused);
+            return new Promise(() => {});
+          },
+        },
+      },
+    });
+    const ids = ["a", "b", "c"].map((payload) => bench.add({ payload }).id);
+    await bench.run(60_000);
+    expect(batches).toEqual([3, 1]);
+    const [first, second, third] = ids.map((id) => bench.get(id));
+    expect(first).toMatchObject({ status: "completed", attempts: 1 });
+    expect(second).toMatchObject({ status: "failed", reason: "rejected", attempts: 1 });
+    expect(third).toMatchObject({ status: "completed", attempts: 2 });
+  });
+});
+
 describe("retries", () => {
   test("a failed operation waits 1 s, 2 s, 4 s and is parked when its budget is spent", async () => {
     const bench = startBench();
