@@ -88,7 +88,10 @@ function readIncoming(incoming: IncomingMessage, limitBytes: number): Promise<Ui
     });
     incoming.once("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
     incoming.once("error", (cause) => reject(wentAway(cause)));
-    incoming.once("close", () => reject(wentAway(undefined)));
+    incoming.once("close", () => {
+      // Every request closes; an error is made only for the one that is not whole.
+      if (!incoming.complete) reject(wentAway(undefined));
+    });
   });
 }
 

@@ -43,7 +43,10 @@ export function readBody(stream: Readable): Promise<Body> {
     });
     stream.on("end", () => end(false));
     stream.on("error", reject);
-    stream.on("close", () => reject(Object.assign(new Error("the answer ended early"), { code: "ERR_CLOSED_EARLY" })));
+    stream.on("close", () => {
+      if (!stream.readableEnded)
+        reject(Object.assign(new Error("the answer ended early"), { code: "ERR_CLOSED_EARLY" }));
+    });
   });
 }
 

@@ -181,6 +181,8 @@ function readText(response: IncomingMessage): Promise<string> {
     response.on("data", (chunk: Buffer) => chunks.push(chunk));
     response.once("end", () => resolve(Buffer.concat(chunks).toString("utf8")));
     response.once("error", reject);
-    response.once("close", () => reject(new Error("the answer ended early")));
+    response.once("close", () => {
+      if (!response.readableEnded) reject(new Error("the answer ended early"));
+    });
   });
 }
