@@ -85,6 +85,7 @@ const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failur
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
+const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
 const setPayload = `UPDATE op SET payload = ?, hash = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
@@ -399,6 +400,11 @@ export function replacePayload(
   forgetFullness(store);
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
   store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
+}
+
+/** The operation stays where it stands in its lane; other gates decide now whether it may go. */
+export function changeChannel(store: Store, seq: number, channel: number): void {
+  store.db.prepare(setChannel).run(channel, seq);
 }
 
 export function replaceTerms(
