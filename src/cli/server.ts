@@ -63,7 +63,7 @@ function tellStart(context: Context, { path, place, server }: Started): void {
     context.tell(
       context.errorPaint.yellow("  OPEN: it accepts every collection and checks no rules; for development only."),
     );
-  if (token !== null) context.tell(`  A token for development, shown this once: ${token}`);
+  if (token !== null) context.tell(`  Token for development: ${token}`);
   if (context.isJson) context.line({ url, isOpen, token, data: store, config: path });
 }
 

@@ -2,16 +2,18 @@
  * Owns a running sync server in this process: its socket and limits, its database, its log, its retention, and its end at a signal.
  * What it answers is `server/server.ts`; TLS is left to a proxy in front of it.
  */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import { HoldfastError } from "../errors.ts";
 import type { LogEntry } from "../server/core.ts";
 import type { SyncServer } from "../server/server.ts";
 import { openServer } from "../server/server.ts";
 import type { ServerStore } from "../server/store.ts";
-import { addToken, listTokens } from "../server/tokens.ts";
+import { addToken, listTokens, tokenIdOf } from "../server/tokens.ts";
 import { isLoopback } from "./guard.ts";
 import { packageVersion } from "./package-version.ts";
 import type { ServerConfig } from "./server-config.ts";
@@ -46,7 +48,7 @@ export type HostOptions = {
 export type RunningServer = {
   readonly url: string;
   readonly port: number;
-  /** A token for development, made on first start and shown once; null when there are tokens or another way in. */
+  /** The token for development; null when tokens were made by hand, or there is another way in. */
   readonly token: string | null;
   readonly isOpen: boolean;
   readonly stop: () => Promise<void>;
@@ -107,12 +109,22 @@ function checkHost({ host, config, isDevelopment }: HostOptions): void {
   );
 }
 
-/** Made only while there is no token at all; afterwards `holdfast server token add` makes them. */
-async function developmentToken(store: ServerStore, { now }: HostOptions): Promise<string | null> {
-  if ((await listTokens(store)).length > 0) return null;
+/**
+ * The same token at every start, as long as it is valid: it is kept in a file for its owner alone. Servers on PostgreSQL have no directory
+ * of their own, so there each start without any token makes one.
+ */
+async function developmentToken(store: ServerStore, { place, now }: HostOptions): Promise<string | null> {
+  const tokens = await listTokens(store);
+  const file = place.kind === "embedded" ? join(place.directory, "development-token") : null;
+  const kept = file !== null && existsSync(file) ? readFileSync(file, "utf8").trim() : null;
+  const isKnown = (id: string): boolean => tokens.some((token) => token.id === id && token.revokedAt === null);
+  if (kept !== null && isKnown(tokenIdOf(sha256(kept)))) return kept;
+  if (tokens.length > 0) return null;
   const minter = { now: now ?? Date.now, hash: sha256 };
   const spaces = [{ space: "*", roles: ["developer"] }];
-  return (await addToken(store, { subject: developmentSubject, name: "development", spaces }, minter)).token;
+  const { token } = await addToken(store, { subject: developmentSubject, name: "development", spaces }, minter);
+  if (file !== null) writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  return token;
 }
 
 async function listen(server: SyncServer, { host, port }: HostOptions): Promise<Server> {
