@@ -33,6 +33,7 @@ const steps: readonly Step[] = [
   { name: "package", after: ["build"], run: () => runCounted("package", ["scripts/package-checks.ts"]) },
   { name: "lint", run: () => runPlain("lint", [biome, "check", "--colors=off", "--error-on-warnings", "."]) },
   { name: "pure", run: () => runPlain("pure", tsc("pure", "tsconfig.pure.json")) },
+  { name: "web", run: () => runPlain("web", tsc("web", "tsconfig.web.json")) },
 ];
 
 async function main(wanted: readonly string[]): Promise<number> {
