@@ -49,6 +49,7 @@ const flags = [
   ["unix_socket_directories", ""],
   ["max_connections", "200"],
   ["shared_buffers", "64MB"],
+  ["deadlock_timeout", "100ms"],
   ["dynamic_shared_memory_type", "mmap"],
 ] as const;
 
