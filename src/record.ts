@@ -76,6 +76,8 @@ export type Change = {
   readonly fields: Fields;
   /** Names of fields that an update takes away. */
   readonly unset?: readonly string[];
+  /** Fields that are in conflict when they changed after `base`, even to the same value: two that counted one up have counted two. */
+  readonly strict?: readonly string[];
   /** Schema version of `fields`. */
   readonly schema: number;
 };

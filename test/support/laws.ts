@@ -30,6 +30,7 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   zod: ["src/node/", "src/cli/"],
   "zod/mini": ["rules", "src/node/", "src/cli/"],
   "@standard-schema/spec": ["rules"],
+  "node-diff3": ["src/merge-text.ts"],
   "eventsource-parser": ["src/client/"],
   uuid: ["src/node/world.ts"],
   "env-paths": ["src/node/"],
