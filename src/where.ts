@@ -33,7 +33,8 @@ function holds(condition: Condition, found: Json): boolean {
   );
 }
 
-const isIn = (order: -1 | 0 | 1 | null, allowed: readonly number[]): boolean => order !== null && allowed.includes(order);
+const isIn = (order: -1 | 0 | 1 | null, allowed: readonly number[]): boolean =>
+  order !== null && allowed.includes(order);
 
 /** Numbers by size, texts by code points as SQLite and PostgreSQL with collation C do; `null`: not to be compared. */
 function compare(found: Json, limit: string | number): -1 | 0 | 1 | null {
