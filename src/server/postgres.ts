@@ -4,6 +4,7 @@
  */
 import postgres from "postgres";
 import { HoldfastError } from "../errors.ts";
+import { checkParameter } from "./parameter.ts";
 import { failureOf, kindOf, unsent } from "./postgres-failure.ts";
 import { isUpToDate, migrateOn } from "./postgres-migrations.ts";
 import { newPokes } from "./postgres-pokes.ts";
@@ -259,12 +260,6 @@ function readNumber(text: string): number {
 function typedParameter(sql: Sql, value: SqlParameter) {
   if (value === null) return null;
   if (typeof value === "string") return sql.typed(value as never, oid.text);
-  if (!Number.isFinite(value) || Math.abs(value) > Number.MAX_SAFE_INTEGER) {
-    throw new HoldfastError(
-      "invalid_input",
-      `${value} is beyond the integers that a number can hold exactly`,
-      "numbers in columns end at 2^53 - 1",
-    );
-  }
+  checkParameter(value);
   return sql.typed(value as never, Number.isInteger(value) ? oid.int8 : oid.float8);
 }
