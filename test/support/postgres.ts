@@ -50,6 +50,8 @@ const flags = [
   ["max_connections", "200"],
   ["shared_buffers", "64MB"],
   ["deadlock_timeout", "100ms"],
+  // Else a restart after a kill syncs every file of every database one by one.
+  ["recovery_init_sync_method", process.platform === "linux" ? "syncfs" : "fsync"],
   ["dynamic_shared_memory_type", "mmap"],
 ] as const;
 
