@@ -6,11 +6,13 @@ import { isCode } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
 import type { LoopHost } from "./booking.ts";
 import { getSettings } from "./meta.ts";
-import { dropOldestDone } from "./retention.ts";
+import { dropOldestDone, prune } from "./retention.ts";
 import type { Store } from "./store.ts";
 
 /** Finished operations dropped in one commit; few, because their removal has to find room in the journal. */
 const dropLimit = 4;
+
+const pruneEveryMs = 10_000;
 
 /** Enqueues are refused well before that; only with less free than this may the book-keeping of what is queued have no room. */
 const scarceBytes = 1_048_576;
@@ -34,6 +36,14 @@ export function pruneOnFullDisk({ store, commit }: LoopHost, unbooked: number): 
     // Without room for that the booking may still find some, and is tried by itself.
     if (!isCode(error, "disk_full")) throw error;
   }
+}
+
+/** Prunes what was kept long enough, now and then. */
+export function pruneSometimes(store: Store): void {
+  const now = store.world.monotonic();
+  if (now - store.memory.lastPruneAt < pruneEveryMs) return;
+  store.memory.lastPruneAt = now;
+  prune(store);
 }
 
 /** Takes the reserve back as soon as there is room for it again. */
