@@ -2,13 +2,13 @@
  * Owns the rules of a record's history: every change, newest first, and each state can be had again.
  */
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { startReader } from "../../test/support/record-reader.ts";
 
 const notes = { name: "notes" };
 const place = { collection: "notes", key: "k" };
 
 test("every change of a record is in its history, newest first, in pages", async () => {
-  using bench = startRecords([notes], { isSynced: true });
+  using bench = startReader([notes], { isSynced: true });
   bench.put("notes", "k", { n: 1 });
   bench.put("notes", "other", { n: 9 });
   await bench.run(5_000);
@@ -31,7 +31,7 @@ test("every change of a record is in its history, newest first, in pages", async
 });
 
 test("what a record was before or after an entry is written again, and the server follows", async () => {
-  using bench = startRecords([notes], { isSynced: true });
+  using bench = startReader([notes], { isSynced: true });
   bench.put("notes", "k", { n: 1 });
   await bench.run(5_000);
   bench.elsewhere("notes", "k", { n: 2 });
@@ -49,7 +49,7 @@ test("what a record was before or after an entry is written again, and the serve
 });
 
 test("a removed record comes back, and a record goes back to not being there", () => {
-  using bench = startRecords([notes]);
+  using bench = startReader([notes]);
   bench.put("notes", "k", { n: 1 });
   bench.ask("network.offline", {});
   const [made] = bench.ask("records.history", place).entries;
@@ -62,7 +62,7 @@ test("a removed record comes back, and a record goes back to not being there", (
 });
 
 test("an entry of another record, and a record that never was, are not found", () => {
-  using bench = startRecords([notes]);
+  using bench = startReader([notes]);
   bench.put("notes", "k", { n: 1 });
   bench.put("notes", "other", { n: 1 });
   const [entry] = bench.ask("records.history", { collection: "notes", key: "other" }).entries;

@@ -2,7 +2,7 @@
  * Owns the rules of imports: every row becomes one record, once, whatever is repeated or broken off, and nobody's later work is undone.
  */
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { startReader } from "../../test/support/record-reader.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Fields } from "../record.ts";
 
@@ -15,7 +15,7 @@ const rows = [
 const base = { collection: "people", source: "people.json", offset: 0 };
 
 test("rows become records under the key of a field, and a repetition changes nothing", () => {
-  using bench = startRecords([people]);
+  using bench = startReader([people]);
   const first = bench.ask("records.import", { ...base, rows, key: "id" });
   expect(first).toEqual({ imported: 3, unchanged: 0, refused: [], nextOffset: 3 });
   expect(bench.value("people", "7")).toEqual({ id: 7, name: "Bob" });
@@ -33,7 +33,7 @@ test("rows become records under the key of a field, and a repetition changes not
 });
 
 test("without a key field, keys come from source and position, so an import goes on where it broke off", () => {
-  using bench = startRecords([people]);
+  using bench = startReader([people]);
   bench.ask("records.import", { ...base, rows: rows.slice(0, 2) });
   const again = bench.ask("records.import", { ...base, rows });
   expect(again).toMatchObject({ imported: 1, unchanged: 2, nextOffset: 3 });
@@ -47,7 +47,7 @@ test("without a key field, keys come from source and position, so an import goes
 });
 
 test("a repeated import takes back neither an edit nor a removal; a row that has changed is imported", () => {
-  using bench = startRecords([people]);
+  using bench = startReader([people]);
   bench.ask("records.import", { ...base, rows, key: "id" });
   bench.ask("records.write", { kind: "update", collection: "people", key: "a", fields: { name: "Ada Lovelace" } });
   bench.ask("records.write", { kind: "remove", collection: "people", key: "7" });
@@ -67,7 +67,7 @@ test("a row that is refused is named with its position and stops no other", () =
     if (name === "Bob") throw new HoldfastError("invalid_input", "name: no Bobs", "take another");
     return value as Fields;
   };
-  using bench = startRecords([{ ...people, check }]);
+  using bench = startReader([{ ...people, check }]);
   const answer = bench.ask("records.import", {
     ...base,
     offset: 40,

@@ -2,12 +2,12 @@
  * Owns the rules of `records.query` and `records.count` as a client meets them. What conditions mean is proven in `record-query.test.ts`.
  */
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { startReader } from "../../test/support/record-reader.ts";
 
 const notes = { name: "notes", indexes: ["status", ["status", "fee"]] };
 
 test("records are found by conditions in the order of an index, page by page, as they stand now", () => {
-  using bench = startRecords([notes]);
+  using bench = startReader([notes]);
   for (let n = 0; n < 10; n += 1) bench.put("notes", `k${n}`, { status: n % 2 === 0 ? "open" : "done", fee: 10 - n });
   bench.ask("records.write", { kind: "update", collection: "notes", key: "k2", fields: { fee: 0 } });
   bench.ask("records.write", { kind: "remove", collection: "notes", key: "k4" });
@@ -26,7 +26,7 @@ test("records are found by conditions in the order of an index, page by page, as
 });
 
 test("records are found by their state, in the order of their change too", async () => {
-  using bench = startRecords([notes], { isSynced: true });
+  using bench = startReader([notes], { isSynced: true });
   bench.put("notes", "old", { status: "open" });
   await bench.run(5_000);
   bench.ask("network.offline", {});
@@ -42,7 +42,7 @@ test("records are found by their state, in the order of their change too", async
 });
 
 test("an index that is declared later serves what was there before", () => {
-  using bench = startRecords([notes]);
+  using bench = startReader([notes]);
   for (const [key, title] of [
     ["x", "b"],
     ["y", "a"],
@@ -55,7 +55,7 @@ test("an index that is declared later serves what was there before", () => {
 });
 
 test("a collection that nobody declared is not found", () => {
-  using bench = startRecords([notes]);
+  using bench = startReader([notes]);
   expect(() => bench.ask("records.query", { collection: "nothing" })).toThrow(
     expect.objectContaining({ code: "not_found" }),
   );

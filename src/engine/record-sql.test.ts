@@ -2,13 +2,13 @@
  * Owns the rules of `records.sql`: a view per collection and nothing beside it. The guard itself is proven by the database contract.
  */
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { startReader } from "../../test/support/record-reader.ts";
 import { sqlLimits } from "./record-sql.ts";
 
 const parking = { name: "parking", indexes: ["zone"] };
 
 function filled() {
-  const bench = startRecords([parking, { name: "op", isSynced: false }]);
+  const bench = startReader([parking, { name: "op", isSynced: false }]);
   bench.put("parking", "a", { zone: "north", fee: 2.5, tags: ["x"], isPaid: true });
   bench.put("parking", "b", { zone: "south", fee: 4, owner: { name: "Ada" } });
   bench.put("parking", "c", { zone: "north", fee: 1 });
@@ -95,7 +95,7 @@ test("an index of a field serves a statement as well", () => {
 });
 
 test("a field that few records have is found when a statement names it", () => {
-  using bench = startRecords([parking]);
+  using bench = startReader([parking]);
   bench.put("parking", "first", { rare: "here" });
   for (let batch = 0; batch < 6; batch += 1) {
     bench.ask("records.transaction", {
