@@ -238,7 +238,7 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
   }
   const current = upcast(store, op, row, type);
   if (current === null) return null;
-  leaseOperation(store, op.seq, store.memory.epoch);
+  leaseOperation(store, op, store.memory.epoch);
   const operation: Operation = {
     ...current,
     status: "in_progress",

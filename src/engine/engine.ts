@@ -19,6 +19,7 @@ import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
   bearWitness,
+  countsSoFar,
   forgetRolledBack,
   isStorageFailure,
   readSequence,
@@ -243,6 +244,7 @@ function runPlainly(store: Store, asked: Asked): () => void {
 /** Runs one request of a shared commit so that its failure undoes only itself. */
 function runApart(store: Store, asked: Asked): () => void {
   store.db.prepare(openSavepoint).run();
+  const counts = countsSoFar(store);
   try {
     const output = dispatch(store, asked.verb, asked.input as never);
     store.db.prepare(keepSavepoint).run();
@@ -252,7 +254,7 @@ function runApart(store: Store, asked: Asked): () => void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     return () => asked.reject(error);
   }
 }

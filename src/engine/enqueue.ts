@@ -141,8 +141,8 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
 
 function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {
   const { input, type } = prepared;
-  const payload = payloadText(prepared.payload);
-  const warning = makeRoom(store, textBytes(payload));
+  const { written: payload, bytes } = weighPayload(prepared.payload);
+  const warning = makeRoom(store, bytes);
   const needs = findNeeds(store, input);
   const mentions = mentionsIn(store, type, prepared.payload).filter((alias) => alias.server === null);
   const seq = takeSequence(store);
@@ -152,7 +152,8 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
   const due = input.notBefore ?? 0;
   const channel = channelFor(store, prepared.remote, input.type, input.subject ?? "");
   const creators = creatorsOf(store, mentions, seq);
-  const waitsFor = [...new Set([...needs.map((need) => need.seq), ...creators])];
+  const waitsFor =
+    needs.length + creators.length === 0 ? [] : [...new Set([...needs.map(({ seq }) => seq), ...creators])];
   const place = firstPlace(store, {
     lane: prepared.lane,
     waits: waitsFor.length,
@@ -180,6 +181,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
     creates: input.creates ?? null,
     options: optionsOf(input, type, needs),
     payload,
+    bytes,
   });
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
@@ -235,6 +237,10 @@ function optionsOf(input: AddInput, type: OperationType | undefined, needs: read
 
 /** The text that is stored, sent and hashed. */
 export function payloadText(payload: Json): string {
+  return weighPayload(payload).written;
+}
+
+function weighPayload(payload: Json): { readonly written: string; readonly bytes: number } {
   const written = JSON.stringify(payload);
   const bytes = textBytes(written);
   if (bytes > limits.payloadBytes) {
@@ -245,7 +251,7 @@ export function payloadText(payload: Json): string {
       { details: { bytes, limit: limits.payloadBytes } },
     );
   }
-  return written;
+  return { written, bytes };
 }
 
 function isGone(store: Store, seq: number): boolean {

@@ -7,10 +7,12 @@ import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
 import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
+import type { Standing } from "./counters.ts";
+import { countChange, countRow, toStanding } from "./counters.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
+import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -59,7 +61,7 @@ export type Brief = {
 export type NewRow = Omit<
   Brief,
   "since" | "lease" | "attempts" | "failures" | "streak" | "generation" | "isUnsure" | "rounds" | "revision" | "outcome"
-> & { readonly version: number; readonly now: number; readonly payload: string };
+> & { readonly version: number; readonly now: number; readonly payload: string; readonly bytes: number };
 
 const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
@@ -97,7 +99,8 @@ const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('re
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
-const removeRow = "DELETE FROM op WHERE seq = ?";
+const removeRow = "DELETE FROM op WHERE seq = ? RETURNING state, outcome, channel, bytes";
+const standingOf = "SELECT state, outcome, channel, bytes FROM op WHERE seq = ?";
 
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
 const cautious: Options = { onFailure: "hold", onCrash: "ask" };
@@ -143,7 +146,7 @@ export function rowHash(
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
-  countInserted(store, row);
+  countRow(store, { state: row.state, outcome: null, channel: row.channel, bytes: row.bytes }, 1);
   store.db
     .prepare(insert)
     .run(
@@ -168,26 +171,14 @@ export function insertOperation(store: Store, row: NewRow): void {
       JSON.stringify(row.options),
       row.payload,
       rowHash(store, row),
-      textBytes(row.payload),
+      row.bytes,
       row.reason,
     );
 }
 
-/** Keeps what the transaction knows of the counters true, so that a batch need not read them for each of its operations. */
-function countInserted(store: Store, row: NewRow): void {
-  const { transaction } = store.memory;
-  const known = transaction?.fullness;
-  if (transaction === null || !known) return;
-  transaction.fullness = {
-    unsent: known.unsent + (row.state === State.done ? 0 : 1),
-    operations: known.operations + 1,
-    bytes: known.bytes + textBytes(row.payload),
-  };
-}
-
-/** Other changes of the counters are rarer: what was read is read again when it is needed. */
-function forgetFullness(store: Store): void {
-  if (store.memory.transaction !== null) store.memory.transaction.fullness = null;
+function getStanding(store: Store, seq: number): Standing | null {
+  const row = store.db.prepare(standingOf).get(seq);
+  return row === undefined ? null : toStanding(row);
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -323,11 +314,15 @@ export function setSchedule(
   seq: number,
   to: { readonly state: State; readonly reason: Reason | null; readonly due: number },
 ): void {
+  countChange(store, getStanding(store, seq), { state: to.state });
   store.db.prepare(schedule).run(to.state, to.reason, to.due, store.world.now(), seq);
 }
 
-export function leaseOperation(store: Store, seq: number, epoch: number): void {
-  store.db.prepare(lease).run(epoch, store.world.now(), seq);
+/** `op` has just been read: it is ready, or waits behind a head that goes with it. */
+export function leaseOperation(store: Store, op: Pick<Brief, "seq" | "state">, epoch: number): void {
+  addCount(store, op.state, -1);
+  addCount(store, State.inFlight, 1);
+  store.db.prepare(lease).run(epoch, store.world.now(), op.seq);
 }
 
 export function finishOperation(
@@ -335,7 +330,7 @@ export function finishOperation(
   seq: number,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
-  forgetFullness(store);
+  countChange(store, getStanding(store, seq), { state: State.done, outcome: end.outcome });
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
@@ -355,6 +350,7 @@ export type Failure = {
 };
 
 export function failOperation(store: Store, seq: number, failure: Failure): void {
+  countChange(store, getStanding(store, seq), { state: failure.state });
   const remote = failure.remoteVersion === null ? null : JSON.stringify(failure.remoteVersion);
   store.db
     .prepare(failRow)
@@ -396,9 +392,10 @@ export function replacePayload(
   },
   payload: string,
 ): void {
-  forgetFullness(store);
+  const bytes = textBytes(payload);
+  countChange(store, getStanding(store, row.seq), { channel: row.channel, bytes });
   const hash = rowHash(store, { id: row.id, type: row.type, payload });
-  store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
+  store.db.prepare(setPayload).run(payload, hash, bytes, row.version, row.channel, row.seq);
 }
 
 export function replaceTerms(
@@ -464,8 +461,8 @@ export function flyingOperations(store: Store): readonly Brief[] {
 }
 
 export function deleteOperation(store: Store, seq: number): void {
-  forgetFullness(store);
-  store.db.prepare(removeRow).run(seq);
+  const removed = store.db.prepare(removeRow).get(seq);
+  if (removed !== undefined) countRow(store, toStanding(removed), -1);
 }
 
 /** Reads briefs with a query of another file; the text must select `briefColumns`. */

@@ -10,6 +10,7 @@ import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, selectBrief } from "./queue.ts";
+import { Counter } from "./schema.ts";
 import { giveUp } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
 import { integer, readCount } from "./store.ts";
@@ -33,13 +34,13 @@ const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";
 export function makeRoom(store: Store, bytes: number): string | null {
   refuseFullDisk(store);
   const { maxOperations, maxBytes, overflow } = getSettings(store);
-  let full = knownFullness(store);
+  let full = readFullness(store);
   while (full.operations + 1 > maxOperations || full.bytes + bytes > maxBytes) {
     const dropped =
       overflow === "drop-completed-first"
         ? dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit / 10)))
         : 0;
-    full = knownFullness(store);
+    full = readFullness(store);
     if (dropped > 0) continue;
     throw new HoldfastError(
       "queue_full",
@@ -67,15 +68,22 @@ export function countUnsent(store: Store): number {
   return readFullness(store).unsent;
 }
 
-/** Read once in a transaction; `queue.ts` counts insertions on and forgets it at every other change of the counters. */
-function knownFullness(store: Store): Fullness {
+/** Read once in a transaction; what that one has changed meanwhile is added. */
+function readFullness(store: Store): Fullness {
   const { transaction } = store.memory;
-  const known = transaction?.fullness ?? readFullness(store);
-  if (transaction !== null) transaction.fullness = known;
-  return known;
+  const base = transaction?.fullness ?? readStoredFullness(store);
+  if (transaction === null) return base;
+  transaction.fullness = base;
+  let { unsent, operations, bytes } = base;
+  for (const [counter, change] of transaction.counts) {
+    if (counter < State.done) unsent += change;
+    if (counter <= State.done) operations += change;
+    if (counter === Counter.bytes) bytes += change;
+  }
+  return { unsent, operations, bytes };
 }
 
-function readFullness(store: Store): Fullness {
+function readStoredFullness(store: Store): Fullness {
   const row = store.db.prepare(fullness).get();
   return { unsent: integer(row?.unsent), operations: integer(row?.operations), bytes: integer(row?.bytes) };
 }
