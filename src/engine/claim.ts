@@ -42,8 +42,8 @@ const readyChannelIds = `WITH RECURSIVE open(channel) AS (
   SELECT min(channel) FROM op WHERE state = 0
   UNION ALL SELECT (SELECT min(channel) FROM op WHERE state = 0 AND channel > open.channel) FROM open WHERE open.channel IS NOT NULL
 ) SELECT channel FROM open WHERE channel IS NOT NULL`;
-const readyOf = "SELECT seq, rank FROM op WHERE state = 0 AND channel = ? ORDER BY rank, seq LIMIT ?";
-const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY due LIMIT ?";
+const readyOf = "SELECT seq, rank FROM op WHERE state = 0 AND channel = ? ORDER BY rank, seq LIMIT +?";
+const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY due LIMIT +?";
 
 export type Claimed = {
   readonly seq: number;
@@ -251,7 +251,7 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
 
 /** Brings an older payload to the type's version; a payload that cannot be brought forward is parked, never dropped. */
 function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operation | null {
-  const operation = toOperation(store, row);
+  const operation = toOperation(store, row, op);
   const version = type.version ?? 1;
   if (operation.version === version) return operation;
   try {

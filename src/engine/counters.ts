@@ -36,7 +36,8 @@ export function countRow(store: Store, row: Standing, by: 1 | -1): void {
 export function countChange(store: Store, before: Standing | null, change: Partial<Standing>): void {
   if (before === null) return;
   countRow(store, before, -1);
-  countRow(store, { ...before, ...change }, 1);
+  const { state = before.state, outcome = before.outcome, channel = before.channel, bytes = before.bytes } = change;
+  countRow(store, { state, outcome, channel, bytes }, 1);
 }
 
 function endCounter(outcome: Outcome | null): number {

@@ -73,7 +73,7 @@ const fullBySeq = "SELECT * FROM op WHERE seq = ?";
 const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LIMIT 3";
 const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
-const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
+const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT +?`;
 const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
 const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
 const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
@@ -105,6 +105,9 @@ const standingOf = "SELECT state, outcome, channel, bytes FROM op WHERE seq = ?"
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
 const cautious: Options = { onFailure: "hold", onCrash: "ask" };
 
+/** Most operations have no options, and most rows are read several times. */
+const none: Options = Object.freeze({});
+
 /** The scheduling part of a row that was read whole. */
 export const toBrief = (row: Row): Brief => ({
   seq: integer(row.seq),
@@ -132,7 +135,7 @@ export const toBrief = (row: Row): Brief => ({
   dedupe: textOrNull(row.dedupe),
   group: textOrNull(row.grp),
   creates: textOrNull(row.creates),
-  options: parsed<Options>(text(row.options), cautious),
+  options: row.options === "{}" ? none : parsed<Options>(text(row.options), cautious),
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
@@ -224,8 +227,8 @@ export function getRow(store: Store, seq: number): Row {
   return row;
 }
 
-export function toOperation(store: Store, row: Row): Operation {
-  const brief = toBrief(row);
+/** The whole operation of a row; `brief` is what the caller has read from the same row already. */
+export function toOperation(store: Store, row: Row, brief: Brief = toBrief(row)): Operation {
   const channel = getChannel(store, brief.channel);
   const payload = json(row, "payload");
   const isTimed = brief.state === State.scheduled || (brief.state === State.waiting && brief.due > 0);
@@ -325,17 +328,18 @@ export function leaseOperation(store: Store, op: Pick<Brief, "seq" | "state">, e
   store.db.prepare(lease).run(epoch, store.world.now(), op.seq);
 }
 
+/** `op` says where the row is now: the caller has just read it. */
 export function finishOperation(
   store: Store,
-  seq: number,
+  op: Pick<Brief, "seq" | "state" | "outcome" | "channel">,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
-  countChange(store, getStanding(store, seq), { state: State.done, outcome: end.outcome });
+  countChange(store, { state: op.state, outcome: op.outcome, channel: op.channel, bytes: 0 }, { state: State.done, outcome: end.outcome });
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
     .prepare(finish)
-    .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, seq);
+    .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, op.seq);
 }
 
 export type Failure = {

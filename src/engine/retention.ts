@@ -22,10 +22,10 @@ export const warnShare = 0.8;
 export const pruneLimit = 500;
 
 // An operation that was given up stays while others still wait for it, because it is their explanation.
-const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT ?`;
-const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT ?`;
-const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 ORDER BY expires LIMIT ?`;
-const everything = `${selectBrief} ORDER BY seq LIMIT ?`;
+const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
+const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
+const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 ORDER BY expires LIMIT +?`;
+const everything = `${selectBrief} ORDER BY seq LIMIT +?`;
 const fullness = `SELECT sum(n) FILTER (WHERE id < 8) AS unsent, sum(n) FILTER (WHERE id <= 8) AS operations,
   sum(n) FILTER (WHERE id = 101) AS bytes FROM counter WHERE id <= 101`;
 const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";

@@ -84,7 +84,7 @@ function land(
   settled: Settled & { readonly answer: Extract<Answer, { kind: "applied" | "duplicate" }> },
 ): void {
   const { answer } = settled;
-  finishOperation(store, op.seq, { outcome: answer.kind, result: answer.result ?? null, problem: null });
+  finishOperation(store, op, { outcome: answer.kind, result: answer.result ?? null, problem: null });
   note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
   countInRun(store, "succeeded", op, null);
   nameCreated(store, op, answer.serverId ?? null);
@@ -323,7 +323,7 @@ export function decideConflict(
 ): boolean {
   if (strategy === "manual") return false;
   if (strategy === "remote_wins") {
-    finishOperation(store, op.seq, { outcome: "superseded", result: meeting.remote, problem: meeting.problem });
+    finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: "superseded", result: meeting.remote, problem: meeting.problem });
     note(store, op, { kind: "settled", settled: meeting.settled, next: "superseded" });
     countInRun(store, "succeeded", op, null);
     nameCreated(store, op, null);
@@ -348,7 +348,7 @@ export function decideConflict(
 
 /** Ends an operation that will not land: cancelled, replaced or expired. What depends on it stays held, visibly. */
 export function giveUp(store: Store, op: Brief, end: { readonly outcome: Outcome; readonly detail: Json }): void {
-  finishOperation(store, op.seq, { outcome: end.outcome, result: null, problem: null });
+  finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: end.outcome, result: null, problem: null });
   record(store, {
     op: op.seq,
     id: op.id,
