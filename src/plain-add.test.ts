@@ -1,3 +1,5 @@
+// Owns the promise that the quick way through the check of an enqueue never lets through what the schema refuses or reads differently.
+// Leaves what is refused, and in which words, to the tests of the verbs.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import * as z from "zod/mini";

@@ -1,5 +1,5 @@
 /**
- * Owns the commit that books answers and claims what goes next, and its fallback when one of the bookings fails by itself.
+ * Owns the commit that books answers and claims what goes next, how long answers wait to share one, and its fallback when a booking fails.
  * What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
  */
 import { bareAnswer } from "./attempt.ts";
@@ -11,6 +11,20 @@ import { isStorageFailure } from "./store.ts";
 
 /** The store, and how the engine commits: durably, with the witness and the listeners told after. */
 export type LoopHost = { readonly store: Store; readonly commit: <T>(work: () => T) => T };
+
+/** From this long on a commit is slow. */
+export const slowCommitMs = 2;
+
+/** No answer waits longer than this for others. */
+export const longestGatherMs = 20;
+
+/**
+ * How long an answer waits for others, so that one commit books them all: not at all where commits are fast, and where they are slow as
+ * long as one takes, because booked at once it would keep the next ones waiting just as long.
+ */
+export function gatherMsOf(commitMs: number): number {
+  return commitMs < slowCommitMs ? 0 : Math.min(commitMs, longestGatherMs);
+}
 
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */
 export function commitBooking(

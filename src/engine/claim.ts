@@ -20,13 +20,14 @@ import {
   failOperation,
   getBrief,
   getRow,
+  isGenuine,
   laneAfter,
   leaseOperation,
-  rowHash,
   setSchedule,
   toBrief,
   toOperation,
 } from "./queue.ts";
+import { corruptProblem } from "./row-hash.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 import { isRunOpen } from "./sync.ts";
@@ -226,8 +227,8 @@ function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
 
 function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
   const op = toBrief(row);
-  if (rowHash(store, { id: op.id, type: op.type, payload: text(row.payload) }) !== text(row.hash)) {
-    parkUnusable(store, op, "corrupt", "its payload no longer matches its hash: the storage has changed it");
+  if (!isGenuine(store, row)) {
+    parkUnusable(store, op, "corrupt", corruptProblem.message);
     return null;
   }
   const [local] = referencesOf(store, op.seq);
@@ -270,7 +271,7 @@ function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operati
 }
 
 const unusable = {
-  corrupt: { code: "payload_corrupt", hint: "edit its payload, or cancel it" },
+  corrupt: corruptProblem,
   rejected: { code: "payload_version", hint: "edit its payload, or cancel it" },
   no_server_id: { code: "no_server_id", hint: "give the id by hand (`holdfast ids assign`), or edit its payload" },
 } as const;

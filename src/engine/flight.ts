@@ -35,11 +35,33 @@ export function capacityOf(flights: Iterable<Flight>, settings: Settings): Capac
   };
 }
 
+/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
+export function paceOf(settings: Settings, isDiskFull: boolean): Settings {
+  return isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
+}
+
+/** What is sent in one request each: a single operation, or operations of a batching type for one subject at one remote. */
+export function requestsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+  const batches = new Map<string, Claimed[]>();
+  const alone: (readonly Claimed[])[] = [];
+  for (const each of claimed) {
+    if (each.type.runBatch === undefined) {
+      alone.push([each]);
+      continue;
+    }
+    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
+    const batch = batches.get(key);
+    if (batch === undefined) batches.set(key, [each]);
+    else batch.push(each);
+  }
+  return [...alone, ...[...batches.values()].flatMap(partsOf)];
+}
+
 /**
  * Cuts what was claimed together into requests of at most `max`. What one lane contributes stays in one request: two of a lane in two
  * requests would overtake each other.
  */
-export function partsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+function partsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
   const parts: Claimed[][] = [];
   for (const run of runsOf(claimed)) {
     const max = run[0]?.type.runBatch?.max ?? 1;

@@ -5,15 +5,14 @@
 import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
-import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking } from "./booking.ts";
+import { commitBooking, gatherMsOf } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf, partsOf } from "./flight.ts";
+import { capacityOf, paceOf, requestsOf } from "./flight.ts";
 import { getSettings, setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
@@ -59,6 +58,10 @@ type Draining = {
   readonly probes: Set<string>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
+  /** Ends the wait for more answers. */
+  gathering: (() => void) | null;
+  /** How long the last booking took to become durable. */
+  commitMs: number;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -77,6 +80,8 @@ export function startLoop(host: LoopHost): Loop {
     probes: new Set(),
     idle: [],
     wake: null,
+    gathering: null,
+    commitMs: 0,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -96,12 +101,27 @@ function poke(loop: Draining): void {
   });
 }
 
+/** An answer is there to be booked; while others are under way it may wait for them. */
+function gather(loop: Draining): void {
+  const waitMs = gatherMsOf(loop.commitMs);
+  if (waitMs === 0 || loop.flights.size === 0 || loop.isStopping) {
+    poke(loop);
+    return;
+  }
+  loop.gathering ??= loop.host.store.world.setTimer(waitMs, () => {
+    loop.gathering = null;
+    poke(loop);
+  });
+}
+
 /** One step: book what was answered, claim what may go, send it, and plan the next step. Level-triggered: it trusts no event. */
 function turn(loop: Draining): void {
   const { store } = loop.host;
   if (loop.isOver || store.memory.isClosed) return;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
   try {
     if (holdLock(loop)) advance(loop);
     else sleep(loop, standbyMs);
@@ -113,7 +133,7 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  launch(loop, work(loop));
+  for (const request of requestsOf(work(loop))) watch(loop, perform(loop, request), request);
   startProbes(loop);
   closeFinishedRun(loop);
   planNext(loop);
@@ -139,6 +159,7 @@ function work(loop: Draining): readonly Claimed[] {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
+  const beganAt = store.world.monotonic();
   const claimed = commitBooking(loop.host, booked, () => {
     noteClock(loop);
     for (const tell of news) tell();
@@ -148,17 +169,12 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
+    return claimNext(store, capacityOf(loop.flights.values(), paceOf(getSettings(store), store.memory.isDiskFull)));
   });
+  loop.commitMs = store.world.monotonic() - beganAt;
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
-}
-
-/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
-function paceOf(store: Store): Settings {
-  const settings = getSettings(store);
-  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
 }
 
 function pruneSometimes(store: Store): void {
@@ -182,19 +198,6 @@ function noteClock(loop: Draining): void {
     loop.clockNotedAt = now.monotonic;
     if (loop.flights.size > 0 || loop.answers.length > 0) setMeta(store, "clock", String(now.wall));
   }
-}
-
-function launch(loop: Draining, claimed: readonly Claimed[]): void {
-  const batches = new Map<string, Claimed[]>();
-  for (const each of claimed) {
-    if (each.type.runBatch === undefined) {
-      watch(loop, perform(loop, [each]), [each]);
-      continue;
-    }
-    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
-    batches.set(key, [...(batches.get(key) ?? []), each]);
-  }
-  for (const batch of batches.values()) for (const part of partsOf(batch)) watch(loop, perform(loop, part), part);
 }
 
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
@@ -238,7 +241,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  poke(loop);
+  gather(loop);
 }
 
 async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
@@ -488,4 +491,6 @@ function abandon(loop: Draining): void {
   loop.isOver = true;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
 }

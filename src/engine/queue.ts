@@ -11,6 +11,7 @@ import type { Standing } from "./counters.ts";
 import { countChange, countRow, toStanding } from "./counters.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
+import { hashedColumns, hashedText } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
@@ -87,7 +88,7 @@ const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failur
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
-const setPayload = `UPDATE op SET payload = ?, hash = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
+const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
 const setReset =
@@ -99,6 +100,8 @@ const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('re
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
+const hashedBySeq = `SELECT ${hashedColumns}, hash FROM op WHERE seq = ?`;
+const setHash = "UPDATE op SET hash = ? WHERE seq = ?";
 const removeRow = "DELETE FROM op WHERE seq = ? RETURNING state, outcome, channel, bytes";
 const standingOf = "SELECT state, outcome, channel, bytes FROM op WHERE seq = ?";
 
@@ -140,16 +143,30 @@ export const toBrief = (row: Row): Brief => ({
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
 
-/** What the hash of a row covers: what must arrive unchanged. */
-export function rowHash(
-  store: Store,
-  row: { readonly id: string; readonly type: string; readonly payload: string },
-): string {
-  return store.world.hash(`${row.id}\n${row.type}\n${row.payload}`);
+/** Whether the covered columns of a row are what was written; what storage has changed must never be sent. */
+export function isGenuine(store: Store, row: Row): boolean {
+  return store.world.hash(hashedText(row)) === row.hash;
+}
+
+/**
+ * Runs a change of covered columns and renews the hash. A row that storage had changed before keeps its old hash, so that nothing but a
+ * person's own edit of its payload makes it pass for genuine again.
+ */
+function changeHashed(store: Store, seq: number, change: () => void): void {
+  const before = store.db.prepare(hashedBySeq).get(seq);
+  change();
+  if (before !== undefined && isGenuine(store, before)) renewHash(store, seq);
+}
+
+function renewHash(store: Store, seq: number): void {
+  const now = store.db.prepare(hashedBySeq).get(seq);
+  if (now !== undefined) store.db.prepare(setHash).run(store.world.hash(hashedText(now)), seq);
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
   countRow(store, { state: row.state, outcome: null, channel: row.channel, bytes: row.bytes }, 1);
+  const options = JSON.stringify(row.options);
+  const hash = store.world.hash(hashedText({ ...row, generation: 0, grp: row.group, options }));
   store.db
     .prepare(insert)
     .run(
@@ -171,9 +188,9 @@ export function insertOperation(store: Store, row: NewRow): void {
       row.dedupe,
       row.group,
       row.creates,
-      JSON.stringify(row.options),
+      options,
       row.payload,
-      rowHash(store, row),
+      hash,
       row.bytes,
       row.reason,
     );
@@ -334,7 +351,11 @@ export function finishOperation(
   op: Pick<Brief, "seq" | "state" | "outcome" | "channel">,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
-  countChange(store, { state: op.state, outcome: op.outcome, channel: op.channel, bytes: 0 }, { state: State.done, outcome: end.outcome });
+  countChange(
+    store,
+    { state: op.state, outcome: op.outcome, channel: op.channel, bytes: 0 },
+    { state: State.done, outcome: end.outcome },
+  );
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
@@ -382,15 +403,13 @@ export function addWaits(store: Store, seq: number, change: number): number {
 }
 
 export function placeOperation(store: Store, seq: number, lane: string, position: number): void {
-  store.db.prepare(setPlace).run(lane, position, seq);
+  changeHashed(store, seq, () => store.db.prepare(setPlace).run(lane, position, seq));
 }
 
 export function replacePayload(
   store: Store,
   row: {
     readonly seq: number;
-    readonly id: string;
-    readonly type: string;
     readonly version: number;
     readonly channel: number;
   },
@@ -398,8 +417,8 @@ export function replacePayload(
 ): void {
   const bytes = textBytes(payload);
   countChange(store, getStanding(store, row.seq), { channel: row.channel, bytes });
-  const hash = rowHash(store, { id: row.id, type: row.type, payload });
-  store.db.prepare(setPayload).run(payload, hash, bytes, row.version, row.channel, row.seq);
+  store.db.prepare(setPayload).run(payload, bytes, row.version, row.channel, row.seq);
+  renewHash(store, row.seq);
 }
 
 export function replaceTerms(
@@ -412,7 +431,8 @@ export function replaceTerms(
     readonly options: Options;
   },
 ): void {
-  store.db.prepare(setTerms).run(terms.priority, terms.rank, terms.expires, JSON.stringify(terms.options), seq);
+  const { priority, rank, expires, options } = terms;
+  changeHashed(store, seq, () => store.db.prepare(setTerms).run(priority, rank, expires, JSON.stringify(options), seq));
 }
 
 /** Gives an operation a fresh budget; a higher generation is a new idempotency key. */
@@ -421,7 +441,7 @@ export function resetBudget(
   seq: number,
   to: { readonly generation: number; readonly isUnsure: boolean; readonly rounds: number },
 ): void {
-  store.db.prepare(setReset).run(to.generation, to.isUnsure ? 1 : 0, to.rounds, seq);
+  changeHashed(store, seq, () => store.db.prepare(setReset).run(to.generation, to.isUnsure ? 1 : 0, to.rounds, seq));
 }
 
 export function saveProgress(store: Store, seq: number, progress: Progress): void {
@@ -440,7 +460,7 @@ export function saveCheckpoint(
 }
 
 export function dropDedupe(store: Store, seq: number): void {
-  store.db.prepare(clearDedupe).run(seq);
+  changeHashed(store, seq, () => store.db.prepare(clearDedupe).run(seq));
 }
 
 /** The wall clock went back: what was planned after a delay keeps that delay. Times that a person chose stay. */

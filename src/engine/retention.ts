@@ -9,9 +9,10 @@ import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import type { Brief } from "./queue.ts";
-import { briefs, deleteOperation, selectBrief } from "./queue.ts";
+import { briefs, deleteOperation, getRow, isGenuine, selectBrief } from "./queue.ts";
+import { corruptProblem } from "./row-hash.ts";
 import { Counter } from "./schema.ts";
-import { giveUp } from "./settle.ts";
+import { giveUp, park } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
 import { integer, readCount } from "./store.ts";
 
@@ -24,7 +25,7 @@ export const pruneLimit = 500;
 // An operation that was given up stays while others still wait for it, because it is their explanation.
 const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
 const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
-const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 ORDER BY expires LIMIT +?`;
+const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 AND reason IS NOT 'corrupt' ORDER BY expires LIMIT +?`;
 const everything = `${selectBrief} ORDER BY seq LIMIT +?`;
 const fullness = `SELECT sum(n) FILTER (WHERE id < 8) AS unsent, sum(n) FILTER (WHERE id <= 8) AS operations,
   sum(n) FILTER (WHERE id = 101) AS bytes FROM counter WHERE id <= 101`;
@@ -113,7 +114,12 @@ export function dropOperation(store: Store, op: Brief): void {
 /** Ends what passed its expiry before it could be sent. Returns how many. */
 export function expireDue(store: Store): number {
   const due = briefs(store.db.prepare(expired).all(store.world.now(), pruneLimit));
-  for (const op of due) giveUp(store, op, { outcome: "expired", detail: { by: "expiry", expiresAt: op.expires } });
+  for (const op of due) {
+    if (isGenuine(store, getRow(store, op.seq)))
+      giveUp(store, op, { outcome: "expired", detail: { by: "expiry", expiresAt: op.expires } });
+    // Whether that was its expiry nobody knows any more, and what is unsent is never given up on a doubt.
+    else park(store, op, { reason: "corrupt", problem: corruptProblem, isUnsure: op.isUnsure, settled: null });
+  }
   return due.length;
 }
 

@@ -17,6 +17,7 @@ import {
   finishOperation,
   getBrief,
   getRow,
+  isGenuine,
   laneJustBefore,
   replacePayload,
   resetBudget,
@@ -130,17 +131,15 @@ export function assignServerId(store: Store, local: string, server: string): num
 
 function rewriteRow(store: Store, seq: number): void {
   const row = getRow(store, seq);
+  // What storage has changed is parked when its turn comes; a fresh hash would make it pass for genuine.
+  if (!isGenuine(store, row)) return;
   const typeName = text(row.type);
   const type = store.types.get(typeName);
   const payload = rewritePayload(store, type, json(row, "payload"));
   const old = getChannel(store, integer(row.channel));
   const remote = type?.remoteOf?.(payload) ?? old.remote;
   const channel = remote === old.remote ? old : channelFor(store, remote, old.type, old.subject);
-  replacePayload(
-    store,
-    { seq, id: text(row.id), type: typeName, version: integer(row.version), channel: channel.id },
-    JSON.stringify(payload),
-  );
+  replacePayload(store, { seq, version: integer(row.version), channel: channel.id }, JSON.stringify(payload));
 }
 
 function parkUnnamed(store: Store, op: Brief, local: string): void {
@@ -323,7 +322,11 @@ export function decideConflict(
 ): boolean {
   if (strategy === "manual") return false;
   if (strategy === "remote_wins") {
-    finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: "superseded", result: meeting.remote, problem: meeting.problem });
+    finishOperation(store, getBrief(store, op.seq) ?? op, {
+      outcome: "superseded",
+      result: meeting.remote,
+      problem: meeting.problem,
+    });
     note(store, op, { kind: "settled", settled: meeting.settled, next: "superseded" });
     countInRun(store, "succeeded", op, null);
     nameCreated(store, op, null);

@@ -4,6 +4,7 @@
  * Where the image comes from and where the files go is left to `salvage.ts`.
  */
 import type { Database, Row, SqlValue } from "../database.ts";
+import { hashedText } from "../engine/row-hash.ts";
 import { isCode } from "../errors.ts";
 import { carveRows } from "./carve.ts";
 import { openDatabase } from "./sqlite.ts";
@@ -209,7 +210,7 @@ function progressOf(row: Row): number {
 }
 
 function isProven(work: Work, row: Row): boolean {
-  return work.hash(`${row.id}\n${row.type}\n${row.payload}`) === row.hash;
+  return work.hash(hashedText(row)) === row.hash;
 }
 
 function copyRange(work: Work, name: string, range: { readonly key: string; readonly highest: number }): void {
