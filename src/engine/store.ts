@@ -192,8 +192,9 @@ export function readCount(store: Store, counter: number): number {
 /** Changes a counter. The transaction writes the sum once, at its end: a thousand operations queued together would else write each a thousand times. */
 export function addCount(store: Store, counter: number, change: number): void {
   const counts = store.memory.transaction?.counts;
-  assert(counts !== undefined, "a counter changes within a transaction");
-  counts.set(counter, (counts.get(counter) ?? 0) + change);
+  // Outside a transaction every statement commits by itself, and so does its count.
+  if (counts === undefined) store.db.prepare(addToCounter).run(change, counter);
+  else counts.set(counter, (counts.get(counter) ?? 0) + change);
 }
 
 /** Writes what was counted so far. Whoever reads the table `counter` itself within a transaction calls this first. */
