@@ -1,9 +1,12 @@
 /**
  * Owns the commit that books answers and claims what goes next, how long answers wait to share one, and its fallback when a booking fails.
- * What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
+ * Also the commit of a checkpoint. What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
  */
+import { HoldfastError } from "../errors.ts";
+import type { Json, Progress } from "../operation.ts";
 import { bareAnswer } from "./attempt.ts";
 import type { Claimed } from "./claim.ts";
+import { saveCheckpoint } from "./queue.ts";
 import type { Settled } from "./settle.ts";
 import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
@@ -55,4 +58,35 @@ function bookAlone(host: LoopHost, settled: Settled): void {
     store.world.log("error", "an answer could not be booked whole", { error: String(error), sequence: settled.seq });
     commit(() => settle(store, { ...settled, answer: bareAnswer(settled.answer, error) }));
   }
+}
+
+/** Makes a checkpoint of an attempt durable, in a commit of its own and never within another one. */
+export function keepCheckpoint(
+  host: LoopHost,
+  claimed: Claimed,
+  state: { readonly checkpoint: Json; readonly progress: Progress | null },
+): Promise<void> {
+  const { store, commit } = host;
+  return new Promise((resolve, reject) => {
+    store.world.defer(() => {
+      try {
+        if (store.memory.isClosed)
+          throw new HoldfastError(
+            "engine_closed",
+            "the engine is closed",
+            "the operation goes on after the next start",
+          );
+        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, state));
+        if (!isKept)
+          throw new HoldfastError(
+            "aborted",
+            `operation ${claimed.operation.id} belongs to another process now`,
+            "stop this attempt",
+          );
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
 }

@@ -35,18 +35,13 @@ export function capacityOf(flights: Iterable<Flight>, settings: Settings): Capac
   };
 }
 
-/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
-export function paceOf(settings: Settings, isDiskFull: boolean): Settings {
-  return isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
-}
-
-/** What is sent in one request each: a single operation, or operations of a batching type for one subject at one remote. */
+/** What goes out as one request: single operations, and batches of one type, remote and subject. */
 export function requestsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+  const singles: Claimed[][] = [];
   const batches = new Map<string, Claimed[]>();
-  const alone: (readonly Claimed[])[] = [];
   for (const each of claimed) {
     if (each.type.runBatch === undefined) {
-      alone.push([each]);
+      singles.push([each]);
       continue;
     }
     const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
@@ -54,7 +49,7 @@ export function requestsOf(claimed: readonly Claimed[]): readonly (readonly Clai
     if (batch === undefined) batches.set(key, [each]);
     else batch.push(each);
   }
-  return [...alone, ...[...batches.values()].flatMap(partsOf)];
+  return [...singles, ...[...batches.values()].flatMap(partsOf)];
 }
 
 /**

@@ -2,23 +2,24 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { errorTable, HoldfastError, isCode } from "../errors.ts";
+import { isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking, gatherMsOf } from "./booking.ts";
+import { commitBooking, gatherMsOf, keepCheckpoint } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf, paceOf, requestsOf } from "./flight.ts";
-import { getSettings, setMeta } from "./meta.ts";
+import { capacityOf, requestsOf } from "./flight.ts";
+import { setMeta } from "./meta.ts";
 import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
-import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
-import { clockSlackMs, takeOver } from "./recovery.ts";
+import { getBrief, saveProgress, shiftDelays } from "./queue.ts";
+import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue, prune } from "./retention.ts";
 import type { Settled } from "./settle.ts";
+import { paceOf, pruneOnFullDisk, recoverSpace } from "./space.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
 import type { Store } from "./store.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
@@ -133,7 +134,13 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  for (const request of requestsOf(work(loop))) watch(loop, perform(loop, request), request);
+  pruneOnFullDisk(loop.host, loop.answers.length);
+  const claimed = work(loop);
+  if (claimed === null) {
+    yieldToNext(loop);
+    return;
+  }
+  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
   startProbes(loop);
   closeFinishedRun(loop);
   planNext(loop);
@@ -155,12 +162,16 @@ function holdLock(loop: Draining): boolean {
   }
 }
 
-function work(loop: Draining): readonly Claimed[] {
+/** Books and claims in one commit; `null` when another process has become the drainer. */
+function work(loop: Draining): readonly Claimed[] | null {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
   const beganAt = store.world.monotonic();
+  let isOurs = true;
   const claimed = commitBooking(loop.host, booked, () => {
+    isOurs = isDrainer(store);
+    if (!isOurs) return [];
     noteClock(loop);
     for (const tell of news) tell();
     if (loop.isStopping) return [];
@@ -169,12 +180,22 @@ function work(loop: Draining): readonly Claimed[] {
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), paceOf(getSettings(store), store.memory.isDiskFull)));
+    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
   });
   loop.commitMs = store.world.monotonic() - beganAt;
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
-  return claimed;
+  return isOurs ? claimed : null;
+}
+
+/** What is on the wire belongs to the next drainer, which has sent it again under the same key: it is broken off here. */
+function yieldToNext(loop: Draining): void {
+  const { store } = loop.host;
+  store.world.log("warn", "another process drains: the drainer's lock of this one was taken away", {});
+  store.memory.epoch = 0;
+  store.world.drainer.unlock();
+  for (const flight of loop.flights.values()) flight.abort("stopped");
+  sleep(loop, standbyMs);
 }
 
 function pruneSometimes(store: Store): void {
@@ -232,10 +253,12 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
   }
   const stopTimer = startTimeout(loop, batch, abort);
-  const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
+  const told = new Map<number, Answer>();
+  const answers = await firstOf(loop, signal, runHandler(loop, batch, { signal, told }));
   stopTimer();
   const sent = batch.map((claimed, index) => {
-    const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
+    const answer =
+      told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
     loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
     return answer;
@@ -244,22 +267,26 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
   gather(loop);
 }
 
-async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
+type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
+
+/** What a batch tells ahead of its end is kept: a time limit that cuts off the rest takes back no answer that has come. */
+async function runHandler(
+  loop: Draining,
+  batch: readonly Claimed[],
+  { signal, told }: Hearing,
+): Promise<readonly Answer[]> {
   try {
     const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
     const [first] = attempts;
     const type = batch[0]?.type;
-    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts)).map(checkAnswer);
+    const hear = (index: number, answer: Answer): void => {
+      told.set(index, signal.aborted ? afterAbort(checkAnswer(answer), signal.reason) : checkAnswer(answer));
+    };
+    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts, hear)).map(checkAnswer);
     if (type?.run === undefined || first === undefined) return [noAnswer("the type has no handler any more")];
     return [checkAnswer(await type.run(first))];
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
-      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
-      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
-    }
-    const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
-    return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
+    return batch.map(() => failedAnswer(error));
   }
 }
 
@@ -292,36 +319,13 @@ function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
     idempotencyKey: claimed.operation.idempotencyKey,
     signal,
     checkpoint: claimed.operation.checkpoint,
-    saveCheckpoint: (value) => keepCheckpoint(loop, claimed, value),
+    saveCheckpoint: (value) =>
+      keepCheckpoint(loop.host, claimed, {
+        checkpoint: value,
+        progress: loop.flights.get(claimed.seq)?.progress ?? null,
+      }),
     reportProgress: (progress) => noteProgress(loop, claimed, progress),
   };
-}
-
-function keepCheckpoint(loop: Draining, claimed: Claimed, checkpoint: Json): Promise<void> {
-  const { store, commit } = loop.host;
-  return new Promise((resolve, reject) => {
-    store.world.defer(() => {
-      try {
-        if (store.memory.isClosed)
-          throw new HoldfastError(
-            "engine_closed",
-            "the engine is closed",
-            "the operation goes on after the next start",
-          );
-        const progress = loop.flights.get(claimed.seq)?.progress ?? null;
-        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, { checkpoint, progress }));
-        if (!isKept)
-          throw new HoldfastError(
-            "aborted",
-            `operation ${claimed.operation.id} belongs to another process now`,
-            "stop this attempt",
-          );
-        resolve();
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
 }
 
 function noteProgress(loop: Draining, claimed: Claimed, progress: Progress): void {
@@ -445,12 +449,6 @@ function meetTrouble(loop: Draining, error: unknown): void {
   if (isCode(error, "database_corrupt")) store.onDamage(error);
 }
 
-function recoverSpace(store: Store): void {
-  if (!store.memory.isDiskFull) return;
-  if (store.world.disk.freeBytes() >= getSettings(store).minFreeBytes && store.world.disk.restoreReserve())
-    store.memory.isDiskFull = false;
-}
-
 async function stop(loop: Draining, graceMs: number): Promise<void> {
   const { store } = loop.host;
   loop.isStopping = true;
@@ -478,12 +476,14 @@ function letGo(loop: Draining): void {
   if (loop.isOver) return;
   abandon(loop);
   if (store.memory.epoch === 0 || store.memory.isClosed) return;
-  store.memory.epoch = 0;
   try {
-    commit(() => setMeta(store, "drainer", ""));
+    commit(() => {
+      if (isDrainer(store)) setMeta(store, "drainer", "");
+    });
   } catch (error) {
     store.world.log("warn", "the end of draining could not be noted", { error: String(error) });
   }
+  store.memory.epoch = 0;
   store.world.drainer.unlock();
 }
 

@@ -88,6 +88,7 @@ const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failur
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
+const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
 const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
@@ -408,17 +409,19 @@ export function placeOperation(store: Store, seq: number, lane: string, position
 
 export function replacePayload(
   store: Store,
-  row: {
-    readonly seq: number;
-    readonly version: number;
-    readonly channel: number;
-  },
+  row: { readonly seq: number; readonly version: number; readonly channel: number },
   payload: string,
 ): void {
   const bytes = textBytes(payload);
   countChange(store, getStanding(store, row.seq), { channel: row.channel, bytes });
   store.db.prepare(setPayload).run(payload, bytes, row.version, row.channel, row.seq);
   renewHash(store, row.seq);
+}
+
+/** The operation stays where it stands in its lane; other gates decide now whether it may go. */
+export function changeChannel(store: Store, seq: number, channel: number): void {
+  countChange(store, getStanding(store, seq), { channel });
+  changeHashed(store, seq, () => store.db.prepare(setChannel).run(channel, seq));
 }
 
 export function replaceTerms(

@@ -37,7 +37,8 @@ export type EngineRequest = {
   readonly directory: string;
   readonly types: readonly OperationType[];
   readonly settings: Partial<Settings>;
-  readonly network: NetworkConfig;
+  /** What the file says now: it may change while the engine runs. */
+  readonly network: () => NetworkConfig;
   readonly log: Log["write"];
 };
 
@@ -100,7 +101,11 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const startedAt = Date.now();
   const configFile = options.configFile ?? home.config;
   const config = readConfig(configFile);
-  const live = { daemon: withOverrides(daemonConfigOf(config), options), isStopping: false };
+  const live: Live = {
+    daemon: withOverrides(daemonConfigOf(config), options),
+    network: networkConfigOf(config),
+    isStopping: false,
+  };
   checkBind(live.daemon.host, live.daemon.isRemoteAllowed);
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
@@ -110,7 +115,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
     directory: home.directory,
     types,
     settings: settingsOf(config),
-    network: networkConfigOf(config),
+    network: () => live.network,
     log: log.write,
   });
   undo.push(engine.close);
@@ -153,7 +158,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
 }
 
-type Live = { daemon: DaemonConfig; isStopping: boolean };
+type Live = { daemon: DaemonConfig; network: NetworkConfig; isStopping: boolean };
 
 async function takeLock(home: Home, options: DaemonOptions): Promise<FileLock> {
   const acquire = options.acquireFileLock ?? acquireFileLock;
@@ -249,6 +254,7 @@ function watchSettings({ configFile, applied, live, options, engine, log, types 
   const apply = async (config: Config): Promise<void> => {
     const daemon = withOverrides(daemonConfigOf(config), options);
     const changed = applySettings(engine, applied, settingsOf(config));
+    live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
     const fresh = await loadTypes(config.types ?? [], configFile);
