@@ -151,6 +151,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       transaction: null,
       committed: 0,
       epoch: 0,
+      commitMs: 0,
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,

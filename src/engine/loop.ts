@@ -61,8 +61,6 @@ type Draining = {
   wake: (() => void) | null;
   /** Ends the wait for more answers. */
   gathering: (() => void) | null;
-  /** How long the last booking took to become durable. */
-  commitMs: number;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -82,7 +80,6 @@ export function startLoop(host: LoopHost): Loop {
     idle: [],
     wake: null,
     gathering: null,
-    commitMs: 0,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -104,7 +101,7 @@ function poke(loop: Draining): void {
 
 /** An answer is there to be booked; while others are under way it may wait for them. */
 function gather(loop: Draining): void {
-  const waitMs = gatherMsOf(loop.commitMs);
+  const waitMs = gatherMsOf(loop.host.store.memory.commitMs);
   if (waitMs === 0 || loop.flights.size === 0 || loop.isStopping) {
     poke(loop);
     return;
@@ -167,7 +164,6 @@ function work(loop: Draining): readonly Claimed[] | null {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
-  const beganAt = store.world.monotonic();
   let isOurs = true;
   const claimed = commitBooking(loop.host, booked, () => {
     isOurs = isDrainer(store);
@@ -182,7 +178,6 @@ function work(loop: Draining): readonly Claimed[] | null {
     pruneSometimes(store);
     return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
   });
-  loop.commitMs = store.world.monotonic() - beganAt;
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return isOurs ? claimed : null;

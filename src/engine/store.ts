@@ -42,6 +42,8 @@ export type Memory = {
   committed: number;
   /** The drainer's epoch while this process drains, else 0. */
   epoch: number;
+  /** How long the last write took to become durable: the commit alone, without the work before it. */
+  commitMs: number;
   isDiskFull: boolean;
   isClosed: boolean;
   lastPruneAt: number;
@@ -99,7 +101,9 @@ function within<T>(store: Store, opening: string, work: () => T): T {
     const { sequence } = memory.transaction;
     writeCounts(store);
     if (sequence !== null) store.db.prepare(writeCounter).run(sequence, Counter.sequence);
+    const beganAt = store.world.monotonic();
     store.db.prepare(commit).run();
+    if (opening === begin) memory.commitMs = store.world.monotonic() - beganAt;
     memory.committed = sequence ?? memory.committed;
     return output;
   } catch (error) {
