@@ -8,11 +8,32 @@ export type { FetchRules, Matcher, OfflineFetch, OfflineFetchOptions, OfflineIni
 export { offlineFetch, queuedId } from "./client/fetch.ts";
 export type { PortLike } from "./client/port.ts";
 export { servePort } from "./client/port.ts";
+export type {
+  CollectionHandle,
+  ImportOptions,
+  ImportReport,
+  Page,
+  Query,
+  Transaction,
+  TransactionCollection,
+  TransactionOutcome,
+  TypedRecord,
+  Written,
+} from "./client/records.ts";
 export type { AttemptReport, RetryingOptions, RetryingTask } from "./client/retrying.ts";
 export { retrying } from "./client/retrying.ts";
 export type { SettledOptions } from "./client/settled.ts";
 export type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./client/transport.ts";
-export type { Choice, ConflictKind, Decision, Sides, Strategies } from "./conflict.ts";
+export type { CollectionDeclaration, DeclaredCollection } from "./collection.ts";
+export { collection } from "./collection.ts";
+export type {
+  Choice,
+  ConflictKind,
+  ConflictView as RecordConflict,
+  Decision,
+  Sides,
+  Strategies,
+} from "./conflict.ts";
 export type { ErrorBody, ErrorCode } from "./errors.ts";
 export { HoldfastError, isCode } from "./errors.ts";
 export type { BatchItem, Declaration, DeclaredOperation, RunContext, RunResult } from "./handler.ts";

@@ -9,6 +9,7 @@ import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
 import { addEnqueueCommands } from "./tree-enqueue.ts";
 import { addQueueCommands } from "./tree-queue.ts";
+import { addServerCommands } from "./tree-server.ts";
 import { addStoreCommands } from "./tree-store.ts";
 import { addSyncCommands } from "./tree-sync.ts";
 
@@ -49,6 +50,7 @@ export function buildTree(host: Host, run: Run): Command {
   addQueueCommands(root, bind);
   addSyncCommands(root, bind);
   addStoreCommands(root, bind);
+  addServerCommands(root, bind);
   for (const each of everyCommand(root)) prepare(each, each === root);
   return root;
 }

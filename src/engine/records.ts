@@ -30,6 +30,8 @@ const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
 const setUsed = "UPDATE record SET used = max(used, ?) WHERE id = ?";
 const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
 const setKey = "UPDATE record SET key = ? WHERE id = ?";
+const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
+const setUsed = "UPDATE record SET used = ? WHERE id = ? AND used < ?";
 const removeRow = "DELETE FROM record WHERE id = ?";
 const unsettled = "SELECT count(*) AS n FROM record WHERE collection = ? AND status IN (1, 2, 3)";
 const unsettledOf = `SELECT ${columns} FROM record WHERE collection = ? AND status IN (1, 2, 3)`;
@@ -92,7 +94,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
   return {
     collection: info.name,
     key: row.key,
-    value: valueOf(info, row),
+    value: shownValue(info, row),
     state: recordStates[row.status] as RecordState,
     version: row.version,
     confirmedAt: row.confirmed,
@@ -105,7 +107,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
 }
 
 /** The value by the schema of this program. One from a newer program is shown as it came. */
-export function valueOf(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
+export function shownValue(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
   return row.value === null ? null : raised(info, JSON.parse(row.value) as Fields, row.schema);
 }
 
@@ -208,6 +210,14 @@ export function hasRecords(store: Store, collection: number): boolean {
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
+}
+
+export function markPinned(store: Store, id: number, isPinned: boolean): void {
+  store.db.prepare(setPinned).run(isPinned ? 1 : 0, id);
+}
+
+export function markUsed(store: Store, id: number, at: number): void {
+  store.db.prepare(setUsed).run(at, id, at);
 }
 
 export function setRecordKey(store: Store, id: number, key: string): void {

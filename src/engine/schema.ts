@@ -227,6 +227,7 @@ CREATE TABLE conflict (
   detail TEXT
 );
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
+CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';
 CREATE INDEX conflict_record ON conflict (record, seq);
 CREATE INDEX conflict_decided ON conflict (status, seq);
 CREATE TABLE choice (

@@ -28,11 +28,12 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "node:sqlite": ["src/node/sqlite.ts"],
   "node:*": ["src/node/", "src/cli/"],
   zod: ["src/node/", "src/cli/"],
-  "zod/mini": ["rules", "src/node/", "src/cli/"],
+  "zod/mini": ["rules", "src/node/", "src/cli/", "src/server/openapi.ts"],
   "@standard-schema/spec": ["rules"],
+  "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
   "node-diff3": ["src/merge-text.ts"],
-  "eventsource-parser": ["src/client/"],
   uuid: ["src/node/world.ts"],
+  jose: ["src/server/auth.ts"],
   "env-paths": ["src/node/"],
   "smol-toml": ["src/node/"],
   hono: ["src/node/"],
@@ -43,6 +44,7 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "@clack/prompts": ["src/cli/"],
   picocolors: ["src/cli/"],
   "@bomb.sh/tab": ["src/cli/"],
+  postgres: ["src/server/postgres.ts"],
 };
 
 /** Where a module may be loaded whose name is known at run time only: the user's own configuration. */
