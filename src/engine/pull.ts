@@ -14,6 +14,7 @@ import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
 import { replay } from "./overlay.ts";
+import { keepBudget } from "./record-cache.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, insertRecord, localFieldsOf, markMet, Status, saveRecord } from "./records.ts";
@@ -160,6 +161,7 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
   for (const { info, keys, records: count, bytes } of byName.values()) {
     countRecords(store, info.id, count, bytes);
     if (keys.length > 0) tellKeys(store, info.name, keys, "pull");
+    if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
     news += keys.length;
   }
   countInSyncRun(store, { pulled: news });
