@@ -18,6 +18,7 @@ import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { adoptRemote, makeRecordWrite } from "./push.ts";
+import { takeWantedNews } from "./record-cache.ts";
 import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
@@ -206,7 +207,11 @@ function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V>
   const { store } = face;
   refuseClosed(store);
   const checked = parseInput(verb, input);
-  if (verbs[verb].kind === "read") return snapshot(store, () => dispatch(store, verb, checked));
+  if (verbs[verb].kind === "read") {
+    const output = snapshot(store, () => dispatch(store, verb, checked));
+    if (takeWantedNews(store)) face.loop?.poke();
+    return output;
+  }
   refuseWhenUnwritable(store);
   const output = commit(face, () => dispatch(store, verb, checked));
   face.loop?.poke();
@@ -253,7 +258,7 @@ function flush(face: Face): void {
     for (const each of asked) each.reject(error);
     return;
   }
-  if (isWriting) face.loop?.poke();
+  if (isWriting || takeWantedNews(face.store)) face.loop?.poke();
 }
 
 /** Savepoints cost more than most requests, so they come in only when one of the requests has failed, in a second run of all. */

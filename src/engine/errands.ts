@@ -17,6 +17,7 @@ import { dueProbes, nextProbeAt, noteEvidence, remoteGate } from "./network.ts";
 import { missingEchoes, nextEchoAt, postponeEcho } from "./pending.ts";
 import type { PullPlan } from "./pull.ts";
 import { applyPull, applyRecords, pullClosedUntil, pullDueAt, pullPlans, pullRequestOf } from "./pull.ts";
+import { forgetWanted, wantedKeys, wantingCollections } from "./record-cache.ts";
 import { getRecord } from "./records.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
 import type { Space } from "./spaces.ts";
@@ -200,6 +201,7 @@ function fetches(store: Store): readonly Errand[] {
     wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
   };
   for (const [collection, key] of wishes(store)) add(collection, key);
+  for (const name of wantingCollections(store)) for (const key of wantedKeys(store, name)) add(name, key);
   for (const { record: id } of missingEchoes(store, wireLimits.fetchKeys)) {
     const row = getRecord(store, id);
     if (row !== null) add(collectionOf(store, row.collection).name, row.key);
@@ -236,6 +238,7 @@ function bookFetch(store: Store, { info, keys }: Fetched, response: FetchRespons
   // Records of another history mean nothing here; the pull finds out what has become of it.
   if (space.history !== "" && response.history !== space.history) wantPull(store, info.space);
   else applyRecords(store, [now], response.records);
+  forgetWanted(store, info.name, keys);
   const asked = new Set(keys);
   const left = wishes(store).filter(([collection, key]) => collection !== info.name || !asked.has(key));
   setMeta(store, "fetch", JSON.stringify(left));

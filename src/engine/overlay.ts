@@ -10,7 +10,14 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf } from "./collections.ts";
-import { closeConflicts, decideSides, noteDecision, openConflict } from "./conflicts.ts";
+import {
+  closeConflicts,
+  decideSides,
+  isRefusal,
+  noteDecision,
+  openConflict,
+  openConflictsOfOperation,
+} from "./conflicts.ts";
 import { declareLocalId, getAlias } from "./ids.ts";
 import { dependentsOf, detachFrom, settleInto } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
@@ -172,6 +179,7 @@ function rebase(store: Store, step: Step): Overlay | null {
   const { info, pending, under, isBehind, ground, cause } = step;
   const op = getBrief(store, pending.op);
   const isAnswered = cause.answered?.op === pending.op;
+  if (op !== null && !isAnswered && op.reason === "conflict") return follow(store, step, op);
   // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
   if (op === null || ground.schema > info.version || (isFrozen(op) && !isAnswered)) return pending.change;
   const base = fieldsOf(pending.baseValue);
@@ -193,6 +201,31 @@ function rebase(store: Store, step: Step): Overlay | null {
     wanted,
     version,
   });
+}
+
+/** The server has moved while a person was to decide: the inbox shows what it has now, and what has become equal is done. */
+function follow(store: Store, step: Step, op: Brief): Overlay | null {
+  const { info, row, pending, under, ground, cause } = step;
+  if (ground.version === row.version || cause.isOurs === true) return pending.change;
+  const open = openConflictsOfOperation(store, op.seq).find(({ record }) => record === row.id);
+  if (open === undefined || isRefusal(open.kind)) return pending.change;
+  const base = fieldsOf(pending.baseValue);
+  const local = applyChange(base ?? under.value, pending.change);
+  if (isSameJson(local, under.value)) return aim(store, step, op, { value: under.value, version: ground.version });
+  const { kind, fields } = meet(pending.change, { base, local, remote: under.value });
+  const sides = { kind: kind ?? open.kind, collection: info.name, key: row.key, base, local, remote: under.value };
+  const at = {
+    info,
+    row,
+    op,
+    sides,
+    fields,
+    remoteVersion: ground.version,
+    remoteAuthor: ground.author,
+    isAtomic: false,
+  };
+  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : fields });
+  return pending.change;
 }
 
 type Sides = { readonly base: Fields | null; readonly local: Fields | null; readonly remote: Fields | null };
@@ -269,7 +302,10 @@ function aim(
   if (change !== null) return put(store, step, change);
   dropPending(store, pending);
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
-  if (left === 0) supersede(store, op, { value: under.value });
+  if (left === 0) {
+    supersede(store, op, { value: under.value });
+    closeConflicts(store, op.seq, { choice: "remote", outcome: under.value });
+  }
   return null;
 }
 

@@ -92,7 +92,11 @@ function push(store: Store, attempts: readonly Attempt[]): Promise<readonly Answ
   return requestsOf(store, attempts)
     .reduce(
       (before, request) =>
-        before.then(() => send(store, request)).then((got) => got.forEach((each) => answers.set(...each))),
+        before
+          .then(() => send(store, request))
+          .then((got) => {
+            for (const [key, answer] of got) answers.set(key, answer);
+          }),
       Promise.resolve(),
     )
     .then(() => attempts.map(({ idempotencyKey }) => answers.get(idempotencyKey) ?? silence("the server left it out")));

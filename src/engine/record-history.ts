@@ -9,7 +9,7 @@ import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import type { RecordRow } from "./records.ts";
-import { valueOf as currentValue, fieldsOf, findRecord, toRecordView } from "./records.ts";
+import { shownValue as currentValue, fieldsOf, findRecord, toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";

@@ -10,7 +10,7 @@ import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
-import { valueOf as currentValue, fieldsOf, findRecord } from "./records.ts";
+import { shownValue as currentValue, fieldsOf, findRecord } from "./records.ts";
 import type { Store } from "./store.ts";
 import { apart, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";

@@ -92,7 +92,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
   return {
     collection: info.name,
     key: row.key,
-    value: valueOf(info, row),
+    value: shownValue(info, row),
     state: recordStates[row.status] as RecordState,
     version: row.version,
     confirmedAt: row.confirmed,
@@ -105,7 +105,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
 }
 
 /** The value by the schema of this program. One from a newer program is shown as it came. */
-export function valueOf(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
+export function shownValue(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
   return row.value === null ? null : raised(info, JSON.parse(row.value) as Fields, row.schema);
 }
 

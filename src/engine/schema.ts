@@ -119,6 +119,7 @@ CREATE TABLE collection (
   problem TEXT,
   records INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
+  floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT
 );
@@ -192,6 +193,7 @@ CREATE TABLE conflict (
   detail TEXT
 );
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
+CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';
 CREATE INDEX conflict_record ON conflict (record, seq);
 CREATE INDEX conflict_decided ON conflict (status, seq);
 CREATE TABLE choice (
