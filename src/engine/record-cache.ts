@@ -55,7 +55,7 @@ export function readRecord(store: Store, input: Input<"records.get">): Output<"r
     return { record: null };
   }
   if (info.spec.maxBytes !== undefined) noteUse(store, row.id);
-  return { record: toRecordView(store, row) as Output<"records.get">["record"] };
+  return { record: toRecordView(store, row, info) as Output<"records.get">["record"] };
 }
 
 /** A read writes nothing: what was used is kept in memory until somebody has to be evicted. */
