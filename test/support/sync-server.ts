@@ -61,14 +61,23 @@ export async function closeServers(): Promise<void> {
   for (const close of opened.splice(0).reverse()) await close();
 }
 
-/** Opens a server in memory, or on the store that is given. */
+/** Where servers keep their records unless a test says otherwise; test/postgres/ runs the same tests on PostgreSQL. */
+let openStore = async (): Promise<ServerStore> => openEmbeddedStore(openDatabase(":memory:"), { defer: setImmediate });
+
+export function useStore(open: () => Promise<ServerStore>): void {
+  openStore = open;
+}
+
+const openFile = (path: string): ServerStore => openEmbeddedStore(openDatabase(path), { defer: setImmediate });
+
+/** Opens a server on an empty store, or on the one that is given. */
 export async function openTestServer(
   options: Partial<ServerOptions> & { readonly path?: string } = {},
 ): Promise<TestServer> {
   const { path, ...rest } = options;
   const clock = { now: 1_900_000_000_000 };
   const log: LogEntry[] = [];
-  const store = options.store ?? openEmbeddedStore(openDatabase(path ?? ":memory:"), { defer: setImmediate });
+  const store = options.store ?? (path === undefined ? await openStore() : openFile(path));
   const server = await openServer({ now: () => clock.now, log: (entry) => log.push(entry), ...rest, store });
   opened.push(async () => {
     await server.close();
