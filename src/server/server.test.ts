@@ -147,6 +147,7 @@ describe("a request", () => {
     ["of another media type", { body: "{}", headers: { "content-type": "text/plain" } }, 415, "unsupported_media_type"],
     ["that is compressed", { body: "{}", headers: { "content-encoding": "gzip" } }, 415, "unsupported_media_type"],
     ["without a space", { body: { ...pullBody, space: "" } }, 400, "invalid_input"],
+    ["with a zero in a name", { body: { ...pullBody, space: "a\u0000b" } }, 400, "invalid_input"],
     ["with too large a page", { body: { ...pullBody, limit: 5_001 } }, 400, "invalid_input"],
     ["that nests too deep", { body: `{"space":${"[".repeat(5_000)}${"]".repeat(5_000)}}` }, 400, "invalid_input"],
   ])("%s is refused", async (_name, asked, status, code) => {
