@@ -132,6 +132,16 @@ describe("a filter", () => {
     expect(page.records).toMatchObject([{ key: "k1", value: null, isHidden: true }]);
   });
 
+  test("tells of a record that left it by way of a removal and a new life", async () => {
+    const server = await openTestServer();
+    await server.push(create("k1", { open: true }));
+    const { upTo } = await server.pull(want(0, { filter: { open: true } }));
+    await server.push(remove("k1", 1));
+    await server.push(create("k1", { open: false }));
+    const page = await server.pull(want(upTo, { filter: { open: true } }));
+    expect(page.records).toMatchObject([{ key: "k1", version: 3, value: null, isHidden: true }]);
+  });
+
   test("that is none is refused with the place of the mistake", async () => {
     const { problem } = await openTestServer();
     const body = { space: "main", history: "", ...want(0, { filter: { n: { above: 4 } } }), limit: 3 };

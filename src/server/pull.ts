@@ -178,6 +178,6 @@ function show({ core, who }: Asked, want: Want, stored: StoredRecord): readonly 
   const isAllowed = isAmong(rows, stored.key, value);
   const isWanted = want.filter === undefined || isAmong([want.filter], stored.key, value);
   if (isAllowed && isWanted) return [toWire(stored)];
-  if (stored.created > want.after) return [];
+  if (stored.born > want.after) return [];
   return [{ ...toWire(stored), value: null, author: isAllowed ? stored.author : "", isHidden: true }];
 }
