@@ -118,6 +118,14 @@ export const configShape = z.strictObject({
       interval: optional(
         duration.check(z.refine((value) => (parseDuration(value) ?? 0) >= 1_000, { error: "at least one second" })),
       ),
+      url: optional(
+        z
+          .string()
+          .check(z.regex(/^https?:\/\/[^/\s?#@]+(\/[^\s?#]*)?$/, 'an address such as "https://sync.example.com"')),
+      ),
+      space: optional(z.string().check(z.minLength(1), z.maxLength(200))),
+      credential: optional(z.string().check(z.minLength(1), z.maxLength(100))),
+      subject: optional(z.string().check(z.maxLength(200))),
     }),
   ),
   conflict: optional(z.record(z.string(), strategy)),
@@ -166,6 +174,17 @@ export type NetworkConfig = {
   readonly probeTimeoutMs?: number;
   readonly reconnectJitterMs?: number;
 };
+
+/** Which sync server the records of this store go to. */
+export type SyncConfig = {
+  readonly url: string;
+  readonly space: string;
+  readonly credential?: string;
+  readonly subject?: string;
+};
+
+/** The space of a file that names a server and no space. */
+const defaultSpace = "default";
 
 /** A key that the file takes, for `config list` and the documentation. */
 export type ConfigKey = { readonly key: string; readonly meaning: string; readonly standard: string };
@@ -223,17 +242,27 @@ export function networkConfigOf(config: Config): NetworkConfig {
   };
 }
 
+/** The sync server's part; `null` when the file names none. */
+export function syncConfigOf(config: Config): SyncConfig | null {
+  const { url, space, credential, subject } = config.sync ?? {};
+  if (url === undefined) return null;
+  return { url, space: space ?? defaultSpace, ...named("credential", credential), ...named("subject", subject) };
+}
+
 /** The settings that the file names; what it does not name is left to the store. */
 export function settingsOf(config: Config): Partial<Settings> {
   const queue = config.queue ?? {};
   const { default: retry, ...retryByType } = config.retry ?? {};
   const { default: conflict, ...conflictByType } = config.conflict ?? {};
-  const rules = Object.entries(retryByType).map(([type, rule]) => [type, retryOf(rule)] as const);
+  const meanings = presetMeanings(config);
+  const rules = Object.entries(retryByType)
+    .filter(([type]) => !isPreset(type))
+    .map(([type, rule]) => [type, retryOf(rule, meanings)] as const);
   return {
     ...(conflict === undefined ? {} : { conflict }),
     ...(config.conflict === undefined ? {} : { conflictByType }),
-    ...(retry === undefined ? {} : { retry: retryOf(retry) }),
-    ...(config.retry === undefined ? {} : { retryByType: Object.fromEntries(rules) }),
+    ...(retry === undefined ? {} : { retry: retryOf(retry, meanings) }),
+    ...(config.retry === undefined ? {} : { retryByType: Object.fromEntries(rules), retryPresets: meanings }),
     ...named("maxOperations", queue.max_operations),
     ...named("maxBytes", parseSize(queue.max_size)),
     ...named("overflow", queue.overflow),
@@ -260,7 +289,11 @@ export function settingsDifference(before: Partial<Settings>, after: Partial<Set
 
 /** Every key with its meaning; `<type>` stands for an operation type such as http.request. */
 export const configKeys: readonly ConfigKey[] = [
-  { key: "types", meaning: "Files that declare operation types, relative to config.toml", standard: "[]" },
+  {
+    key: "types",
+    meaning: "Files that declare operation types and collections, relative to config.toml",
+    standard: "[]",
+  },
   { key: "daemon.port", meaning: "TCP port; 0 takes any free one and writes it to daemon.json", standard: "0" },
   { key: "daemon.host", meaning: "Address to listen on", standard: '"127.0.0.1"' },
   { key: "daemon.allow_remote", meaning: "Permits a host that other machines can reach", standard: "false" },
@@ -296,7 +329,22 @@ export const configKeys: readonly ConfigKey[] = [
     meaning: "Endpoints to probe: remote, url, and optionally the expected status and body",
     standard: "the remote's origin",
   },
-  { key: "retry.default", meaning: "Preset or table for every type without its own", standard: '"default"' },
+  {
+    key: "retry.default",
+    meaning: "Preset or table for every type without its own; a table also changes what the preset default means",
+    standard: '"default"',
+  },
+  { key: "retry.lock", meaning: "Table that changes what the preset lock means", standard: standardOf("lock") },
+  {
+    key: "retry.transfer",
+    meaning: "Table that changes what the preset transfer means",
+    standard: standardOf("transfer"),
+  },
+  {
+    key: "retry.progressive",
+    meaning: "Table that changes what the preset progressive means",
+    standard: standardOf("progressive"),
+  },
   { key: "retry.<type>", meaning: "Preset or table for one type", standard: "the type's own" },
   {
     key: "queue.max_operations",
@@ -325,10 +373,23 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "queue.min_free", meaning: "Disk space below which enqueues are refused", standard: '"8 MiB"' },
   { key: "sync.mode", meaning: "eager, periodic or manual", standard: `"${defaultSettings.syncMode}"` },
   { key: "sync.interval", meaning: "Pause between periodic runs, at least 1s", standard: '"5m"' },
+  { key: "sync.url", meaning: "The sync server of this store's records", standard: "none" },
+  { key: "sync.space", meaning: "Space of collections that name none", standard: `"${defaultSpace}"` },
+  { key: "sync.credential", meaning: "Name of the credential for the sync server", standard: "none" },
+  { key: "sync.subject", meaning: "Whose writes these are", standard: "the store's owner" },
   { key: "conflict.default", meaning: `One of ${strategies.join(", ")}`, standard: `"${defaultSettings.conflict}"` },
   { key: "conflict.<type>", meaning: "The same for one type", standard: "conflict.default" },
   { key: "command.enabled", meaning: "Permits command.run", standard: "false" },
 ];
+
+/** A preset as the file would write it. */
+function standardOf(preset: RetryPreset): string {
+  const { maxAttempts, initialMs, maxMs, jitter, delaysMs }: RetryPolicy = retryPresets[preset];
+  const seconds = (ms: number): string => `"${ms / 1_000}s"`;
+  const pace =
+    delaysMs === undefined ? `initial = ${seconds(initialMs)}` : `delays = [${delaysMs.map(seconds).join(", ")}]`;
+  return `{ max_attempts = ${maxAttempts}, ${pace}, max = ${seconds(maxMs)}, jitter = ${jitter} }`;
+}
 
 /** The nearest of some names within two typing mistakes, or `null`. */
 export function suggest(typed: string, names: readonly string[]): string | null {
@@ -345,9 +406,35 @@ function parseAmount(value: unknown, table: { readonly [unit: string]: number })
   return Number.isSafeInteger(amount) ? amount : null;
 }
 
-function retryOf(rule: NonNullable<Config["retry"]>[string]): Settings["retry"] {
-  if (typeof rule === "string") return rule;
-  const base: RetryPolicy = retryPresets[rule.preset ?? "default"];
+const isPreset = (name: string): name is RetryPreset => Object.hasOwn(retryPresets, name);
+
+type Meanings = Settings["retryPresets"];
+
+/**
+ * What the file makes of the presets. Another preset that is named there means what it always does, so that no two can go round
+ * in a circle. The name of a preset under `default` only chooses one for the types without their own.
+ */
+function presetMeanings(config: Config): Meanings {
+  const rules = Object.entries(config.retry ?? {}).filter(
+    ([name, rule]) => isPreset(name) && !(name === "default" && typeof rule === "string"),
+  ) as [RetryPreset, RetryRule][];
+  return Object.fromEntries(
+    rules.map(([name, rule]) => [
+      name,
+      policyOf(typeof rule === "string" ? { preset: rule } : { preset: name, ...rule }, {}),
+    ]),
+  );
+}
+
+type RetryRule = NonNullable<Config["retry"]>[string];
+
+function retryOf(rule: RetryRule, meanings: Meanings): Settings["retry"] {
+  return typeof rule === "string" ? rule : policyOf(rule, meanings);
+}
+
+function policyOf(rule: Exclude<RetryRule, string>, meanings: Meanings) {
+  const preset = rule.preset ?? "default";
+  const base: RetryPolicy = { ...retryPresets[preset], ...(meanings[preset] as RetryPolicy | undefined) };
   const delays = rule.delays?.map((each) => parseDuration(each) ?? 0) ?? base.delaysMs;
   return {
     maxAttempts: rule.max_attempts ?? base.maxAttempts,

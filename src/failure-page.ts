@@ -2,7 +2,7 @@
  * Owns the text of `docs/failures.md`, made from the rows of `failures.ts`, so that the page cannot differ from what is done.
  * A test compares the two; `npx vitest run src/failure-page -u` writes the page anew.
  */
-import type { FailureRow } from "./failures.ts";
+import type { FailureRow } from "./failure-row.ts";
 import { failureParts } from "./failures.ts";
 
 const headings: { readonly [part in keyof typeof failureParts]: string } = {
@@ -11,6 +11,7 @@ const headings: { readonly [part in keyof typeof failureParts]: string } = {
   refusals: "Refusals of the remote",
   serverErrors: "Failures of the remote itself",
   local: "Before anything is sent",
+  sync: "Refusals of a sync server",
 };
 
 const introduction = `# Failure classes

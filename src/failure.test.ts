@@ -142,6 +142,15 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["credential_missing", answerOfCode("credential_missing"), "auth"],
   ["credential_refused", answerOfCode("credential_refused"), "auth"],
   ["file_missing", answerOfCode("file_missing"), "rejected"],
+  ["token_missing", answerOfCode("token_missing"), "auth"],
+  ["token_invalid", answerOfCode("token_invalid"), "auth"],
+  ["token_expired", answerOfCode("token_expired"), "auth"],
+  ["token_revoked", answerOfCode("token_revoked"), "auth"],
+  ["account_suspended", answerOfCode("account_suspended"), "auth"],
+  ["space_forbidden", answerOfCode("space_forbidden"), "auth"],
+  ["protocol_unsupported", answerOfCode("protocol_unsupported"), "retry free for the remote"],
+  ["not_a_sync_server", answerOfCode("not_a_sync_server"), "retry free for the remote"],
+  ["answer_too_large", answerOfCode("answer_too_large"), "unknown"],
 ];
 
 describe("the table", () => {

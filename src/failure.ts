@@ -2,7 +2,7 @@
  * Owns the judgement of a failed attempt: which row of `failures.ts` an error or an answer belongs to, and the `Answer` it makes.
  * Only a well-formed answer of the real remote is terminal; whatever may be a bad network's doing is `unknown` (pains 4, 20).
  */
-import type { FailureRow } from "./failures.ts";
+import type { FailureRow } from "./failure-row.ts";
 import { failureTable } from "./failures.ts";
 import type { Answer, Json, Problem } from "./operation.ts";
 import type { Headers } from "./pacing.ts";

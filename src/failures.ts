@@ -1,48 +1,9 @@
 /**
  * Owns the table of everything that can go wrong between an operation and its remote: its class, what it costs and its words.
- * How an error or an answer finds its row is `failure.ts`; `failure-page.ts` writes the page from these rows.
+ * What a row says is `failure-row.ts`, how an error or an answer finds its row is `failure.ts`; `failure-page.ts` writes the page from these rows.
  */
-import type { Answer } from "./operation.ts";
-
-/** Whether the attempt may have taken effect. `unless_connecting`: not if the failure came while the connection was made. */
-export type Landing = "no" | "yes" | "unless_connecting";
-
-export type FailureRow = {
-  /** Stable name, `Problem.code`. */
-  readonly code: string;
-  /** What finds the row: error codes, `name:<error name>`, statuses, ranges such as `5xx`, or a condition in words. */
-  readonly on: readonly string[];
-  readonly kind: Exclude<Answer["kind"], "applied" | "duplicate">;
-  /** Counts against the retry budget. Only `retry` can. */
-  readonly isCharged: boolean;
-  /** `remote`: everything for that remote waits as well. */
-  readonly scope: "operation" | "remote";
-  readonly landing: Landing;
-  readonly reason: string;
-  readonly hint: string;
-};
-
-type Words = { readonly code: string; readonly on: readonly string[]; readonly reason: string; readonly hint: string };
-
-const row = (words: Words, more: Partial<FailureRow>): FailureRow => ({
-  kind: "unknown",
-  isCharged: false,
-  scope: "operation",
-  landing: "yes",
-  ...words,
-  ...more,
-});
-/** Nothing left this machine, or nothing arrived there. */
-const unsent = (words: Words) => row(words, { landing: "no" });
-/** It may have arrived; the answer did not come back. */
-const unanswered = (words: Words) => row(words, {});
-const connecting = (words: Words) => row(words, { landing: "unless_connecting" });
-const rejected = (words: Words) => row(words, { kind: "rejected", landing: "no" });
-const charged = (words: Words) => row(words, { kind: "retry", isCharged: true, landing: "yes" });
-const busy = (words: Words) => row(words, { kind: "retry", landing: "yes" });
-const paced = (words: Words) => row(words, { kind: "retry", scope: "remote", landing: "no" });
-const signedOut = (words: Words) => row(words, { kind: "auth", landing: "no" });
-const conflict = (words: Words) => row(words, { kind: "conflict", landing: "no" });
+import type { FailureRow } from "./failure-row.ts";
+import { busy, charged, conflict, connecting, paced, rejected, signedOut, unanswered, unsent } from "./failure-row.ts";
 
 const waits = "nothing to do: it is sent again by itself";
 const signIn = "give fresh credentials with `holdfast credentials set`, or sign in again; it goes on by itself";
@@ -82,7 +43,7 @@ const network: readonly FailureRow[] = [
   }),
   unsent({
     code: "connect_timed_out",
-    on: ["UND_ERR_CONNECT_TIMEOUT"],
+    on: ["ERR_CONNECT_TIMED_OUT", "UND_ERR_CONNECT_TIMEOUT"],
     reason: "no connection was made in time",
     hint: waits,
   }),
@@ -154,7 +115,7 @@ const network: readonly FailureRow[] = [
   }),
   unanswered({
     code: "closed",
-    on: ["UND_ERR_SOCKET", "UND_ERR_CLOSED", "UND_ERR_DESTROYED"],
+    on: ["ERR_CLOSED_EARLY", "UND_ERR_SOCKET", "UND_ERR_CLOSED", "UND_ERR_DESTROYED"],
     reason: "the connection was closed before the answer was whole",
     hint: waits,
   }),
@@ -196,6 +157,9 @@ const network: readonly FailureRow[] = [
       "UND_ERR_INVALID_ARG",
       "ERR_INVALID_CHAR",
       "ERR_HTTP_INVALID_HEADER_VALUE",
+      "ERR_INVALID_HTTP_TOKEN",
+      "ERR_UNESCAPED_CHARACTERS",
+      "ERR_HTTP_CONTENT_LENGTH_MISMATCH",
       "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH",
     ],
     reason: "the request cannot be sent as it is",
@@ -449,8 +413,66 @@ const local: readonly FailureRow[] = [
   }),
 ];
 
+const askOwner =
+  "ask the server's owner; everything here stays readable, and `holdfast queue export` takes unsent work along";
+
+/** What a sync server says about a whole request: nothing of it is a verdict on any one operation. */
+const sync: readonly FailureRow[] = [
+  signedOut({
+    code: "token_missing",
+    on: ["401 token_missing"],
+    reason: "the sync server wants a token",
+    hint: signIn,
+  }),
+  signedOut({
+    code: "token_invalid",
+    on: ["401 token_invalid"],
+    reason: "the sync server does not know this token",
+    hint: signIn,
+  }),
+  signedOut({ code: "token_expired", on: ["401 token_expired"], reason: "the token has expired", hint: signIn }),
+  signedOut({ code: "token_revoked", on: ["403 token_revoked"], reason: "the token was revoked", hint: askOwner }),
+  signedOut({
+    code: "account_suspended",
+    on: ["403 account_suspended"],
+    reason: "the account is suspended",
+    hint: askOwner,
+  }),
+  signedOut({
+    code: "space_forbidden",
+    on: ["403 space_forbidden", "any other 403 of a sync server"],
+    reason: "this token may not use the space",
+    hint: askOwner,
+  }),
+  paced({
+    code: "protocol_unsupported",
+    on: ["426 of a sync server, or protocol_unsupported"],
+    reason: "the sync server speaks other versions of the protocol",
+    hint: "update Holdfast here or there; what is unsent stays and goes on by itself",
+  }),
+  paced({
+    code: "not_a_sync_server",
+    on: ["any other refusal of a whole request"],
+    reason: "what answers at this address is no sync server, or refuses to be one",
+    hint: "check `url` under [sync] in config.toml; what is unsent stays and goes on by itself",
+  }),
+  unanswered({
+    code: "answer_too_large",
+    on: ["an answer beyond the limit"],
+    reason: "the answer is larger than a sync server may send",
+    hint: waits,
+  }),
+];
+
 /** Every row, in the order of the documentation. */
-export const failureTable: readonly FailureRow[] = [...network, ...doubtful, ...refusals, ...serverErrors, ...local];
+export const failureTable: readonly FailureRow[] = [
+  ...network,
+  ...doubtful,
+  ...refusals,
+  ...serverErrors,
+  ...local,
+  ...sync,
+];
 
 /** The parts of the table, for its documentation. */
-export const failureParts = { network, doubtful, refusals, serverErrors, local } as const;
+export const failureParts = { network, doubtful, refusals, serverErrors, local, sync } as const;

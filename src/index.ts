@@ -8,14 +8,38 @@ export type { FetchRules, Matcher, OfflineFetch, OfflineFetchOptions, OfflineIni
 export { offlineFetch, queuedId } from "./client/fetch.ts";
 export type { PortLike } from "./client/port.ts";
 export { servePort } from "./client/port.ts";
+export type {
+  CollectionHandle,
+  ImportOptions,
+  ImportReport,
+  Page,
+  Query,
+  Transaction,
+  TransactionCollection,
+  TransactionOutcome,
+  TypedRecord,
+  Written,
+} from "./client/records.ts";
 export type { AttemptReport, RetryingOptions, RetryingTask } from "./client/retrying.ts";
 export { retrying } from "./client/retrying.ts";
 export type { SettledOptions } from "./client/settled.ts";
 export type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./client/transport.ts";
+export type { CollectionDeclaration, DeclaredCollection } from "./collection.ts";
+export { collection } from "./collection.ts";
+export type {
+  Choice,
+  ConflictKind,
+  ConflictView as RecordConflict,
+  Decision,
+  Sides,
+  Strategies,
+} from "./conflict.ts";
 export type { ErrorBody, ErrorCode } from "./errors.ts";
 export { HoldfastError, isCode } from "./errors.ts";
 export type { BatchItem, Declaration, DeclaredOperation, RunContext, RunResult } from "./handler.ts";
 export { operation } from "./handler.ts";
+export type { FieldDecision, FieldRule, FieldRules, Merged } from "./merge.ts";
+export { mergeFields } from "./merge.ts";
 export type {
   Answer,
   ConflictView,
@@ -28,6 +52,7 @@ export type {
   Status,
   Strategy,
 } from "./operation.ts";
+export type { Change, CollectionSpec, Condition, Fields, RecordState, RecordView, Where } from "./record.ts";
 export type { Reply } from "./reply.ts";
 export { applied, conflict, rejected, retryLater, signedOut, unknownOutcome } from "./reply.ts";
 export type { RetryPolicy, RetryPreset } from "./retry.ts";

@@ -113,7 +113,10 @@ export const recordEntry = z.object({
   detail: json,
 });
 
-/** What one write does. `create` makes a key when none is given; `put` creates or replaces. */
+/**
+ * What one write does. `create` makes a key when none is given; `put` creates or replaces; `patch` takes a merge patch (RFC 7396)
+ * or, as an array, a JSON Patch (RFC 6902), whose `test` steps refuse the write when the record is not what the caller saw.
+ */
 export const recordWrite = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("create"), collection: collectionName, key: optional(recordKey), value: fields }),
   z.strictObject({ kind: z.literal("put"), collection: collectionName, key: recordKey, value: fields }),
@@ -123,6 +126,12 @@ export const recordWrite = z.discriminatedUnion("kind", [
     key: recordKey,
     fields,
     unset: optional(z.array(field)),
+  }),
+  z.strictObject({
+    kind: z.literal("patch"),
+    collection: collectionName,
+    key: recordKey,
+    patch: z.union([fields, z.array(json).check(z.minLength(1), z.maxLength(recordLimits.patchSteps))]),
   }),
   z.strictObject({ kind: z.literal("remove"), collection: collectionName, key: recordKey }),
 ]);

@@ -96,6 +96,7 @@ export const recordLimits = {
   indexes: 16,
   transaction: 100,
   where: 20,
+  patchSteps: 1_000,
   page: 1_000,
 } as const;
 

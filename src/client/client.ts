@@ -14,6 +14,8 @@ import type { HttpOptions } from "./http.ts";
 import { httpTransport } from "./http.ts";
 import type { PortLike } from "./port.ts";
 import { portTransport } from "./port.ts";
+import type { CollectionHandle, CollectionLike, InputOf, Transaction, TransactionOutcome, ValueOf } from "./records.ts";
+import { openCollection, runTransaction } from "./records.ts";
 import type { SettledOptions } from "./settled.ts";
 import { waitUntilSettled } from "./settled.ts";
 import type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./transport.ts";
@@ -47,6 +49,13 @@ export type Client = { readonly [N in Noun]: MethodsOf<N> } & {
   readonly subscribe: (listener: Listener, options?: SubscribeOptions) => () => void;
   /** Waits for the end of any operation; `id` may be a short one. */
   readonly settled: (id: string, options?: SettledOptions) => Promise<Operation>;
+  /** The records of one collection: typed by its declaration, or reached by its name alone. */
+  readonly collection: {
+    <const C extends CollectionLike>(definition: C): CollectionHandle<ValueOf<C>, InputOf<C>>;
+    (name: string): CollectionHandle;
+  };
+  /** Writes several records, all or none, here and at the server. The function only collects; it may not be async. */
+  readonly transaction: <R>(work: (tx: Transaction) => R, options?: CallOptions) => Promise<TransactionOutcome<R>>;
   readonly close: () => Promise<void>;
   readonly [Symbol.asyncDispose]: () => Promise<void>;
 };
@@ -61,7 +70,7 @@ export type ConnectOptions = Common &
 
 const kinds = ["engine", "url", "port", "transport"] as const;
 const optionNames = [...kinds, "token", "fetch", "onError"];
-const members = ["call", "subscribe", "settled", "close"];
+const members = ["call", "subscribe", "settled", "collection", "transaction", "close"];
 
 /**
  * Connects to an engine: in this process, behind a daemon's URL, behind a `MessagePort`, or over a transport of your own.
@@ -72,7 +81,8 @@ const members = ["call", "subscribe", "settled", "close"];
  */
 export function connect(options: ConnectOptions): Client {
   const transport = transportOf(options);
-  const feed = openFeed(transport, options.onError ?? ((error) => console.error(error)));
+  const onError = options.onError ?? ((error: unknown) => console.error(error));
+  const feed = openFeed(transport, onError);
   const closing = new AbortController();
 
   const send = <V extends Verb>(verb: V, input: Input<V>, callOptions: CallOptions = {}): Promise<Output<V>> => {
@@ -104,7 +114,15 @@ export function connect(options: ConnectOptions): Client {
     checkOptions("subscribe", subscribeOptions, ["after", "onGap"]);
     return feed.subscribe(listener, subscribeOptions);
   };
-  const client = { ...methodsOf(call), call, subscribe, settled, close, [Symbol.asyncDispose]: close };
+  const records = { call, feed, onError, closing: closing.signal, newKey: newOperationId };
+  const collection = (like: CollectionLike | string): object => {
+    const handle = openCollection(records, like);
+    return guardNames(`client.collection("${handle.name}")`, handle, []);
+  };
+  const transaction = <R>(work: (tx: Transaction) => R, callOptions?: CallOptions): Promise<TransactionOutcome<R>> =>
+    runTransaction(records, work, callOptions);
+  const more = { call, subscribe, settled, collection, transaction, close, [Symbol.asyncDispose]: close };
+  const client = { ...methodsOf(call), ...more };
   return guardNames("client", client, members) as Client;
 }
 
@@ -164,7 +182,20 @@ function withId(input: AddInput): AddInput {
 
 /** A fresh operation id, for callers that want to know it before the operation is queued. */
 export function newOperationId(): string {
-  return newUuidV7(Date.now(), crypto.getRandomValues(new Uint8Array(uuidRandomBytes)));
+  return newUuidV7(Date.now(), nextRandom());
+}
+
+/** Random bytes are drawn for many ids at once: asking the system for them costs more than all the rest of an id. */
+const pool = new Uint8Array(uuidRandomBytes * 128);
+let used = pool.length;
+
+function nextRandom(): Uint8Array {
+  if (used === pool.length) {
+    crypto.getRandomValues(pool);
+    used = 0;
+  }
+  used += uuidRandomBytes;
+  return pool.subarray(used - uuidRandomBytes, used);
 }
 
 type Settled = (id: string, options?: SettledOptions) => Promise<Operation>;

@@ -30,7 +30,7 @@ async function bundle(code: string): Promise<{ readonly gzipBytes: number; reado
 
 const entries: readonly (readonly [string, string, number])[] = [
   ["a client alone", 'import { connect } from "#/index.ts"; globalThis.x = connect;', 12_000],
-  ["the whole front door", 'import * as holdfast from "#/index.ts"; globalThis.x = { ...holdfast };', 16_000],
+  ["the whole front door", 'import * as holdfast from "#/index.ts"; globalThis.x = { ...holdfast };', 22_000],
 ];
 
 test.each(entries)("%s fits its budget, without a schema and without Node", async (name, code, budgetBytes) => {

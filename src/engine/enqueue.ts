@@ -5,6 +5,7 @@
 import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Reason } from "../operation.ts";
 import { rankOf, State, statusOf, textBytes } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
@@ -23,6 +24,7 @@ import {
   insertOperation,
   laneHeadOf,
   replacePayload,
+  replaceTerms,
   requireOperation,
   selectBrief,
 } from "./queue.ts";
@@ -31,6 +33,7 @@ import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { takeSequence, text } from "./store.ts";
+import { adoptWrite } from "./writes.ts";
 
 const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";
@@ -45,7 +48,9 @@ type Prepared = {
 };
 
 /** Queues one operation, or finds the one that was queued before under the same id or deduplication key. */
-export function addOperation(store: Store, input: AddInput): Receipt {
+export function addOperation(store: Store, input: AddInput, needed?: readonly Brief[]): Receipt {
+  // Changes of records that come from outside are replayed here, too; `writes.ts` comes back with what they wait for.
+  if (input.type === recordWriteType && needed === undefined) return adoptWrite(store, input);
   const prepared = prepare(store, input);
   if (input.id !== undefined) {
     const known = findById(store, input.id);
@@ -57,7 +62,7 @@ export function addOperation(store: Store, input: AddInput): Receipt {
   const waiting = open.find((op) => op.state !== State.inFlight);
   if (input.dedupe?.mode === "replace-pending" && waiting !== undefined)
     return replacePending(store, waiting, prepared);
-  return insertNew(store, prepared, null);
+  return insertNew(store, prepared, null, needed);
 }
 
 /** Unsent operations of one subject under a deduplication key: nobody's write may be swallowed by another's. */
@@ -120,6 +125,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const channel = channelFor(store, prepared.remote, old.type, prepared.input.subject ?? "");
   replacePayload(store, { ...old, version: prepared.type?.version ?? 1, channel: channel.id }, payload);
   relinkReferences(store, old, prepared);
+  describeAnew(store, old, prepared);
   record(store, {
     op: old.seq,
     id: old.id,
@@ -132,6 +138,22 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   return receiptOf(now, false, null);
 }
 
+/** What describes the payload comes with it: title, retries, what a failure and a conflict do, expiry. What gives it its place stays. */
+function describeAnew(store: Store, old: Brief, prepared: Prepared): void {
+  const { after, notBefore } = old.options;
+  const { notBefore: _place, ...described } = optionsOf(store, prepared, []);
+  const options = {
+    ...(after === undefined ? {} : { after }),
+    ...described,
+    ...(old.group === null ? {} : { onFailure: "hold" as const }),
+    ...(notBefore === undefined ? {} : { notBefore }),
+  };
+  const expires = prepared.input.expiresAt ?? null;
+  if (expires === old.expires && JSON.stringify(options) === JSON.stringify(old.options)) return;
+  const { priority, rank } = getBrief(store, old.seq) ?? old;
+  replaceTerms(store, old.seq, { priority, rank, expires, options });
+}
+
 /** It stands where the old one stood, so it takes the turn of whatever follows there. */
 function takeTurn(store: Store, receipt: Receipt): Receipt {
   if (receipt.status !== "draft") settleInto(store, receipt.sequence);
@@ -139,11 +161,11 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
   return now === null ? receipt : receiptOf(now, true, receipt.warning);
 }
 
-function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {
+function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, needed: readonly Brief[] = []): Receipt {
   const { input, type } = prepared;
   const payload = payloadText(prepared.payload);
   const warning = makeRoom(store, textBytes(payload));
-  const needs = findNeeds(store, input);
+  const needs = [...findNeeds(store, input), ...needed];
   const mentions = mentionsIn(store, type, prepared.payload).filter((alias) => alias.server === null);
   const seq = takeSequence(store);
   const id = input.id ?? store.world.newId();
@@ -178,7 +200,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): R
     dedupe: input.dedupe?.key ?? null,
     group: input.group ?? null,
     creates: input.creates ?? null,
-    options: optionsOf(input, type, needs),
+    options: optionsOf(store, prepared, needs),
     payload,
   });
   for (const need of waitsFor) addDependency(store, need, seq);
@@ -218,12 +240,12 @@ function findNeeds(store: Store, input: AddInput): readonly Brief[] {
     });
 }
 
-function optionsOf(input: AddInput, type: OperationType | undefined, needs: readonly Brief[]): Options {
+function optionsOf(store: Store, { input, type }: Prepared, needs: readonly Brief[]): Options {
   const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
   const onCrash = input.onCrash ?? type?.onCrash;
   return {
     ...(needs.length === 0 ? {} : { after: needs.map((need) => need.id) }),
-    ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
+    ...(input.retry === undefined ? {} : { retry: wholePolicy(store, input.retry) }),
     ...(onFailure === undefined ? {} : { onFailure }),
     ...(onCrash === undefined ? {} : { onCrash }),
     // The type's own strategy is looked up when it counts, so that one set at run time can go before it.

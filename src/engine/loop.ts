@@ -2,26 +2,28 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { errorTable, HoldfastError, isCode } from "../errors.ts";
+import { isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
-import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking } from "./booking.ts";
+import { commitBooking, commitCheckpoint } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
+import type { Errand } from "./errands.ts";
+import { dueErrands, listenForPokes, nextErrandAt, pullsBefore } from "./errands.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf, partsOf } from "./flight.ts";
-import { getSettings, setMeta } from "./meta.ts";
-import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
-import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
-import { clockSlackMs, takeOver } from "./recovery.ts";
-import { countUnsent, expireDue, prune } from "./retention.ts";
+import { capacityOf, requestsOf } from "./flight.ts";
+import { setMeta } from "./meta.ts";
+import { noteEvidence } from "./network.ts";
+import { getBrief, saveProgress, shiftDelays } from "./queue.ts";
+import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
+import { countUnsent, expireDue } from "./retention.ts";
+import { endSyncRun, openRunId } from "./runs.ts";
 import type { Settled } from "./settle.ts";
+import { paceOf, pruneOnFullDisk, pruneSometimes, recoverSpace } from "./space.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
-import type { Store } from "./store.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
 
 /** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
@@ -39,7 +41,6 @@ export const lastWordMs = 6_000;
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;
 
-const pruneEveryMs = 10_000;
 const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
 
@@ -56,7 +57,10 @@ type Draining = {
   readonly flights: Map<number, Flight>;
   readonly answers: Settled[];
   readonly news: (() => void)[];
-  readonly probes: Set<string>;
+  /** Probes, pulls and fetches under way, with how each is aborted. */
+  readonly errands: Map<string, (reason: unknown) => void>;
+  /** Spaces whose pokes are listened for, with how that ends. */
+  readonly watched: Map<string, () => void>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
   isPlanned: boolean;
@@ -74,7 +78,8 @@ export function startLoop(host: LoopHost): Loop {
     flights: new Map(),
     answers: [],
     news: [],
-    probes: new Set(),
+    errands: new Map(),
+    watched: new Map(),
     idle: [],
     wake: null,
     isPlanned: false,
@@ -113,9 +118,16 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  launch(loop, work(loop));
-  startProbes(loop);
+  pruneOnFullDisk(loop.host, loop.answers.length);
+  const claimed = work(loop);
+  if (claimed === null) {
+    yieldToNext(loop);
+    return;
+  }
+  launch(loop, claimed);
+  startErrands(loop);
   closeFinishedRun(loop);
+  endIdleRun(loop);
   planNext(loop);
   recoverSpace(loop.host.store);
 }
@@ -135,11 +147,15 @@ function holdLock(loop: Draining): boolean {
   }
 }
 
-function work(loop: Draining): readonly Claimed[] {
+/** Books and claims in one commit; `null` when another process has become the drainer. */
+function work(loop: Draining): readonly Claimed[] | null {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
+  let isOurs = true;
   const claimed = commitBooking(loop.host, booked, () => {
+    isOurs = isDrainer(store);
+    if (!isOurs) return [];
     noteClock(loop);
     for (const tell of news) tell();
     if (loop.isStopping) return [];
@@ -152,20 +168,18 @@ function work(loop: Draining): readonly Claimed[] {
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
-  return claimed;
+  return isOurs ? claimed : null;
 }
 
-/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
-function paceOf(store: Store): Settings {
-  const settings = getSettings(store);
-  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
-}
-
-function pruneSometimes(store: Store): void {
-  const now = store.world.monotonic();
-  if (now - store.memory.lastPruneAt < pruneEveryMs) return;
-  store.memory.lastPruneAt = now;
-  prune(store);
+/** What is on the wire belongs to the next drainer, which has sent it again under the same key: it is broken off here. */
+function yieldToNext(loop: Draining): void {
+  const { store } = loop.host;
+  store.world.log("warn", "another process drains: the drainer's lock of this one was taken away", {});
+  store.memory.epoch = 0;
+  store.world.drainer.unlock();
+  for (const flight of loop.flights.values()) flight.abort("stopped");
+  for (const abort of loop.errands.values()) abort("stopped");
+  sleep(loop, standbyMs);
 }
 
 /** Notices a wall clock that went back while this process ran, and notes the time now and then for the next process. */
@@ -185,16 +199,7 @@ function noteClock(loop: Draining): void {
 }
 
 function launch(loop: Draining, claimed: readonly Claimed[]): void {
-  const batches = new Map<string, Claimed[]>();
-  for (const each of claimed) {
-    if (each.type.runBatch === undefined) {
-      watch(loop, perform(loop, [each]), [each]);
-      continue;
-    }
-    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
-    batches.set(key, [...(batches.get(key) ?? []), each]);
-  }
-  for (const batch of batches.values()) for (const part of partsOf(batch)) watch(loop, perform(loop, part), part);
+  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
 }
 
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
@@ -229,10 +234,12 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
   }
   const stopTimer = startTimeout(loop, batch, abort);
-  const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
+  const told = new Map<number, Answer>();
+  const answers = await firstOf(loop, signal, runHandler(loop, batch, { signal, told }));
   stopTimer();
   const sent = batch.map((claimed, index) => {
-    const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
+    const answer =
+      told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
     loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
     return answer;
@@ -241,22 +248,26 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
   poke(loop);
 }
 
-async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
+type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
+
+/** What a batch tells ahead of its end is kept: a time limit that cuts off the rest takes back no answer that has come. */
+async function runHandler(
+  loop: Draining,
+  batch: readonly Claimed[],
+  { signal, told }: Hearing,
+): Promise<readonly Answer[]> {
   try {
     const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
     const [first] = attempts;
     const type = batch[0]?.type;
-    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts)).map(checkAnswer);
+    const hear = (index: number, answer: Answer): void => {
+      told.set(index, signal.aborted ? afterAbort(checkAnswer(answer), signal.reason) : checkAnswer(answer));
+    };
+    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts, hear)).map(checkAnswer);
     if (type?.run === undefined || first === undefined) return [noAnswer("the type has no handler any more")];
     return [checkAnswer(await type.run(first))];
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
-      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
-      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
-    }
-    const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
-    return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
+    return batch.map(() => failedAnswer(error));
   }
 }
 
@@ -295,24 +306,12 @@ function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
 }
 
 function keepCheckpoint(loop: Draining, claimed: Claimed, checkpoint: Json): Promise<void> {
-  const { store, commit } = loop.host;
+  const { world } = loop.host.store;
   return new Promise((resolve, reject) => {
-    store.world.defer(() => {
+    world.defer(() => {
       try {
-        if (store.memory.isClosed)
-          throw new HoldfastError(
-            "engine_closed",
-            "the engine is closed",
-            "the operation goes on after the next start",
-          );
         const progress = loop.flights.get(claimed.seq)?.progress ?? null;
-        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, { checkpoint, progress }));
-        if (!isKept)
-          throw new HoldfastError(
-            "aborted",
-            `operation ${claimed.operation.id} belongs to another process now`,
-            "stop this attempt",
-          );
+        commitCheckpoint(loop.host, claimed, { checkpoint, progress });
         resolve();
       } catch (error) {
         reject(error);
@@ -365,30 +364,26 @@ function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], 
   });
 }
 
-function startProbes(loop: Draining): void {
+/** Probes, pulls and fetches: what each has found is booked with the next commit. */
+function startErrands(loop: Draining): void {
   const { store } = loop.host;
   if (loop.isStopping) return;
-  for (const remote of dueProbes(store)) {
-    if (loop.probes.has(remote)) continue;
-    loop.probes.add(remote);
-    loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
-    watch(loop, probe(loop, remote), []);
+  listenForPokes(store, loop.watched, () => poke(loop));
+  for (const errand of dueErrands(store, loop.errands)) {
+    const { signal, abort } = store.world.newAbort();
+    loop.errands.set(errand.name, abort);
+    if (errand.begin !== undefined) loop.news.push(errand.begin);
+    watch(loop, runErrand(loop, errand, signal), []);
   }
 }
 
-async function probe(loop: Draining, remote: string): Promise<void> {
-  const { store } = loop.host;
-  const at = store.world.now();
-  const { signal } = store.world.newAbort();
-  const result = await store.world.probe(remote, signal);
-  loop.probes.delete(remote);
-  loop.news.push(() => {
-    const wasCutOff = !remoteGate(store, remote).isOpen;
-    const after = noteEvidence(store, remote, { kind: "probed", at, ...result });
-    // A probe that is answered while requests are not must not make them forget their delays: that is a request per second (pain 19).
-    if (after.status === "online" && wasCutOff) freeWaiting(store, remote);
-  });
-  poke(loop);
+async function runErrand(loop: Draining, errand: Errand, signal: Signal): Promise<void> {
+  try {
+    loop.news.push(await errand.start(signal));
+  } finally {
+    loop.errands.delete(errand.name);
+    poke(loop);
+  }
 }
 
 function closeFinishedRun(loop: Draining): void {
@@ -398,13 +393,21 @@ function closeFinishedRun(loop: Draining): void {
     run === null ||
     run.endedAt !== null ||
     loop.flights.size > 0 ||
-    loop.probes.size > 0 ||
+    loop.errands.size > 0 ||
     loop.answers.length > 0 ||
     loop.news.length > 0
   )
     return;
-  if (movesBefore(store, { startedAt: run.startedAt, until: store.world.now() + runPatienceMs })) return;
+  const until = store.world.now() + runPatienceMs;
+  if (movesBefore(store, { startedAt: run.startedAt, until }) || pullsBefore(store, until)) return;
   commit(() => closeRun(store, countUnsent(store)));
+}
+
+/** The record of a synchronisation ends with the last thing that moved. */
+function endIdleRun(loop: Draining): void {
+  const { store, commit } = loop.host;
+  if (loop.flights.size > 0 || loop.errands.size > 0 || loop.answers.length > 0 || loop.news.length > 0) return;
+  if (openRunId(store) !== null && !pullsBefore(store, store.world.now())) commit(() => endSyncRun(store));
 }
 
 function planNext(loop: Draining): void {
@@ -413,8 +416,9 @@ function planNext(loop: Draining): void {
     poke(loop);
     return;
   }
-  const next = nextWakeAt(store, loop.clock.wall);
-  const delay = next === null ? longestSleepMs : Math.min(Math.max(next - store.world.now(), 1), longestSleepMs);
+  const times = [nextWakeAt(store, loop.clock.wall), nextErrandAt(store, loop.errands)].filter((time) => time !== null);
+  const next = Math.min(...times, store.world.now() + longestSleepMs);
+  const delay = Math.max(next - store.world.now(), 1);
   sleep(loop, delay);
 }
 
@@ -440,12 +444,6 @@ function meetTrouble(loop: Draining, error: unknown): void {
   }
   sleep(loop, troubleMs);
   if (isCode(error, "database_corrupt")) store.onDamage(error);
-}
-
-function recoverSpace(store: Store): void {
-  if (!store.memory.isDiskFull) return;
-  if (store.world.disk.freeBytes() >= getSettings(store).minFreeBytes && store.world.disk.restoreReserve())
-    store.memory.isDiskFull = false;
 }
 
 async function stop(loop: Draining, graceMs: number): Promise<void> {
@@ -475,17 +473,21 @@ function letGo(loop: Draining): void {
   if (loop.isOver) return;
   abandon(loop);
   if (store.memory.epoch === 0 || store.memory.isClosed) return;
-  store.memory.epoch = 0;
   try {
-    commit(() => setMeta(store, "drainer", ""));
+    commit(() => {
+      if (isDrainer(store)) setMeta(store, "drainer", "");
+    });
   } catch (error) {
     store.world.log("warn", "the end of draining could not be noted", { error: String(error) });
   }
+  store.memory.epoch = 0;
   store.world.drainer.unlock();
 }
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
+  for (const end of loop.watched.values()) end();
+  for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;
 }

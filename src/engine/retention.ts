@@ -4,12 +4,15 @@
  */
 import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import { forgetOperation, pruneStoreHistory, record } from "./history.ts";
 import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
+import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, selectBrief } from "./queue.ts";
+import { pruneLog } from "./record-log.ts";
 import { giveUp } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
 import { integer, readCount } from "./store.ts";
@@ -35,10 +38,7 @@ export function makeRoom(store: Store, bytes: number): string | null {
   const { maxOperations, maxBytes, overflow } = getSettings(store);
   let full = knownFullness(store);
   while (full.operations + 1 > maxOperations || full.bytes + bytes > maxBytes) {
-    const dropped =
-      overflow === "drop-completed-first"
-        ? dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit / 10)))
-        : 0;
+    const dropped = overflow === "drop-completed-first" ? dropOldestDone(store, pruneLimit / 10) : 0;
     full = knownFullness(store);
     if (dropped > 0) continue;
     throw new HoldfastError(
@@ -84,10 +84,16 @@ function readFullness(store: Store): Fullness {
 export function prune(store: Store): number {
   const { retainCount, retainMs } = getSettings(store);
   const excess = Math.min(Math.max(readCount(store, State.done) - retainCount, 0), pruneLimit);
-  const byCount = excess === 0 ? 0 : dropDone(store, briefs(store.db.prepare(oldestDone).all(excess)));
+  const byCount = excess === 0 ? 0 : dropOldestDone(store, excess);
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
+  pruneLog(store);
   return byCount + byAge;
+}
+
+/** Drops the oldest finished operations, as many at most, to make room. Returns how many. */
+export function dropOldestDone(store: Store, limit: number): number {
+  return dropDone(store, briefs(store.db.prepare(oldestDone).all(limit)));
 }
 
 function dropDone(store: Store, ops: readonly Brief[]): number {
@@ -97,6 +103,7 @@ function dropDone(store: Store, ops: readonly Brief[]): number {
 
 /** Takes an operation out of the store; its aliases stay, because somebody may still hold the local id. */
 export function dropOperation(store: Store, op: Brief): void {
+  if (op.type === recordWriteType && op.state !== State.done) dropChanges(store, op);
   dropReferencesOf(store, op.seq);
   forgetOperation(store, op.seq);
   deleteOperation(store, op.seq);
@@ -112,7 +119,7 @@ export function expireDue(store: Store): number {
 export function clearCompleted(store: Store): number {
   let removed = 0;
   for (;;) {
-    const dropped = dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit)));
+    const dropped = dropOldestDone(store, pruneLimit);
     removed += dropped;
     if (dropped < pruneLimit) break;
   }

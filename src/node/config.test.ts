@@ -15,15 +15,7 @@ import {
   settingsDifference,
   settingsOf,
 } from "../config.ts";
-import {
-  applySettings,
-  getConfigValue,
-  loadTypes,
-  parseConfig,
-  parseConfigValue,
-  readConfig,
-  setConfigValue,
-} from "./config.ts";
+import { applySettings, getConfigValue, parseConfig, parseConfigValue, readConfig, setConfigValue } from "./config.ts";
 
 let base = "";
 let path = "";
@@ -97,6 +89,7 @@ status = 204
     maxBytes: 67_108_864,
     retainMs: 172_800_000,
     retry: "progressive",
+    retryPresets: {},
     retryByType: {
       "file.upload": "transfer",
       "http.request": { maxAttempts: 9, initialMs: 1_000, maxMs: 15_000, jitter: 0.2, delaysMs: [1_000, 60_000] },
@@ -110,6 +103,26 @@ status = 204
   expect(networkConfigOf(config).probes).toEqual([
     { remote: "https://api.example.com", url: "https://api.example.com/health", status: 204 },
   ]);
+});
+
+test("a table under the name of a preset changes what the preset means", () => {
+  const text = `
+[retry]
+default = "progressive"
+lock = { max_attempts = 9 }
+transfer = { preset = "lock", max = "1m" }
+"file.upload" = "transfer"
+"http.request" = { preset = "lock", jitter = 0 }
+`;
+  const lock = { maxAttempts: 9, initialMs: 1_000, maxMs: 15_000, jitter: 0.2 };
+  expect(settingsOf(parseConfig(text, path))).toEqual({
+    retry: "progressive",
+    retryPresets: { lock, transfer: { maxAttempts: 5, initialMs: 1_000, maxMs: 60_000, jitter: 0.2 } },
+    retryByType: { "file.upload": "transfer", "http.request": { ...lock, jitter: 0 } },
+  });
+  const general = settingsOf(parseConfig("[retry.default]\nmax_attempts = 2\n", path));
+  expect(general.retryPresets?.default?.maxAttempts).toBe(2);
+  expect(() => parseConfig("[retry]\nlock = { tries = 3 }\n", path)).toThrow("retry.lock");
 });
 
 describe("an error names file, line and key:", () => {
@@ -230,35 +243,4 @@ test("the list of keys names nothing that the shape refuses", () => {
     const content = name === undefined ? { [section ?? ""]: null } : { [section ?? ""]: { [name]: null } };
     expect(checkConfig(content).issues.filter((issue) => issue.message.includes("no such key"))).toEqual([]);
   }
-});
-
-describe("types files", () => {
-  const write = (name: string, text: string): string => {
-    writeFileSync(join(base, name), text);
-    return name;
-  };
-
-  test("are loaded beside the configuration, TypeScript as well", async () => {
-    write(
-      "a.ts",
-      'const name: string = "note"; export default { types: [{ type: name, run: async () => ({ kind: "applied" }) }] };',
-    );
-    expect((await loadTypes(["a.ts"], path)).map((each) => each.type)).toEqual(["note"]);
-  });
-
-  test.each([
-    ["missing.mjs", "", "is not there"],
-    ["broken.mjs", "export default {", "cannot be loaded"],
-    ["throws.mjs", 'throw new Error("no luck")', "no luck"],
-    ["empty.mjs", "export const types = []", "has no `export default"],
-    ["nameless.mjs", "export default { types: [{}] }", "types[0] has no name"],
-    ["handler.mjs", 'export default { types: [{ type: "a", run: 1 }] }', "types[0] (a): run is not a function"],
-    ["twice.mjs", 'export default { types: [{ type: "a" }, { type: "a" }] }', "which another file declares"],
-  ])("%s is refused by name: %s", async (name, text, words) => {
-    if (text !== "") write(name, text);
-    await expect(loadTypes([name], path)).rejects.toMatchObject({
-      code: "config_invalid",
-      message: expect.stringMatching(new RegExp(words.replace(/[[\]().`]/g, "."))),
-    });
-  });
 });

@@ -1,11 +1,9 @@
 /**
  * Owns config.toml as a file: reading it with errors that name the line, changing one value without touching the rest,
- * watching it, and loading the types that it names. What keys there are and what they mean is `../config.ts`.
+ * and watching it. What keys there are and what they mean is `../config.ts`; the files that it names are loaded by `declarations.ts`.
  */
-import { existsSync, mkdirSync, readFileSync, statSync, watch } from "node:fs";
-import { homedir } from "node:os";
-import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { existsSync, mkdirSync, readFileSync, watch } from "node:fs";
+import { basename, dirname } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse, stringify, TomlError } from "smol-toml";
 import type { Config, ConfigIssue } from "../config.ts";
@@ -13,7 +11,6 @@ import { checkConfig, settingsDifference } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
-import type { OperationType } from "../world.ts";
 import { writeFileAtomically } from "./home.ts";
 
 /** Editors save in several steps; this is how long the file must rest before it is read again. */
@@ -127,69 +124,6 @@ function readApplied(path: string): Partial<Settings> | null {
   } catch {
     return null;
   }
-}
-
-/** Loads the operation types that the configuration names. Relative paths begin at the configuration file. */
-export async function loadTypes(paths: readonly string[], configPath: string): Promise<readonly OperationType[]> {
-  const loaded: OperationType[] = [];
-  for (const path of paths) {
-    const types = await loadTypesFrom(resolvePath(path, configPath));
-    for (const type of types) {
-      if (loaded.some((other) => other.type === type.type))
-        throw cannotLoad(path, `declares ${type.type}, which another file declares as well`);
-      loaded.push(type);
-    }
-  }
-  return loaded;
-}
-
-async function loadTypesFrom(path: string): Promise<readonly OperationType[]> {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) throw cannotLoad(path, "is not there");
-  // It will be executed with the owner's rights.
-  if (process.platform !== "win32" && (found.mode & 0o002) !== 0) throw cannotLoad(path, "can be written by everybody");
-  let module: { readonly default?: unknown };
-  try {
-    module = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
-  } catch (error) {
-    throw cannotLoad(path, `cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, error);
-  }
-  const types = (module.default as { readonly types?: unknown } | undefined)?.types;
-  if (!Array.isArray(types)) throw cannotLoad(path, "has no `export default { types: [...] }`");
-  types.forEach((type: unknown, index) => {
-    const problem = typeProblem(type);
-    if (problem !== null) throw cannotLoad(path, `types[${index}] ${problem}`);
-  });
-  return types as readonly OperationType[];
-}
-
-function typeProblem(type: unknown): string | null {
-  if (typeof type !== "object" || type === null) return "is not an object";
-  const { type: name, run, runBatch, upcast, check } = type as Readonly<Record<string, unknown>>;
-  if (typeof name !== "string" || name === "" || name.length > 200) return "has no name in `type`";
-  if (run !== undefined && typeof run !== "function") return `(${name}): run is not a function`;
-  if (upcast !== undefined && typeof upcast !== "function") return `(${name}): upcast is not a function`;
-  if (check !== undefined && typeof check !== "function") return `(${name}): check is not a function`;
-  if (runBatch !== undefined && typeof (runBatch as { readonly run?: unknown } | null)?.run !== "function")
-    return `(${name}): runBatch.run is not a function`;
-  return null;
-}
-
-function cannotLoad(path: string, what: string, cause?: unknown): HoldfastError {
-  return new HoldfastError(
-    "config_invalid",
-    `the types file ${path} ${what}`,
-    "it is named under `types` in config.toml; see docs/configuration.md",
-    {
-      details: { path },
-      cause,
-    },
-  );
-}
-
-function resolvePath(path: string, configPath: string): string {
-  if (path.startsWith("~/")) return join(homedir(), path.slice(2));
-  return isAbsolute(path) ? path : resolve(dirname(configPath), path);
 }
 
 function parseToml(text: string, path: string): Table {

@@ -3,13 +3,14 @@
  * Starting it in the background and finding it again is `detached.ts`; what it answers is `routes.ts`.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { Config, DaemonConfig, NetworkConfig } from "../config.ts";
-import { daemonConfigOf, networkConfigOf, settingsOf } from "../config.ts";
+import type { Config, DaemonConfig, NetworkConfig, SyncConfig } from "../config.ts";
+import { daemonConfigOf, networkConfigOf, settingsOf, syncConfigOf } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
-import type { OperationType } from "../world.ts";
-import { applySettings, loadTypes, readConfig, watchConfig } from "./config.ts";
+import type { Collection, OperationType } from "../world.ts";
+import { applySettings, readConfig, watchConfig } from "./config.ts";
+import { loadDeclarations } from "./declarations.ts";
 import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
 import {
   acquireInstance,
@@ -36,8 +37,12 @@ import { acquireFileLock } from "./sqlite.ts";
 export type EngineRequest = {
   readonly directory: string;
   readonly types: readonly OperationType[];
+  readonly collections: readonly Collection[];
   readonly settings: Partial<Settings>;
-  readonly network: NetworkConfig;
+  /** What the file says now: it may change while the engine runs. */
+  readonly network: () => NetworkConfig;
+  /** `null`: no sync server is configured; records stay here until one is. */
+  readonly sync: SyncConfig | null;
   readonly log: Log["write"];
 };
 
@@ -100,17 +105,24 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const startedAt = Date.now();
   const configFile = options.configFile ?? home.config;
   const config = readConfig(configFile);
-  const live = { daemon: withOverrides(daemonConfigOf(config), options), isStopping: false };
+  const live: Live = {
+    daemon: withOverrides(daemonConfigOf(config), options),
+    network: networkConfigOf(config),
+    isStopping: false,
+  };
   checkBind(live.daemon.host, live.daemon.isRemoteAllowed);
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
   if (options.log === undefined) undo.push(log.close);
-  const types = await loadTypes(config.types ?? [], configFile);
+  const { types, collections } = await loadDeclarations(config.types ?? [], configFile);
+  const sync = syncConfigOf(config);
   const engine = await options.openEngine({
     directory: home.directory,
     types,
+    collections,
     settings: settingsOf(config),
-    network: networkConfigOf(config),
+    network: () => live.network,
+    sync,
     log: log.write,
   });
   undo.push(engine.close);
@@ -130,7 +142,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
-  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types }));
+  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types, sync }));
   engine.start();
   log.write("info", "the daemon is ready", {
     directory: home.directory,
@@ -153,7 +165,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
 }
 
-type Live = { daemon: DaemonConfig; isStopping: boolean };
+type Live = { daemon: DaemonConfig; network: NetworkConfig; isStopping: boolean };
 
 async function takeLock(home: Home, options: DaemonOptions): Promise<FileLock> {
   const acquire = options.acquireFileLock ?? acquireFileLock;
@@ -239,20 +251,24 @@ type Watching = {
   readonly engine: Engine;
   readonly log: Log;
   readonly types: readonly OperationType[];
+  readonly sync: SyncConfig | null;
 };
 
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
-function watchSettings({ configFile, applied, live, options, engine, log, types }: Watching): () => void {
+function watchSettings({ configFile, applied, live, options, engine, log, types, sync }: Watching): () => void {
   const known = new Set(types.map((each) => each.type));
   const complain = (error: unknown): void =>
     log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
   const apply = async (config: Config): Promise<void> => {
     const daemon = withOverrides(daemonConfigOf(config), options);
     const changed = applySettings(engine, applied, settingsOf(config));
+    live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
-    const fresh = await loadTypes(config.types ?? [], configFile);
-    for (const type of fresh.filter((each) => !known.has(each.type))) {
+    if (JSON.stringify(syncConfigOf(config)) !== JSON.stringify(sync))
+      log.write("warn", "another sync server takes effect when the daemon starts again");
+    const fresh = await loadDeclarations(config.types ?? [], configFile);
+    for (const type of fresh.types.filter((each) => !known.has(each.type))) {
       engine.register(type);
       known.add(type.type);
     }

@@ -10,7 +10,7 @@ import type { NetworkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
-import type { OperationType } from "../world.ts";
+import type { Collection, OperationType, SyncPort } from "../world.ts";
 import { makeBlobs } from "./blobs.ts";
 import { startCollecting } from "./collector.ts";
 import { makeCommandRun } from "./command.ts";
@@ -21,6 +21,8 @@ import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { makeHttpRequest } from "./request.ts";
 import { openStore } from "./salvage.ts";
+import type { SyncOptions } from "./sync-port.ts";
+import { makeSyncPort } from "./sync-port.ts";
 import { makeFileUpload } from "./upload.ts";
 import type { Log } from "./world.ts";
 import { nodeWorld } from "./world.ts";
@@ -30,9 +32,14 @@ export type OpenEngineOptions = {
   readonly directory: string;
   /** Your own operation types beside the built-in ones. */
   readonly types?: readonly OperationType[];
+  /** Your collections of records, as `collection` of "holdfast" makes them. */
+  readonly collections?: readonly Collection[];
+  /** The sync server of the records; without it they stay on this device until one is named. */
+  readonly sync?: SyncOptions;
   /** Defaults; what was set at run time goes before them. */
   readonly settings?: Partial<Settings>;
-  readonly network?: Partial<NetworkPolicy>;
+  /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
+  readonly network?: Partial<NetworkPolicy> | (() => Partial<NetworkPolicy>);
   readonly probe?: ProbeOptions | Probe;
   readonly log?: Log;
   /** Whether `command.run` may be queued and run here; it starts programs of this machine, so it is off by default. */
@@ -62,7 +69,8 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
     options.credentials ??
     makeCredentials({ file: join(options.directory, "credentials.json"), environment: process.env });
   const builtIn = builtInTypes(options, credentials);
-  const face = newFace(options, [...builtIn, ...(options.types ?? [])]);
+  const sync = options.sync === undefined ? undefined : makeSyncPort({ ...options.sync, credentials });
+  const face = newFace(options, [...builtIn, ...(options.types ?? [])], sync);
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
@@ -97,13 +105,13 @@ type Running = {
 };
 
 /** An engine that outlives its store: when that turns out to be damaged, it is repaired and opened under the same face. */
-function newFace(options: OpenEngineOptions, types: readonly OperationType[]): Face {
+function newFace(options: OpenEngineOptions, types: readonly OperationType[], sync: SyncPort | undefined): Face {
   const known = new Map(types.map((type) => [type.type, type]));
   const listeners = new Set<(event: HoldfastEvent) => void>();
   const log = options.log ?? (() => {});
   const state = { isStarted: false, isClosed: false, repairs: 0 };
   const open = (isSuspect: boolean): Running =>
-    openOnce({ options, known, listeners, isSuspect, repair: () => repair() });
+    openOnce({ options, known, sync, listeners, isSuspect, repair: () => repair() });
   let running = withReserve(options.directory, () => open(false));
   const reopen = (): void => {
     if (state.isClosed) return;
@@ -203,6 +211,7 @@ function closeDamaged(running: Running, log: Log): void {
 type Opening = {
   readonly options: OpenEngineOptions;
   readonly known: ReadonlyMap<string, OperationType>;
+  readonly sync: SyncPort | undefined;
   readonly listeners: ReadonlySet<(event: HoldfastEvent) => void>;
   readonly isSuspect: boolean;
   readonly repair: () => void;
@@ -230,6 +239,8 @@ function openOnce(opening: Opening): Running {
       version: packageVersion,
       recovery: recovery as Json,
       onDamage,
+      ...(opening.sync === undefined ? {} : { sync: opening.sync }),
+      ...(options.collections === undefined ? {} : { collections: options.collections }),
       ...(options.settings === undefined ? {} : { settings: options.settings }),
       ...(options.network === undefined ? {} : { network: options.network }),
     }),

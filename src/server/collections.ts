@@ -109,7 +109,7 @@ export function rowsFor(
 }
 
 export function isAmong(rows: true | readonly Where[], key: string, value: Fields): boolean {
-  return rows === true || rows.some((where) => meets(where, key, value));
+  return rows === true || rows.some((where) => meets(where, { key, value }));
 }
 
 /** A token whose only role is `reader` writes nothing where nothing else is declared. */

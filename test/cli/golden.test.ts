@@ -72,6 +72,8 @@ const run = {
   errors: [{ id: has.ids.push, title: "git push origin main", error: "git ended with exit code 128" }],
 };
 
+const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
+
 type Case = readonly [name: string, argv: readonly string[], script: Script];
 
 const reading: readonly Case[] = [
@@ -320,6 +322,28 @@ const changing: readonly Case[] = [
         "queue.get": ({ id }) => (id === has.ids.push ? has.failedPush : has.landedNote),
       },
       events: [has.event(), has.event({ id: has.ids.push, kind: "parked", status: "failed" })],
+    },
+  ],
+  [
+    "sync wait landed already",
+    ["sync", "--wait"],
+    {
+      answers: {
+        "sync.run": { pending: 0, isOffline: false, sentence: "Nothing to send." },
+        "sync.status": { isSyncing: false, mode: "eager", run: { ...run, ...nothingSent } },
+        "queue.status": has.queueStatus(),
+      },
+    },
+  ],
+  [
+    "sync wait failed before",
+    ["sync", "--wait"],
+    {
+      answers: {
+        "sync.run": { pending: 0, isOffline: false, sentence: "Nothing to send." },
+        "sync.status": { isSyncing: false, mode: "eager", run: { ...run, ...nothingSent } },
+        "queue.status": has.queueStatus({ counts: { ...has.queueStatus().counts, failed: 2, draft: 1 } }),
+      },
     },
   ],
   [
