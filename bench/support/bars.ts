@@ -49,7 +49,7 @@ export const limits: Readonly<Record<string, Limit>> = {
   P12: atLeast(0.15, 0.3),
   // Everything shares the cores of one machine here: more processes must not cost, and can win only what one leaves idle.
   S1: atLeast(0.7, 1.3),
-  S2: atMost(100, 30),
+  S2: atMost(20, 5),
   "S3-pull": atMost(2, 1.3),
   "S3-push": atLeast(0.5, 0.8),
 };
