@@ -7,8 +7,10 @@ import type { ExitCode } from "../errors.ts";
 import type { Context, GlobalOptions, Handler } from "./context.ts";
 import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
+import { addConflictCommands } from "./tree-conflicts.ts";
 import { addEnqueueCommands } from "./tree-enqueue.ts";
 import { addQueueCommands } from "./tree-queue.ts";
+import { addRecordCommands } from "./tree-records.ts";
 import { addStoreCommands } from "./tree-store.ts";
 import { addSyncCommands } from "./tree-sync.ts";
 
@@ -47,6 +49,8 @@ export function buildTree(host: Host, run: Run): Command {
     .addHelpText("after", rootHelp);
   addEnqueueCommands(root, bind);
   addQueueCommands(root, bind);
+  addRecordCommands(root, bind);
+  addConflictCommands(root, bind);
   addSyncCommands(root, bind);
   addStoreCommands(root, bind);
   for (const each of everyCommand(root)) prepare(each, each === root);
