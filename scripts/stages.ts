@@ -30,7 +30,7 @@ export const checkStages: readonly Stage[] = [
   {
     name: "unit",
     include: ["src/**/*.test.ts", "test/*.test.ts"],
-    exclude: ["test/docs.test.ts", "test/package.test.ts"],
+    exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts"],
     parallel: true,
     testTimeoutMs: 10_000,
     stageTimeoutMs: 3 * minuteMs,
@@ -65,6 +65,11 @@ export const stages: readonly Stage[] = [
   folder("crash", { parallel: false, testTimeoutMs: 5 * minuteMs }),
   folder("fuzz", { testTimeoutMs: 2 * minuteMs }),
   folder("security"),
+  folder("postgres", {
+    include: ["src/**/*.pg.test.ts", "test/postgres/**/*.pg.test.ts"],
+    parallel: false,
+    testTimeoutMs: 2 * minuteMs,
+  }),
   folder("transfer", { parallel: false }),
   folder("upgrade"),
   folder("story", { parallel: false, testTimeoutMs: 2 * minuteMs }),

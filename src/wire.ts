@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json } from "./operation.ts";
+import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
 import { json } from "./shapes.ts";
 
@@ -26,7 +27,12 @@ export const wireLimits = {
 
 const count = z.int().check(z.gte(0));
 const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
-const fields = z.record(z.string(), json);
+/** Handed on as it is: a record shape would make a copy and lose a field named `__proto__` without a word. */
+const fields = json.check((context) => {
+  const { value } = context;
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return;
+  context.issues.push({ code: "custom", message: "is no JSON object", input: value });
+}) as unknown as z.ZodMiniType<Fields, Fields>;
 
 const change = z.object({
   collection: short,
@@ -78,6 +84,8 @@ export const wireRecord = z.object({
   /** Who wrote it last, in the server's words, and when, by the server's clock. */
   author: z.string(),
   at: count,
+  /** The record lives on, but this reader's filter or rights do not reach it any more: drop it, nobody removed it. `value` is null. */
+  isHidden: z.optional(z.boolean()),
 });
 
 /** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
@@ -127,8 +135,11 @@ export const pushResponse = z.object({
   now: count,
 });
 
-/** Where one collection stands. `filter` is the collection's `Where`, as JSON. */
-const want = z.object({ collection: short, after: count, filter: z.optional(json) });
+/**
+ * Where one collection stands. `filter` is the collection's `Where`, as JSON. `floor` is the floor that the server named in the page that
+ * began at 0: who began after removals were forgotten has missed none of them, so a cursor below the floor goes on.
+ */
+const want = z.object({ collection: short, after: count, floor: z.optional(count), filter: z.optional(json) });
 
 export const pullRequest = z.object({
   space: short,
@@ -139,7 +150,8 @@ export const pullRequest = z.object({
 });
 
 /**
- * One page. Records come by version; a record appears once, as it is now. Cursors of all wanted collections move to `upTo` when the page is applied.
+ * One page. Records come by version; a record appears once, as it is now. Cursors of all wanted collections move up to `upTo` when the page is
+ * applied, and never back. `floor`: removals up to this version may be forgotten; it is kept with a cursor that began at 0.
  * `reset`: these cursors cannot be continued (too old: tombstones were forgotten; other history: the server was restored). The client pulls from 0,
  * keeps everything unsent, and afterwards drops what the server no longer has.
  */
@@ -150,9 +162,29 @@ export const pullResponse = z.object({
   upTo: count,
   /** The space's newest version. */
   head: count,
+  floor: z.optional(count),
   hasMore: z.boolean(),
   now: count,
 });
+
+/**
+ * The same as a stream of lines (`Accept: application/x-ndjson`): a `start`, then records and marks, then an `end`. A mark says what a page's
+ * last line would: everything up to `upTo` has been sent. A stream without an `end` was cut; what came before the last mark counts.
+ */
+export const pullLine = z.union([
+  z.object({
+    start: z.object({
+      history: z.string(),
+      reset: z.optional(z.object({ reason: z.enum(["too_old", "other_history", "ahead"]), floor: count })),
+      head: count,
+      floor: count,
+      now: count,
+    }),
+  }),
+  z.object({ record: wireRecord }),
+  z.object({ mark: z.object({ upTo: count }) }),
+  z.object({ end: z.object({ upTo: count, head: count, now: count }) }),
+]);
 
 export const fetchRequest = z.object({
   space: short,
@@ -179,18 +211,21 @@ export const hello = z.object({
 /** One poke of `GET /v1/events?space=…` (server-sent events): the space has moved to `head`. Nothing else is promised, so one may be lost. */
 export const poke = z.object({ space: z.string(), head: count });
 
-/** Routes of the contract. All but `hello` and `events` are POST with JSON. Errors are problem+json (RFC 9457) with `code` and `hint`. */
+/** Routes of the contract. All but `hello` and `events` are POST with JSON; `locks` and `uploads` are reserved. Errors are problem+json (RFC 9457) with `code` and `hint`. */
 export const routes = {
   push: "/v1/push",
   pull: "/v1/pull",
   fetch: "/v1/fetch",
   hello: "/v1/hello",
   events: "/v1/events",
+  locks: "/v1/locks",
+  uploads: "/v1/uploads",
 } as const;
 
 /**
  * Codes of refusals of a whole request, beside those of `errors.ts`. `account_suspended`, `token_revoked` and `space_forbidden` come with 403
  * and stop the subject's operations visibly; `token_expired` and `token_missing` come with 401 and wait for fresh credentials.
+ * `not_offered` comes with 501 for a route of the contract that this server does not serve.
  */
 export const wireCodes = [
   "token_missing",
@@ -200,6 +235,7 @@ export const wireCodes = [
   "account_suspended",
   "space_forbidden",
   "protocol_unsupported",
+  "not_offered",
 ] as const;
 export type WireCode = (typeof wireCodes)[number];
 
@@ -209,6 +245,7 @@ export type PushAnswer = z.infer<typeof pushAnswer>;
 export type PushResponse = z.infer<typeof pushResponse>;
 export type PullRequest = z.infer<typeof pullRequest>;
 export type PullResponse = z.infer<typeof pullResponse>;
+export type PullLine = z.infer<typeof pullLine>;
 export type FetchRequest = z.infer<typeof fetchRequest>;
 export type FetchResponse = z.infer<typeof fetchResponse>;
 export type WireRecord = z.infer<typeof wireRecord>;

@@ -50,6 +50,19 @@ describe("the contract, in a file", () => {
   for (const { name, run } of databaseContract(harness)) test(name, run);
 });
 
+describe("the contract without SQLite's authorizer, as on Node before 24.10", () => {
+  let path = "";
+  const harness = {
+    open: () => {
+      path = join(newDirectory(), "store.db");
+      return openDatabase(path, { hasAuthorizer: false });
+    },
+    reopen: null,
+    isShared: false,
+  };
+  for (const { name, run } of databaseContract(harness)) if (name.includes("guarded")) test(name, run);
+});
+
 describe("durability", () => {
   test("a file is opened in WAL mode with full synchronisation unless told otherwise", () => {
     const path = join(newDirectory(), "store.db");

@@ -10,6 +10,8 @@ import type { Database, Row, SqlValue, Statement } from "../database.ts";
 import { applicationId, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import { failureOf, guarded } from "./sqlite-failure.ts";
+import type { GuardedConnection } from "./sqlite-query.ts";
+import { runGuarded } from "./sqlite-query.ts";
 
 const enterWal = "PRAGMA journal_mode = WAL";
 const readOwner = `SELECT application_id AS owner, (SELECT user_version FROM pragma_user_version) AS version,
@@ -34,6 +36,8 @@ export const sqliteLimits = {
   autoCheckpointPages: 1_000,
   /** Bytes that the WAL keeps after a checkpoint. */
   keptWalBytes: 16_777_216,
+  /** The longest text that a guarded query may make. */
+  queryValueBytes: 16_777_216,
 } as const;
 
 export type OpenOptions = {
@@ -43,6 +47,8 @@ export type OpenOptions = {
   readonly readOnly?: boolean;
   /** FULL is what makes an acknowledgement survive a power cut; anything else is for tests and throw-away stores. */
   readonly synchronous?: "FULL" | "NORMAL" | "OFF";
+  /** False guards queries as a Node without `setAuthorizer` has to; for tests. */
+  readonly hasAuthorizer?: boolean;
 };
 
 /** A connection of `node:sqlite`, with what only Node's places need beyond the engine's interface. */
@@ -64,7 +70,7 @@ export type FileLock = { readonly release: () => void };
 export function openDatabase(path: string, options: OpenOptions = {}): SqliteDatabase {
   if (options.readOnly === true) return openReadOnly(path, options);
   try {
-    return wrap(connectForWriting(path, options), { path, isReadOnly: false });
+    return wrap(connectForWriting(path, options), { path, isReadOnly: false, options });
   } catch (error) {
     if (options.readOnly !== undefined || !isCode(error, "read_only") || !isFile(path)) throw error;
     // SQLite falls back to reading after any failure to open for writing; only a file that cannot be written is meant here.
@@ -204,7 +210,7 @@ function openReadOnly(path: string, options: OpenOptions): SqliteDatabase {
     connection = connect(path, { timeoutMs, readOnly: true });
     connection.prepare(readJournalMode).get();
     connection.prepare("SELECT count(*) FROM sqlite_schema").get();
-    return wrap(connection, { path, isReadOnly: true });
+    return wrap(connection, { path, isReadOnly: true, options });
   } catch (error) {
     connection?.close();
     const failure = failureOf(path, error);
@@ -212,7 +218,9 @@ function openReadOnly(path: string, options: OpenOptions): SqliteDatabase {
     // filled WAL that would silently hide the newest operations, so then the refusal stands.
     if (isCode(failure, "database_corrupt") || !isFile(path) || isFilled(`${path}-wal`)) throw failure;
     const frozen = new URL(`${pathToFileURL(path).href}?immutable=1`);
-    return guarded(path, () => wrap(connect(frozen, { timeoutMs, readOnly: true }), { path, isReadOnly: true }));
+    return guarded(path, () =>
+      wrap(connect(frozen, { timeoutMs, readOnly: true }), { path, isReadOnly: true, options }),
+    );
   }
 }
 
@@ -228,8 +236,11 @@ function connect(
   });
 }
 
-function wrap(connection: DatabaseSync, at: { readonly path: string; readonly isReadOnly: boolean }): SqliteDatabase {
+type Opened = { readonly path: string; readonly isReadOnly: boolean; readonly options: OpenOptions };
+
+function wrap(connection: DatabaseSync, at: Opened): SqliteDatabase {
   const { path, isReadOnly } = at;
+  const reader = readerOf(connection, at);
   const statements = new Map<string, Statement>();
   const prepare = (sql: string): Statement => {
     const known = statements.get(sql);
@@ -248,6 +259,7 @@ function wrap(connection: DatabaseSync, at: { readonly path: string; readonly is
     isReadOnly,
     prepare,
     exec: (sql) => guarded(path, () => connection.exec(sql)),
+    query: (query) => guarded(path, () => runGuarded(reader.guard(), query)),
     isInTransaction: () => connection.isOpen && connection.isTransaction,
     checkpoint: (mode = "passive") => {
       const answer = prepare(mode === "truncate" ? checkpointTruncate : checkpointPassive).get();
@@ -255,7 +267,42 @@ function wrap(connection: DatabaseSync, at: { readonly path: string; readonly is
     },
     close: () => {
       statements.clear();
+      reader.close();
       if (connection.isOpen) guarded(path, () => connection.close());
+    },
+  };
+}
+
+/**
+ * Where guarded queries run: on a connection of their own that cannot write, opened with the first of them. A database in memory has only
+ * the one connection, and a file that is open for reading needs no other.
+ */
+function readerOf(connection: DatabaseSync, at: Opened) {
+  let own: DatabaseSync | null = null;
+  const isShared = at.isReadOnly || at.path === ":memory:";
+  const open = (): DatabaseSync => {
+    // A connection of its own would also be there for a database that is closed.
+    if (isShared || !connection.isOpen) return connection;
+    if (own !== null) return own;
+    own = connect(at.path, { timeoutMs: at.options.timeoutMs ?? 5_000, readOnly: true });
+    own.exec("PRAGMA temp_store = MEMORY");
+    // No record is larger, and one call of zeroblob() would else take a gigabyte. Node before 24 cannot say so.
+    const limits = own.limits as { length: number } | undefined;
+    if (limits !== undefined) limits.length = sqliteLimits.queryValueBytes;
+    return own;
+  };
+  return {
+    guard: () => {
+      const connection = open() as unknown as GuardedConnection;
+      return {
+        connection,
+        openEmpty: () => new sqlite.DatabaseSync(":memory:") as unknown as GuardedConnection,
+        hasAuthorizer: at.options.hasAuthorizer !== false && connection.setAuthorizer !== undefined,
+      };
+    },
+    close: () => {
+      if (own?.isOpen === true) own.close();
+      own = null;
     },
   };
 }

@@ -2,7 +2,8 @@
  * Owns the contract that every SQLite implementation under the engine passes: ours in Node, in a browser, and anybody's own.
  * It leaves running the cases to any test runner, and what the engine stores to the engine's own tests.
  */
-import type { Database, SqlValue } from "../database.ts";
+import type { Database, GuardedQuery, GuardedRows, SqlValue } from "../database.ts";
+import { tickFunction } from "../database.ts";
 import { assert, isCode } from "../errors.ts";
 
 /** How the cases get at an implementation. Each case opens what it needs and closes it. */
@@ -32,6 +33,7 @@ export function databaseContract(harness: DatabaseHarness): readonly ContractCas
     ...statementRules,
     ...transactionRules,
     ...failureRules,
+    ...guardRules,
     ...(harness.reopen === null ? [] : durabilityRules),
     ...(harness.reopen !== null && harness.isShared ? sharingRules : []),
   ];
@@ -211,6 +213,118 @@ const failureRules: readonly Rule[] = [
   ],
   ["a store that was opened for writing says so", ({ db }) => same(db.isReadOnly, false)],
 ];
+
+/** Rules of `query`; a database without it has nothing to guard and passes. */
+const guardRules: readonly Rule[] = [
+  guardRule("a guarded query reads its views, with parameters, columns in order", (ask) => {
+    const { columns, rows, isTruncated } = ask("SELECT b, a FROM seen WHERE a >= ? ORDER BY a DESC", [2]);
+    same(JSON.stringify([columns, rows, isTruncated]), '[["b","a"],[["x3",3],["x2",2]],false]');
+    same(ask("WITH w AS (SELECT max(a) AS m FROM seen) SELECT m FROM w, seen;  -- done").rows.length, 3);
+  }),
+  guardRule("a guarded query stops at its rows and says so", (ask) => {
+    const { rows, isTruncated } = ask("SELECT s.a FROM seen AS s, seen AS t ORDER BY 1", [], { maxRows: 4 });
+    same(`${rows.length} ${isTruncated}`, "4 true");
+    same(ask("SELECT a FROM seen", [], { maxRows: 3 }).isTruncated, false);
+    same(ask("SELECT hex(zeroblob(500)) FROM seen", [], { maxBytes: 900 }).rows.length, 1);
+  }),
+  guardRule("a guarded query sees no table, no schema, no setting and no file", (ask) => {
+    for (const sql of strangers) refuses(() => ask(sql), sql);
+  }),
+  guardRule("a guarded query changes nothing", (ask, db) => {
+    for (const sql of changes) refuses(() => ask(sql), sql);
+    same(JSON.stringify(db.prepare("SELECT count(*) AS n, max(a) AS most FROM t").all()), '[{"n":3,"most":3}]');
+    same(db.prepare("SELECT count(*) AS n FROM sqlite_schema").get()?.n, 2);
+    same(db.prepare("SELECT count(*) AS n FROM sqlite_temp_schema").get()?.n, 0);
+    db.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (4, 'x4'); COMMIT");
+    same(ask("SELECT count(*) FROM seen").rows[0]?.[0], 4);
+  }),
+  guardRule("a guarded query that would run on is stopped", (ask) => {
+    const cross = Array.from({ length: 18 }, (_, index) => `seen AS s${index}`).join(", ");
+    const failure = failureOf(() => ask(`SELECT count(*) FROM ${cross}`, [], { timeoutMs: 100 }));
+    same(isCode(failure, "timed_out"), true);
+    const endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    refuses(() => ask(endless), endless);
+    same(ask("SELECT 1").rows.length, 1);
+  }),
+  guardRule("a whole number beyond 2^53 comes as its digits", (ask) => {
+    same(ask("SELECT 9007199254740993").rows[0]?.[0], "9007199254740993");
+  }),
+];
+
+const strangers = [
+  "SELECT count(*) FROM secret",
+  "SELECT * FROM t",
+  "SELECT * FROM main.t",
+  "SELECT * FROM main.seen",
+  "SELECT * FROM secret",
+  "SELECT (SELECT s FROM secret) FROM seen",
+  "SELECT a FROM seen WHERE EXISTS (SELECT 1 FROM secret)",
+  "WITH seen AS (SELECT * FROM t) SELECT * FROM seen",
+  "WITH seen AS (SELECT s AS a FROM secret) SELECT a FROM seen",
+  "SELECT * FROM sqlite_schema",
+  "SELECT * FROM sqlite_master",
+  "SELECT * FROM sqlite_temp_schema",
+  "SELECT * FROM temp.sqlite_temp_master",
+  "SELECT * FROM pragma_table_info('t')",
+  "SELECT * FROM pragma_database_list",
+  "SELECT * FROM dbstat",
+  "PRAGMA table_info(t)",
+  "PRAGMA database_list",
+  "PRAGMA query_only = 0",
+  "PRAGMA user_version",
+  "SELECT load_extension('x')",
+  "ATTACH ':memory:' AS other",
+  "",
+  " -- nothing",
+  "SELECT 1; SELECT 2",
+  "SELECT 1; DROP TABLE t",
+  "SELECT 1) UNION SELECT s FROM secret; --",
+];
+
+const changes = [
+  "INSERT INTO t VALUES (9, 'x')",
+  "INSERT INTO t VALUES (9, 'x') RETURNING a",
+  "UPDATE t SET a = 9",
+  "DELETE FROM t RETURNING a",
+  "WITH w AS (SELECT 1) DELETE FROM t",
+  "DELETE FROM seen",
+  "DROP TABLE t",
+  "CREATE TABLE made (a)",
+  "CREATE TEMP TABLE made (a)",
+  "CREATE TEMP VIEW made AS SELECT 1",
+  "ALTER TABLE t ADD COLUMN c",
+  "VACUUM",
+  "VACUUM INTO '/tmp/holdfast-contract-vacuum.db'",
+  "REINDEX",
+  "ANALYZE",
+  "BEGIN",
+  "COMMIT",
+  "SAVEPOINT s",
+  "PRAGMA user_version = 5",
+  "PRAGMA journal_mode = DELETE",
+];
+
+type Ask = (sql: string, parameters?: readonly SqlValue[], limits?: Partial<GuardedQuery>) => GuardedRows;
+
+/** Two tables, one of which a view shows. */
+function guardRule(name: string, check: (ask: Ask, db: Database) => void): Rule {
+  return [
+    name,
+    ({ db }) => {
+      const { query } = db;
+      if (query === undefined) return;
+      db.exec("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x1'), (2, 'x2'), (3, 'x3'); CREATE TABLE secret (s)");
+      const views = [{ name: "seen", sql: `SELECT a, b FROM main.t WHERE t.a > 0 AND ${tickFunction}(t.rowid)` }];
+      const standard = { parameters: [], views, maxRows: 1_000, maxBytes: 1_000_000, timeoutMs: 10_000 };
+      check((sql, parameters = [], limits = {}) => query({ ...standard, sql, parameters, ...limits }), db);
+    },
+  ];
+}
+
+function refuses(task: () => unknown, sql: string): void {
+  const failure = failureOf(task);
+  if (!isCode(failure, "invalid_input")) throw new Error(`${sql} was not refused as invalid_input: ${failure}`);
+}
 
 const durabilityRules: readonly Rule[] = [
   [

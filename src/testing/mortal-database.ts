@@ -2,7 +2,7 @@
  * Owns a database as one virtual process sees it: it dies with the process, at any statement, and it fails when the disk is full.
  * The real database behind it is shared by the machine's processes and outlives them, as a file does.
  */
-import type { Database, SqlValue, Statement } from "../database.ts";
+import type { Database, GuardedQuery, SqlValue, Statement } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
 import type { VirtualMachine } from "./virtual-machine.ts";
 import type { VirtualProcess } from "./virtual-world.ts";
@@ -42,6 +42,7 @@ export function mortalDatabase(database: Database, machine: VirtualMachine, proc
     return output;
   };
   const statements = new Map<string, Statement>();
+  const { query } = database;
   return {
     isReadOnly: database.isReadOnly,
     exec: (sql) => guarded(kindOf(sql), () => database.exec(sql)),
@@ -58,6 +59,14 @@ export function mortalDatabase(database: Database, machine: VirtualMachine, proc
       statements.set(sql, wrapped);
       return wrapped;
     },
+    ...(query === undefined
+      ? {}
+      : {
+          query: (asked: GuardedQuery) => {
+            live(process, undo);
+            return query(asked);
+          },
+        }),
     close: undo,
   };
 }

@@ -1,6 +1,12 @@
--- user_version 1, application_id 0x484f4c44
+-- user_version 2, application_id 0x484f4c44
 
 CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
+
+CREATE INDEX conflict_decided ON conflict (status, seq);
+
+CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
+
+CREATE INDEX conflict_record ON conflict (record, seq);
 
 CREATE INDEX dep_child ON dep (seq, needs);
 
@@ -26,12 +32,67 @@ CREATE INDEX op_parked ON op (seq) WHERE state IN (5, 6);
 
 CREATE INDEX op_ready ON op (channel, rank, seq) WHERE state = 0;
 
+CREATE INDEX pending_echo ON pending (due) WHERE acked > 0;
+
+CREATE INDEX pending_op ON pending (op, place);
+
+CREATE INDEX pending_open ON pending (op) WHERE acked = 0;
+
+CREATE INDEX record_history_record ON record_history (record, seq);
+
+CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
+
 CREATE INDEX ref_op ON ref (seq, local);
+
+CREATE INDEX run_open ON run (id) WHERE ended IS NULL;
 
 CREATE TABLE alias (local TEXT PRIMARY KEY, server TEXT, seq INTEGER NOT NULL, op TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE channel (
   id INTEGER PRIMARY KEY, remote TEXT NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL, UNIQUE (remote, type, subject)
+);
+
+CREATE TABLE choice (
+  record INTEGER PRIMARY KEY, choose TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL
+);
+
+CREATE TABLE collection (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  space TEXT NOT NULL,
+  spec TEXT NOT NULL,
+  cursor INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL,
+  checked INTEGER,
+  problem TEXT,
+  records INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0,
+  mark INTEGER NOT NULL DEFAULT 0,
+  resync TEXT
+);
+
+CREATE TABLE conflict (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  status TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  collection INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  op INTEGER,
+  fields TEXT NOT NULL,
+  base TEXT,
+  local TEXT,
+  remote TEXT,
+  remote_version INTEGER NOT NULL,
+  remote_author TEXT NOT NULL,
+  message TEXT NOT NULL,
+  strategy TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  decided INTEGER,
+  decided_by TEXT,
+  choice TEXT,
+  outcome TEXT,
+  detail TEXT
 );
 
 CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
@@ -48,6 +109,8 @@ CREATE TABLE history (
 );
 
 CREATE TABLE lift (lane TEXT NOT NULL, position INTEGER NOT NULL, rank INTEGER NOT NULL, PRIMARY KEY (lane, position)) WITHOUT ROWID;
+
+CREATE TABLE mention (local TEXT NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (local, record)) WITHOUT ROWID;
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -92,9 +155,79 @@ CREATE TABLE op (
   settled INTEGER
 );
 
+CREATE TABLE pending (
+  record INTEGER NOT NULL,
+  op INTEGER NOT NULL,
+  place INTEGER NOT NULL,
+  base_value TEXT,
+  acked INTEGER NOT NULL DEFAULT 0,
+  due INTEGER,
+  overlay TEXT NOT NULL,
+  PRIMARY KEY (record, op)
+) WITHOUT ROWID;
+
+CREATE TABLE record (
+  id INTEGER PRIMARY KEY,
+  collection INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  value TEXT,
+  snapshot TEXT,
+  schema INTEGER NOT NULL,
+  author TEXT NOT NULL,
+  confirmed INTEGER,
+  changed INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  pendings INTEGER NOT NULL DEFAULT 0,
+  used INTEGER NOT NULL,
+  pinned INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL,
+  mark INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (collection, key)
+);
+
+CREATE TABLE record_history (
+  seq INTEGER PRIMARY KEY,
+  record INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  origin TEXT NOT NULL,
+  run INTEGER,
+  version INTEGER NOT NULL,
+  before TEXT,
+  after TEXT,
+  detail TEXT
+);
+
 CREATE TABLE ref (local TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (local, seq)) WITHOUT ROWID;
 
 CREATE TABLE remote (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY,
+  started INTEGER NOT NULL,
+  ended INTEGER,
+  pushed INTEGER NOT NULL DEFAULT 0,
+  pulled INTEGER NOT NULL DEFAULT 0,
+  merged INTEGER NOT NULL DEFAULT 0,
+  conflicts INTEGER NOT NULL DEFAULT 0,
+  failures INTEGER NOT NULL DEFAULT 0,
+  bytes_sent INTEGER NOT NULL DEFAULT 0,
+  bytes_received INTEGER NOT NULL DEFAULT 0,
+  rolled_back_by INTEGER,
+  first INTEGER NOT NULL,
+  last INTEGER
+);
+
+CREATE TABLE space (
+  name TEXT PRIMARY KEY,
+  history TEXT NOT NULL DEFAULT '',
+  head INTEGER NOT NULL DEFAULT 0,
+  offset_ms INTEGER NOT NULL DEFAULT 0,
+  due INTEGER NOT NULL DEFAULT 0,
+  pulled INTEGER,
+  failures INTEGER NOT NULL DEFAULT 0,
+  asked INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 
 CREATE TRIGGER channel_insert AFTER INSERT ON channel BEGIN
   INSERT INTO counter (id, n) VALUES (1000 + new.id, 0);

@@ -1,0 +1,141 @@
+/**
+ * Owns what a server declares of its collections: schema, unique values, business rules, assigned fields and keys, and who may read
+ * and write what. When they are asked is `push.ts` and `pull.ts`; whether a row meets a condition is `where.ts`.
+ */
+import { checkOptions } from "../misuse.ts";
+import type { ChangeKind, Fields, Where } from "../record.ts";
+import { meets } from "../where.ts";
+
+/** The part of a Standard Schema that is used; zod, valibot, arktype and others have it. */
+export type Schema = {
+  readonly "~standard": {
+    readonly validate: (value: unknown) => unknown;
+  };
+};
+
+/** Who asks: the subject of the token and the roles that it has in this space. */
+export type Who = { readonly subject: string; readonly roles: readonly string[] };
+
+/** What rules are asked about: one record as it was and as it would be. */
+export type ChangeContext = Who & {
+  readonly space: string;
+  readonly collection: string;
+  readonly key: string;
+  readonly kind: ChangeKind;
+  readonly before: Fields | null;
+  readonly after: Fields | null;
+  /** The server's clock. */
+  readonly now: number;
+};
+
+/** Why a rule refuses; the client shows exactly this. */
+export type Violation = {
+  readonly code: string;
+  readonly message: string;
+  readonly field?: string;
+  readonly hint?: string;
+};
+
+/** Everything, nothing, or the rows that meet a condition. */
+export type RowRule = boolean | Where | ((who: Who) => boolean | Where);
+
+export type ServerCollection = {
+  readonly name: string;
+  /** Version of the schema that the records here have. Default 1. */
+  readonly version?: number;
+  /** Clients whose schema is older than this are refused with `schema_too_old`. Default 1: all are brought forward. */
+  readonly oldest?: number;
+  /** Any synchronous Standard Schema. It checks whole records; what it makes of them is not kept. */
+  readonly schema?: Schema;
+  /** Brings a value of an older schema version forward. Pure. */
+  readonly upcast?: (value: Fields, fromVersion: number) => Fields;
+  /** Lists of fields whose values no two records of a space share. */
+  readonly unique?: readonly (readonly string[])[];
+  /** Business rules. Pure: the same context gets the same answer, in any process. */
+  readonly rules?: readonly ((context: ChangeContext) => Violation | null)[];
+  /** Fields that the server sets with every change, whatever the client sent. Pure. */
+  readonly assign?: (context: ChangeContext) => Fields;
+  /** `server`: a created record gets its key here, and the client learns it with the answer. */
+  readonly keys?: "client" | "server";
+  /** Rights by role; `*` stands for everybody who may use the space. Without it, everybody reads and all but a `reader` write. */
+  readonly access?: { readonly [role: string]: { readonly read?: RowRule; readonly write?: RowRule } };
+};
+
+const names = ["name", "version", "oldest", "schema", "upcast", "unique", "rules", "assign", "keys", "access"];
+const collectionName = /^[a-z][a-z0-9_]{0,62}$/;
+
+/** Checks the declarations when the server opens, so that a slip of the pen is a start that fails and not a rule that does not hold. */
+export function checkCollections(collections: readonly ServerCollection[]): ReadonlyMap<string, ServerCollection> {
+  const known = new Map<string, ServerCollection>();
+  for (const each of collections) {
+    checkOptions("collection", each ?? null, names);
+    const where = `collection "${each.name}"`;
+    if (typeof each.name !== "string" || !collectionName.test(each.name))
+      throw new TypeError(`${where}: a name has lower-case letters, digits and _, and begins with a letter`);
+    if (known.has(each.name)) throw new TypeError(`${where} is declared twice`);
+    for (const [name, value] of [
+      ["version", each.version],
+      ["oldest", each.oldest],
+    ] as const)
+      if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
+        throw new TypeError(`${where}: ${name} must be 1, 2, 3, …; got ${String(value)}`);
+    if (each.schema !== undefined && typeof each.schema?.["~standard"]?.validate !== "function")
+      throw new TypeError(`${where}: schema must be a Standard Schema, e.g. z.object({ … }) of zod`);
+    for (const [role, rights] of Object.entries(each.access ?? {}))
+      checkOptions(`${where}: access of ${role}`, rights, ["read", "write"]);
+    known.set(each.name, each);
+  }
+  return known;
+}
+
+/** Whether a collection's name can be one. */
+export const isCollectionName = (name: string): boolean => collectionName.test(name);
+
+/** Which rows may be read or written: the rules of all roles that apply. An empty list: none. `true`: all. */
+export function rowsFor(
+  collection: ServerCollection | undefined,
+  who: Who,
+  right: "read" | "write",
+): true | readonly Where[] {
+  if (collection?.access === undefined) return right === "read" || !isReader(who) ? true : [];
+  const found: Where[] = [];
+  for (const role of ["*", ...who.roles]) {
+    const rule = Object.hasOwn(collection.access, role) ? collection.access[role]?.[right] : undefined;
+    const rows = typeof rule === "function" ? rule(who) : rule;
+    if (rows === true) return true;
+    if (typeof rows === "object" && rows !== null) found.push(rows);
+  }
+  return found;
+}
+
+export function isAmong(rows: true | readonly Where[], key: string, value: Fields): boolean {
+  return rows === true || rows.some((where) => meets(where, { key, value }));
+}
+
+/** A token whose only role is `reader` writes nothing where nothing else is declared. */
+const isReader = ({ roles }: Who): boolean => roles.length > 0 && roles.every((role) => role === "reader");
+
+/** Why the schema refuses a whole record; null when it does not. */
+export function schemaViolation(collection: ServerCollection, value: Fields): Violation | null {
+  if (collection.schema === undefined) return null;
+  const result = collection.schema["~standard"].validate(value) as {
+    readonly then?: unknown;
+    readonly issues?: readonly {
+      readonly message?: string;
+      readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[];
+    }[];
+  };
+  if (typeof result?.then === "function") {
+    void Promise.resolve(result).catch(() => {});
+    throw new TypeError(`collection "${collection.name}": its schema is asynchronous; records are checked inside a transaction`);
+  }
+  const issue = result.issues?.[0];
+  if (result.issues === undefined || issue === undefined) return null;
+  const path = (issue.path ?? []).map((step) => String(typeof step === "object" ? step.key : step)).join(".");
+  return {
+    code: "schema_invalid",
+    message: `${path === "" ? "the record" : path}: ${issue.message ?? "invalid"}`,
+    ...(path === "" ? {} : { field: path }),
+    hint: `correct the record; the schema of ${collection.name} has version ${collection.version ?? 1}`,
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * Owns what every part of the server works on: the store, the declared collections, clock and ids, limits, and who is asking.
+ * What is done with them is in the files beside; how they are put together is `server.ts`.
+ */
+import type { Access } from "./auth.ts";
+import type { ServerCollection, Who } from "./collections.ts";
+import type { ServerStore } from "./store.ts";
+
+/** Limits of one server process; each has a test at the limit and past it. */
+export const serverLimits = {
+  /** Bytes of one request's body. */
+  bodyBytes: 8_388_608,
+  /** Bytes of record values in one page of a pull; a page has one operation's records at least. */
+  pageBytes: 8_388_608,
+  /** Requests per second that one token may make in the long run, and how many at once. */
+  requestsPerSecond: 100,
+  burst: 400,
+  /** Open event streams, of all and of one token. */
+  streams: 5_000,
+  streamsPerToken: 200,
+  /** Spaces that one event stream listens to. */
+  streamSpaces: 50,
+  /** Time after which an event stream ends, so that its rights are asked again. */
+  streamMs: 900_000,
+  heartbeatMs: 25_000,
+  /** How long receipts are kept: longer than any operation lives on a client. */
+  receiptMs: 400 * 86_400_000,
+  /** How long removals are remembered; a client that was away for longer reads everything again, its unsent work kept. */
+  tombstoneMs: 90 * 86_400_000,
+  /** Rows that one transaction of the retention takes. */
+  retentionRows: 500,
+} as const;
+export type ServerLimits = { readonly [name in keyof typeof serverLimits]: number };
+
+export type LogEntry = { readonly level: "debug" | "info" | "warn" | "error"; readonly message: string } & {
+  readonly [name: string]: unknown;
+};
+
+export type Core = {
+  readonly store: ServerStore;
+  readonly collections: ReadonlyMap<string, ServerCollection>;
+  /** Whether collections that are not declared are accepted. */
+  readonly isOpen: boolean;
+  readonly limits: ServerLimits;
+  readonly version: string;
+  readonly now: () => number;
+  readonly newId: () => string;
+  /** SHA-256 in lower-case hexadecimal digits. */
+  readonly hash: (text: string) => string | Promise<string>;
+  readonly log: (entry: LogEntry) => void;
+};
+
+/** The roles that a token has in a space; null: it may not use the space. */
+export function whoIn(access: Access, space: string): Who | null {
+  const grants = access.spaces.filter((grant) => grant.space === space || grant.space === "*");
+  if (grants.length === 0) return null;
+  return { subject: access.subject, roles: [...new Set(grants.flatMap((grant) => grant.roles))] };
+}

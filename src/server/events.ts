@@ -1,0 +1,134 @@
+/**
+ * Owns the event streams: pokes per space as server-sent events, with a heartbeat, and never more than the newest head in waiting.
+ * Where pokes come from is the store; what a client does with one is to pull.
+ */
+import type { Core } from "./core.ts";
+import { safetyHeaders } from "./problem.ts";
+import { findSpace } from "./spaces.ts";
+
+export type Events = {
+  /** `null` when too many are open. */
+  readonly open: (input: {
+    readonly spaces: readonly string[];
+    readonly tokenId: string;
+    readonly expiresAt: number | null;
+  }) => Promise<Response | null>;
+  readonly count: () => number;
+  readonly close: () => void;
+};
+
+type Stream = {
+  readonly spaces: ReadonlySet<string>;
+  readonly tokenId: string;
+  readonly endsAt: number;
+  /** What the reader has not taken yet, the newest head per space: a slow reader costs a few bytes, however much happens. */
+  readonly waiting: Map<string, number>;
+  isBeating: boolean;
+  readonly wake: () => void;
+  readonly end: () => void;
+};
+
+const encoder = new TextEncoder();
+
+export function openEvents(core: Core): Events {
+  const streams = new Set<Stream>();
+  const bySpace = new Map<string, Set<Stream>>();
+  const perToken = new Map<string, number>();
+  const remove = (stream: Stream): void => {
+    if (!streams.delete(stream)) return;
+    for (const space of stream.spaces) {
+      bySpace.get(space)?.delete(stream);
+      if (bySpace.get(space)?.size === 0) bySpace.delete(space);
+    }
+    const left = (perToken.get(stream.tokenId) ?? 1) - 1;
+    if (left > 0) perToken.set(stream.tokenId, left);
+    else perToken.delete(stream.tokenId);
+  };
+  const stopListening = core.store.onPoke((space, head) => {
+    for (const stream of bySpace.get(space) ?? []) {
+      stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
+      stream.wake();
+    }
+  });
+  const timer = setInterval(() => {
+    const now = core.now();
+    for (const stream of [...streams]) {
+      if (now >= stream.endsAt) stream.end();
+      else {
+        stream.isBeating = true;
+        stream.wake();
+      }
+    }
+  }, core.limits.heartbeatMs);
+  // A server that is closed must not be kept alive by its heartbeat; timers of browsers are numbers and know nothing of it.
+  (timer as unknown as { readonly unref?: () => void }).unref?.();
+  return {
+    open: async ({ spaces, tokenId, expiresAt }) => {
+      const own = perToken.get(tokenId) ?? 0;
+      if (streams.size >= core.limits.streams || own >= core.limits.streamsPerToken) return null;
+      const endsAt = Math.min(core.now() + core.limits.streamMs, expiresAt ?? Number.MAX_SAFE_INTEGER);
+      const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, endsAt }, remove);
+      streams.add(stream);
+      perToken.set(tokenId, own + 1);
+      for (const space of spaces) bySpace.set(space, (bySpace.get(space) ?? new Set()).add(stream));
+      // Listened first and read then: what is committed in between is told twice rather than not at all.
+      for (const space of spaces) {
+        const head = (await core.store.read((tx) => findSpace(tx, space)))?.head ?? 0;
+        stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
+      }
+      stream.wake();
+      return new Response(body, {
+        headers: { ...safetyHeaders, "content-type": "text/event-stream", "x-accel-buffering": "no" },
+      });
+    },
+    count: () => streams.size,
+    close: () => {
+      clearInterval(timer);
+      stopListening();
+      for (const stream of [...streams]) stream.end();
+    },
+  };
+}
+
+function makeStream(
+  facts: Pick<Stream, "spaces" | "tokenId" | "endsAt">,
+  remove: (stream: Stream) => void,
+): { readonly stream: Stream; readonly body: ReadableStream<Uint8Array> } {
+  let controller: ReadableStreamDefaultController<Uint8Array> | null = null;
+  const waiting = new Map<string, number>();
+  const flush = (): void => {
+    if (controller === null || (controller.desiredSize ?? 0) <= 0) return;
+    const pokes = [...waiting].map(([space, head]) => `data: ${JSON.stringify({ space, head })}\n\n`).join("");
+    const text = pokes === "" && stream.isBeating ? ": beat\n\n" : pokes;
+    waiting.clear();
+    stream.isBeating = false;
+    if (text !== "") controller.enqueue(encoder.encode(text));
+  };
+  const stream: Stream = {
+    ...facts,
+    waiting,
+    isBeating: false,
+    wake: flush,
+    end: () => {
+      remove(stream);
+      const open = controller;
+      controller = null;
+      open?.close();
+    },
+  };
+  const body = new ReadableStream<Uint8Array>(
+    {
+      start: (made) => {
+        controller = made;
+        controller.enqueue(encoder.encode(": holdfast\n\n"));
+      },
+      pull: flush,
+      cancel: () => {
+        controller = null;
+        remove(stream);
+      },
+    },
+    { highWaterMark: 4 },
+  );
+  return { stream, body };
+}

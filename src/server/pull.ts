@@ -1,0 +1,183 @@
+/**
+ * Owns a pull: pages of the feed by version, cut where an operation ends, and the refusal of cursors that cannot be continued.
+ * The feed itself is `records.ts`; who may read what is `collections.ts`.
+ */
+import type { Where } from "../record.ts";
+import type { PullLine, PullRequest, PullResponse, WireRecord } from "../wire.ts";
+import type { Who } from "./collections.ts";
+import { isAmong, rowsFor } from "./collections.ts";
+import type { Core } from "./core.ts";
+import type { FeedEntry, FeedRange, StoredRecord } from "./records.ts";
+import { readFeedEntries, readFeedPage, toWire } from "./records.ts";
+import type { Space } from "./spaces.ts";
+import { ensureSpace, findSpace } from "./spaces.ts";
+import type { Tx } from "./store.ts";
+
+/** A pull whose filters are checked: `Where` of the contract is JSON to the wire. */
+export type CheckedPull = Omit<PullRequest, "wants"> & { readonly wants: readonly Want[] };
+export type Want = {
+  readonly collection: string;
+  readonly after: number;
+  readonly floor?: number | undefined;
+  readonly filter?: Where | undefined;
+};
+
+/** Records of one chunk of a stream: what is held in memory at a time. */
+const streamChunk = 500;
+const encoder = new TextEncoder();
+
+/** Answers one page. */
+export async function pull(core: Core, request: CheckedPull, who: Who): Promise<PullResponse> {
+  await ensureKnown(core, request.space);
+  return core.store.read(async (tx) => {
+    const space = await currentSpace(tx, request.space);
+    const reset = resetFor(space, request);
+    const { history, head, floor } = space;
+    const facts = { history, head, floor, now: core.now() };
+    if (reset !== null) return { ...facts, reset, records: [], upTo: 0, hasMore: true };
+    const page = await readPage(tx, { core, who, space, request });
+    return { ...facts, ...page };
+  });
+}
+
+/**
+ * Answers everything after the cursors as lines, a chunk in memory at a time and only as fast as the reader takes them. Each chunk is a
+ * snapshot of its own: what changes meanwhile comes again with its newer version.
+ */
+export async function pullStream(core: Core, request: CheckedPull, who: Who): Promise<ReadableStream<Uint8Array>> {
+  await ensureKnown(core, request.space);
+  let cursor: CheckedPull = { ...request, limit: Math.min(request.limit, streamChunk) };
+  let isStarted = false;
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { lines, next } = await readChunk(core, { request: cursor, who, isStarted });
+        isStarted = true;
+        controller.enqueue(encoder.encode(lines.map((line) => `${JSON.stringify(line)}\n`).join("")));
+        if (next === null) controller.close();
+        else cursor = next;
+      },
+    },
+    { highWaterMark: 1 },
+  );
+}
+
+type Chunk = { readonly lines: readonly PullLine[]; readonly next: CheckedPull | null };
+
+async function readChunk(
+  core: Core,
+  { request, who, isStarted }: { readonly request: CheckedPull; readonly who: Who; readonly isStarted: boolean },
+): Promise<Chunk> {
+  return core.store.read(async (tx) => {
+    const space = await currentSpace(tx, request.space);
+    const { history, head, floor } = space;
+    const now = core.now();
+    // Once begun, a stream is not bound to the floor: it follows every version since its start.
+    const reset = isStarted ? null : resetFor(space, request);
+    const start: readonly PullLine[] = isStarted
+      ? []
+      : [{ start: { history, head, floor, now, ...(reset === null ? {} : { reset }) } }];
+    if (reset !== null) return { lines: [...start, { end: { upTo: 0, head, now } }], next: null };
+    const { records, upTo, hasMore } = await readPage(tx, { core, who, space, request });
+    const lines: readonly PullLine[] = [...start, ...records.map((record) => ({ record }))];
+    if (!hasMore) return { lines: [...lines, { end: { upTo, head, now } }], next: null };
+    const wants = request.wants.map((want) => ({ ...want, after: Math.max(want.after, upTo) }));
+    return { lines: [...lines, { mark: { upTo } }], next: { ...request, wants } };
+  });
+}
+
+/** A space comes into being when it is first used, so that its history has an identity from the beginning. */
+async function ensureKnown(core: Core, name: string): Promise<void> {
+  if ((await core.store.read((tx) => findSpace(tx, name))) !== null) return;
+  await core.store.write((tx) => ensureSpace(tx, name, core));
+}
+
+async function currentSpace(tx: Tx, name: string): Promise<Space> {
+  const space = await findSpace(tx, name);
+  if (space === null) throw new Error(`the space ${name} was there and is gone`);
+  return space;
+}
+
+type Reset = NonNullable<PullResponse["reset"]>;
+
+function resetFor({ history, head, floor }: Space, request: CheckedPull): Reset | null {
+  const cursors = request.wants.filter((want) => want.after > 0);
+  if (request.history !== history && (request.history !== "" || cursors.length > 0))
+    return cursors.length === 0 ? null : { reason: "other_history", floor };
+  if (cursors.some((want) => want.after > head)) return { reason: "ahead", floor };
+  // A removal that is forgotten would stay for ever with whoever had the record; who began after it was forgotten never had it.
+  const isTooOld = cursors.some((want) => want.after < floor && (want.floor ?? 0) < floor);
+  return isTooOld ? { reason: "too_old", floor } : null;
+}
+
+type Asked = { readonly core: Core; readonly who: Who; readonly space: Space; readonly request: CheckedPull };
+type Page = { readonly records: WireRecord[]; readonly upTo: number; readonly hasMore: boolean };
+
+async function readPage(tx: Tx, asked: Asked): Promise<Page> {
+  const { space, request } = asked;
+  const upTo = await findCut(tx, asked);
+  const records: { readonly stored: StoredRecord; readonly want: Want }[] = [];
+  for (const want of request.wants) {
+    if (want.after >= upTo || !isReadable(asked, want)) continue;
+    for (const stored of await readFeedPage(tx, rangeOf(space, want, upTo))) records.push({ stored, want });
+  }
+  records.sort((a, b) => a.stored.version - b.stored.version);
+  return {
+    records: records.flatMap(({ stored, want }) => show(asked, want, stored)),
+    upTo,
+    hasMore: upTo < space.head,
+  };
+}
+
+/** The version up to which a page goes: as many entries as asked, no more bytes than allowed, and whole operations. */
+async function findCut(tx: Tx, asked: Asked): Promise<number> {
+  const { core, space, request } = asked;
+  const entries: FeedEntry[] = [];
+  let horizon = space.head;
+  for (const want of request.wants) {
+    if (!isReadable(asked, want)) continue;
+    const found = await readFeedEntries(tx, rangeOf(space, want, horizon), request.limit + 1);
+    entries.push(...found);
+    // Beyond the last entry of a list that was cut, nothing is known of that collection.
+    if (found.length > request.limit) horizon = Math.min(horizon, found.at(-1)?.version ?? horizon);
+  }
+  const inSight = entries.filter((entry) => entry.version <= horizon).sort((a, b) => a.version - b.version);
+  let bytes = 0;
+  let count = 0;
+  for (const [index, entry] of inSight.entries()) {
+    const isNewOperation = index > 0 && entry.version > (inSight[index - 1]?.ending ?? 0);
+    bytes += entry.bytes;
+    count += 1;
+    if (isNewOperation && (count > request.limit || bytes > core.limits.pageBytes))
+      return inSight[index - 1]?.ending ?? space.head;
+  }
+  // Everything in sight fits; the last entry in sight may be the one where a list was cut, so its operation ends the page.
+  return horizon < space.head ? Math.max(...inSight.map((entry) => entry.ending)) : space.head;
+}
+
+const rangeOf = ({ name }: Space, { collection, after }: Want, upTo: number): FeedRange => ({
+  space: name,
+  collection,
+  after,
+  upTo,
+});
+
+function isReadable({ core, who }: Asked, { collection }: Want): boolean {
+  const rows = rowsFor(core.collections.get(collection), who, "read");
+  return rows === true || rows.length > 0;
+}
+
+/**
+ * A record as this reader may see it. One that filter or rights do not reach is told as hidden where the reader may have it from before:
+ * it was there at the cursor, or the reader wrote it. A removal is told with no more than its key.
+ */
+function show({ core, who }: Asked, want: Want, stored: StoredRecord): readonly WireRecord[] {
+  const { value } = stored;
+  const rows = rowsFor(core.collections.get(want.collection), who, "read");
+  if (value === null) return [rows === true ? toWire(stored) : { ...toWire(stored), author: "" }];
+  const isAllowed = isAmong(rows, stored.key, value);
+  const isWanted = want.filter === undefined || isAmong([want.filter], stored.key, value);
+  if (isAllowed && isWanted) return [toWire(stored)];
+  if (stored.created > want.after && stored.author !== who.subject) return [];
+  return [{ ...toWire(stored), value: null, author: isAllowed ? stored.author : "", isHidden: true }];
+}

@@ -1,0 +1,283 @@
+/**
+ * Owns a push: one transaction in which versions are given, records, unique values and receipts are written, or nothing is.
+ * What becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
+ */
+import { canonicalText, isSameJson } from "../canonical.ts";
+import type { Change } from "../record.ts";
+import type { PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
+import type { Who } from "./collections.ts";
+import { isAmong, rowsFor } from "./collections.ts";
+import type { Core } from "./core.ts";
+import type { Decided, Desk, Draft } from "./decide.ts";
+import { appliedAnswer, changesOf, decideItem, recordId, rejected, storeDraft } from "./decide.ts";
+import type { Receipt } from "./receipts.ts";
+import { raiseFloor, readReceipts, writeReceipts } from "./receipts.ts";
+import type { StoredRecord } from "./records.ts";
+import { readRecords, toWire, writeRecords } from "./records.ts";
+import { lockSpace, saveHead } from "./spaces.ts";
+import type { Tx } from "./store.ts";
+import type { UniqueValue } from "./unique.ts";
+import { findHolder, moveUnique, uniqueId, uniqueValuesOf } from "./unique.ts";
+
+/** How long a client waits after a rule of ours failed by throwing. */
+const brokenRuleMs = 30_000;
+
+type Hashed = { readonly item: PushItem; readonly hash: string };
+
+/** Everything of one push that lives until its transaction ends. */
+type Work = {
+  readonly tx: Tx;
+  readonly core: Core;
+  readonly request: PushRequest;
+  readonly who: Who;
+  readonly now: number;
+  readonly floor: number;
+  head: number;
+  /** Records as the items so far left them; null: read, and not there. */
+  readonly records: Map<string, StoredRecord | null>;
+  readonly written: Map<string, StoredRecord>;
+  readonly holders: Map<string, Holder>;
+  readonly receipts: Map<string, Receipt>;
+  readonly fresh: Receipt[];
+};
+
+/** Who holds a unique value in the database, and after the items so far. */
+type Holder = { readonly unique: UniqueValue; readonly before: string | null; after: string | null };
+
+/** Answers every item of a push; when this resolves, what it says is durable. */
+export async function push(core: Core, request: PushRequest, who: Who): Promise<PushResponse> {
+  const hashed = await Promise.all(
+    request.items.map(async (item) => ({ item, hash: await core.hash(bodyText(changesOf(item))) })),
+  );
+  const now = core.now();
+  const { answers, head, isMoved } = await core.store.write((tx) => pushAll(tx, { core, request, who, now, hashed }));
+  if (isMoved)
+    core.store.poke(request.space, head).catch((error: unknown) =>
+      core.log({ level: "warn", message: "a poke was lost", space: request.space, error: String(error) }),
+    );
+  return { answers, now: core.now() };
+}
+
+/**
+ * What makes two items with one id the same. The base is left out: a change that may have landed is sent again over what its writer
+ * has seen since.
+ */
+function bodyText(changes: readonly Change[]): string {
+  const bare = changes.map(({ collection, key, kind, fields, unset, schema }) => ({
+    ...{ collection, key, kind, fields, schema },
+    ...(unset === undefined || unset.length === 0 ? {} : { unset }),
+  }));
+  try {
+    return canonicalText(bare);
+  } catch {
+    // A lone surrogate has no canonical text, but JSON can write it.
+    return JSON.stringify(bare);
+  }
+}
+
+type Input = Pick<Work, "core" | "request" | "who" | "now"> & { readonly hashed: readonly Hashed[] };
+type Outcome = { readonly answers: PushAnswer[]; readonly head: number; readonly isMoved: boolean };
+
+async function pushAll(tx: Tx, input: Input): Promise<Outcome> {
+  const { core, request, now } = input;
+  const { space: name, client, items } = request;
+  const space = await lockSpace(tx, name, { dialect: core.store.dialect, minting: core });
+  const floor = await raiseFloor(tx, { space: name, client, floor: request.floor, now });
+  const receipts = await readReceipts(
+    tx,
+    name,
+    items.map((item) => item.id),
+  );
+  const fresh = items.filter((item) => !receipts.has(item.id) && item.number >= floor);
+  const work: Work = {
+    ...{ tx, core, request, who: input.who, now, floor, head: space.head },
+    records: await loadRecords(tx, name, fresh),
+    written: new Map(),
+    holders: new Map(),
+    receipts: new Map(receipts),
+    fresh: [],
+  };
+  const answers: PushAnswer[] = [];
+  for (const each of input.hashed) answers.push(await answerItem(work, each));
+  await writeRecords(tx, name, [...work.written.values()]);
+  await moveUnique(tx, name, movesOf(work.holders.values()));
+  await writeReceipts(tx, work.fresh, { space: name, client, now });
+  if (work.head > space.head) await saveHead(tx, name, work.head);
+  return { answers, head: work.head, isMoved: work.head > space.head };
+}
+
+async function loadRecords(
+  tx: Tx,
+  space: string,
+  items: readonly PushItem[],
+): Promise<Map<string, StoredRecord | null>> {
+  const wanted = new Map<string, Set<string>>();
+  const records = new Map<string, StoredRecord | null>();
+  for (const { collection, key } of items.flatMap((item) => item.changes)) {
+    wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
+    records.set(recordId(collection, key), null);
+  }
+  const lists = new Map([...wanted].map(([collection, keys]) => [collection, [...keys]]));
+  for (const record of await readRecords(tx, space, lists))
+    records.set(recordId(record.collection, record.key), record);
+  return records;
+}
+
+async function answerItem(work: Work, { item, hash }: Hashed): Promise<PushAnswer> {
+  const receipt = work.receipts.get(item.id);
+  if (receipt !== undefined) return receipt.hash === hash ? replay(receipt.answer) : keyReused(item);
+  if (item.number < work.floor) return { id: item.id, outcome: "stale" };
+  const answer = await answerNew(work, item);
+  if (answer.outcome === "retry") return answer;
+  const made: Receipt = { id: item.id, number: item.number, hash, answer };
+  work.receipts.set(item.id, made);
+  work.fresh.push(made);
+  return answer;
+}
+
+const replay = (answer: PushAnswer): PushAnswer =>
+  answer.outcome === "applied" ? { ...answer, outcome: "duplicate" } : answer;
+
+function keyReused(item: PushItem): PushAnswer {
+  const change = item.changes[0] ?? { collection: "", key: "" };
+  const message = `operation ${item.id} was sent before with other changes`;
+  const hint = "an operation whose content has changed needs a new id";
+  return rejected(item, change, { kind: "invalid", violation: { code: "key_reused", message, hint } });
+}
+
+async function answerNew(work: Work, item: PushItem): Promise<PushAnswer> {
+  const desk: Desk = {
+    ...{ core: work.core, who: work.who, space: work.request.space, now: work.now },
+    recordOf: (collection, key) => work.records.get(recordId(collection, key)) ?? null,
+  };
+  let decided: Decided;
+  try {
+    decided = decideItem(desk, item);
+  } catch (error) {
+    // A rule that throws is a mistake in the server's configuration; the operation waits until it is mended.
+    work.core.log({ level: "error", message: "a rule threw", operation: item.id, error: String(error) });
+    const message = "a rule of this server failed; whoever runs it finds the reason in its log";
+    return { id: item.id, outcome: "retry", problem: { code: "rule_failed", message }, afterMs: brokenRuleMs };
+  }
+  if (decided.kind === "answered") return decided.answer;
+  const clash = await takeUniqueValues(work, decided.drafts);
+  if (clash !== null) return clashAnswer(work, { item, decided, clash });
+  return applyDrafts(work, { desk, item, decided });
+}
+
+type Drafted = Extract<Decided, { kind: "drafted" }>;
+
+/** Gives each changed record the next version, in the order in which the item names them. */
+function applyDrafts(
+  work: Work,
+  { desk, item, decided }: { readonly desk: Desk; readonly item: PushItem; readonly decided: Drafted },
+): PushAnswer {
+  const changed = [...decided.drafts.values()].filter(isChanged);
+  const ending = work.head + changed.length;
+  const versions = new Map<Draft, number>();
+  for (const draft of changed) {
+    work.head += 1;
+    versions.set(draft, work.head);
+    const record = storeDraft(desk, draft, { version: work.head, ending });
+    const id = recordId(draft.collection, draft.key);
+    work.records.set(id, record);
+    work.written.set(id, record);
+  }
+  const counts = new Map<string, number>();
+  for (const { change } of decided.parts) {
+    const id = recordId(change.collection, change.key);
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+  }
+  const changes = decided.parts.flatMap((part) => {
+    const id = recordId(part.change.collection, part.change.key);
+    const draft = decided.drafts.get(id);
+    if (draft === undefined) return [];
+    const version = versions.get(draft) ?? draft.start?.version ?? 0;
+    return [appliedAnswer(desk, part, { draft, version, isOnly: counts.get(id) === 1 })];
+  });
+  return { id: item.id, outcome: "applied", changes };
+}
+
+const isChanged = (draft: Draft): boolean => !isSameJson(draft.start?.value ?? null, draft.value);
+
+// ---- unique values ----------------------------------------------------------------------------------------------
+
+type Clash = { readonly draft: Draft; readonly unique: UniqueValue; readonly holder: string };
+
+/** Moves the unique values of an item's records in memory, all or none; the first that somebody else holds is the clash. */
+async function takeUniqueValues(work: Work, drafts: ReadonlyMap<string, Draft>): Promise<Clash | null> {
+  const changes: { readonly holder: Holder; readonly to: string | null }[] = [];
+  const taken = new Map<string, { readonly draft: Draft; readonly unique: UniqueValue }>();
+  for (const draft of drafts.values()) {
+    const unique = work.core.collections.get(draft.collection)?.unique;
+    if (unique === undefined || !isChanged(draft)) continue;
+    const before = uniqueValuesOf(draft.collection, unique, draft.start?.value ?? null);
+    const after = uniqueValuesOf(draft.collection, unique, draft.value);
+    const kept = new Set(after.map(uniqueId));
+    for (const each of before) {
+      const holder = await holderOf(work, each);
+      if (!kept.has(uniqueId(each)) && holder.after === draft.key) changes.push({ holder, to: null });
+    }
+    for (const each of after) {
+      const other = taken.get(uniqueId(each));
+      if (other !== undefined) return { draft, unique: each, holder: other.draft.key };
+      taken.set(uniqueId(each), { draft, unique: each });
+    }
+  }
+  const released = new Set(changes.map(({ holder }) => holder));
+  for (const { draft, unique } of taken.values()) {
+    const holder = await holderOf(work, unique);
+    const holds = released.has(holder) ? null : holder.after;
+    if (holds !== null && holds !== draft.key) return { draft, unique, holder: holds };
+    changes.push({ holder, to: draft.key });
+  }
+  for (const { holder, to } of changes) holder.after = to;
+  return null;
+}
+
+async function holderOf(work: Work, unique: UniqueValue): Promise<Holder> {
+  const id = uniqueId(unique);
+  const known = work.holders.get(id);
+  if (known !== undefined) return known;
+  const key = await findHolder(work.tx, work.request.space, unique);
+  const holder = { unique, before: key, after: key };
+  work.holders.set(id, holder);
+  return holder;
+}
+
+function movesOf(holders: Iterable<Holder>): Parameters<typeof moveUnique>[2] {
+  const moved = [...holders].filter(({ before, after }) => before !== after);
+  return {
+    released: moved.flatMap(({ unique, before }) => (before === null ? [] : [{ ...unique, key: before }])),
+    taken: moved.flatMap(({ unique, after }) => (after === null ? [] : [{ ...unique, key: after }])),
+  };
+}
+
+const mayRead = ({ core, who }: Work, { collection, key, value }: StoredRecord): boolean =>
+  isAmong(rowsFor(core.collections.get(collection), who, "read"), key, value ?? {});
+
+/** Names the record that holds the value; the writer is told even of one that it may not read, but not what is in it. */
+async function clashAnswer(
+  work: Work,
+  { item, decided, clash }: { readonly item: PushItem; readonly decided: Drafted; readonly clash: Clash },
+): Promise<PushAnswer> {
+  const { collection, key } = clash.draft;
+  const part = decided.parts.find(({ change }) => change.collection === collection && change.key === key);
+  const sent = part?.sent ?? { collection, key };
+  const fields: string[] = JSON.parse(clash.unique.fields);
+  const id = recordId(collection, clash.holder);
+  if (!work.records.has(id)) {
+    const [record] = await readRecords(work.tx, work.request.space, new Map([[collection, [clash.holder]]]));
+    work.records.set(id, record ?? null);
+  }
+  const record = work.records.get(id) ?? null;
+  if (record === null || !mayRead(work, record)) {
+    const message = `${fields.join(" and ")} of ${collection}/${sent.key}: another record has this value already`;
+    const violation = { code: "unique_violation", message, hint: "choose another value", field: fields[0] ?? "" };
+    return rejected(item, sent, { kind: "data_inconsistency", violation });
+  }
+  return {
+    ...{ id: item.id, outcome: "conflict", kind: "unique_violation", collection, key: sent.key, fields },
+    remote: toWire(record),
+  };
+}

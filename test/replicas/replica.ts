@@ -1,0 +1,134 @@
+// Owns one client of a simulated run: a machine with its own clock, a database that outlives its processes, and the engine in them.
+// What it does is drawn in moves.ts; what has to hold is judge.ts.
+import { createHash } from "node:crypto";
+import type { Database } from "../../src/database.ts";
+import type { Engine } from "../../src/engine/engine.ts";
+import { openEngine } from "../../src/engine/engine.ts";
+import { isCode } from "../../src/errors.ts";
+import { openDatabase } from "../../src/node/sqlite.ts";
+import { mortalDatabase } from "../../src/testing/mortal-database.ts";
+import type { Random } from "../../src/testing/random.ts";
+import type { Scheduler } from "../../src/testing/scheduler.ts";
+import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
+import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
+import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
+import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
+import type { Input, Output, Verb } from "../../src/verbs.ts";
+import type { Collection } from "../../src/world.ts";
+import type { Weather } from "./line.ts";
+import { calm, makeLine } from "./line.ts";
+import type { ServerHost } from "./server-host.ts";
+
+/** As the program of every client declares them. */
+export const collections: readonly Collection[] = [
+  {
+    name: "notes",
+    indexes: ["slug"],
+    unique: [["slug"]],
+    merge: { n: { rule: "counter" }, tags: { rule: "set" }, best: { rule: "max" }, text: { rule: "text" } },
+  },
+  {
+    name: "tasks",
+    merge: { a: { rule: "prefer-local" }, b: { rule: "prefer-remote" } },
+    strategy: { deleted_upstream: "local_wins", deleted_here: "remote_wins" },
+  },
+  { name: "meters", merge: { n: { rule: "counter" } } },
+];
+
+export type Answered<V extends Verb> =
+  | { readonly kind: "ok"; readonly output: Output<V> }
+  /** Refused by the engine, with its code. */
+  | { readonly kind: "refused"; readonly code: string }
+  /** The process died over it: it may have been committed. */
+  | { readonly kind: "died" };
+
+export type Replica = {
+  readonly name: string;
+  readonly machine: VirtualMachine;
+  readonly database: Database;
+  readonly weather: Weather;
+  readonly ask: <V extends Verb>(verb: V, input: Input<V>, slot?: number) => Answered<V>;
+  /** Processes that share the store. */
+  readonly slots: ({ readonly process: VirtualProcess; readonly engine: Engine } | null)[];
+  readonly boot: (slot: number) => void;
+  readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
+};
+
+export type ReplicaParts = {
+  readonly name: string;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly server: ServerHost;
+  readonly processes: number;
+  readonly log: (line: string) => void;
+};
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+export function openReplica(parts: ReplicaParts): Replica {
+  const { name, random, scheduler, server } = parts;
+  const database = openDatabase(":memory:", { synchronous: "OFF" });
+  const weather = calm();
+  const machine = newVirtualMachine({
+    scheduler,
+    random: random.fork("machine"),
+    hash: sha256,
+    probe: (_remote) =>
+      new Promise((resolve) => {
+        const isReachable = !weather.isCut && weather.instead !== "portal" && server.isUp();
+        scheduler.after(1 + random.below(40), () =>
+          resolve({ isReachable, reason: isReachable ? "it answers" : "nobody answers" }),
+        );
+      }),
+    log: (process, level, message, fields) => {
+      if (level === "error") parts.log(`${process}: ${message} ${JSON.stringify(fields ?? {})}`);
+    },
+  });
+  const slots: Replica["slots"] = Array.from({ length: parts.processes }, () => null);
+  let boots = 0;
+  const boot = (slot: number): void => {
+    if (slots[slot]?.process.isAlive() === true) return;
+    boots += 1;
+    const process = bootProcess(machine, `${name}.${boots}`);
+    try {
+      const engine = openEngine({
+        database: mortalDatabase(database, machine, process),
+        world: process.world,
+        collections,
+        sync: makeLine({ scheduler, random: random.fork(`line/${boots}`), weather, server }, process),
+      });
+      engine.start();
+      slots[slot] = { process, engine };
+    } catch (error) {
+      if (!isDeath(error)) throw error;
+    }
+  };
+  for (const slot of slots.keys()) boot(slot);
+  const ask = <V extends Verb>(verb: V, input: Input<V>, slot = 0): Answered<V> => {
+    const living = slots[slot] ?? null;
+    if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };
+    try {
+      return { kind: "ok", output: living.engine.handle(verb, input) };
+    } catch (error) {
+      if (isDeath(error) || !living.process.isAlive()) return { kind: "died" };
+      const code = (error as { readonly code?: string }).code;
+      if (code === undefined || isCode(error, "internal")) throw error;
+      return { kind: "refused", code };
+    }
+  };
+  return {
+    name,
+    machine,
+    database,
+    weather,
+    ask,
+    slots,
+    boot,
+    kill: (slot, moment) => {
+      const living = slots[slot];
+      if (living === null || living === undefined) return;
+      if (moment === "now") living.process.kill();
+      else living.process.killAtCommit(moment);
+    },
+  };
+}

@@ -1,0 +1,179 @@
+// Owns one simulated run of several clients and a server from its seed: moves, then healing, then rest and judgement.
+// What happens is moves.ts, what has to hold is judge.ts; many runs are runs.ts of test/simulation.
+import { seededRandom } from "../../src/testing/random.ts";
+import { newScheduler } from "../../src/testing/scheduler.ts";
+import type { Trace } from "../simulation/trace.ts";
+import { newTrace } from "../simulation/trace.ts";
+import type { Violation, Witnesses } from "./judge.ts";
+import {
+  judgeEquality,
+  judgeMeters,
+  judgePromises,
+  judgeReplica,
+  judgeServer,
+  judgeStore,
+  judgeVersions,
+  newWitnesses,
+} from "./judge.ts";
+import { calm } from "./line.ts";
+import type { Stage } from "./moves.ts";
+import { makeMove, meterKeys } from "./moves.ts";
+import { openReplica } from "./replica.ts";
+import { openServerHost, space } from "./server-host.ts";
+
+export type RunOptions = { readonly seed: number; readonly steps: number; readonly isTraced?: boolean };
+
+export type RunResult = {
+  readonly seed: number;
+  readonly steps: number;
+  readonly violation: Violation | null;
+  readonly hash: string;
+  readonly trace: readonly string[];
+  readonly facts: {
+    readonly writes: number;
+    readonly kills: number;
+    readonly decisions: number;
+    readonly versions: number;
+  };
+};
+
+const hourMs = 3_600_000;
+const storeEvery = 60;
+
+/** Runs one seed. Equal options give equal results. */
+export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
+  const trace = newTrace(options.isTraced === true);
+  const witnesses = newWitnesses();
+  const stage = await setUp(options.seed, trace);
+  let violation: Violation | null = null;
+  try {
+    violation = await start(stage);
+    for (let step = 1; violation === null && step <= options.steps; step += 1) {
+      await makeMove(stage);
+      violation = judgeStep(stage, witnesses, step);
+    }
+    violation ??= await comeToRest(stage, witnesses);
+  } catch (error) {
+    violation = { rule: "crash", detail: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  } finally {
+    for (const replica of stage.replicas) {
+      for (const slot of replica.slots.keys()) replica.kill(slot, "now");
+      replica.database.close();
+    }
+    stage.server.kill("now");
+    await stage.scheduler.settle();
+    stage.server.database.close();
+  }
+  const { writes, kills, decisions } = stage.promises;
+  return {
+    ...options,
+    violation,
+    hash: trace.hash(),
+    trace: trace.lines(),
+    facts: { writes, kills, decisions, versions: witnesses.head },
+  };
+}
+
+async function setUp(seed: number, trace: Trace): Promise<Stage> {
+  const random = seededRandom(`replicas/${seed}`);
+  const scheduler = newScheduler();
+  const server = await openServerHost(scheduler, random.fork("server"));
+  const note = (line: string): void => trace.note(`${scheduler.elapsed()} ${line}`);
+  const count = 2 + random.below(3);
+  const replicas = Array.from({ length: count }, (_, index) => {
+    const name = `c${index + 1}`;
+    const processes = random.chance(0.25) ? 2 : 1;
+    return openReplica({ name, scheduler, random: random.fork(name), server, processes, log: note });
+  });
+  const promises = { kept: new Map(), meters: new Map(), writes: 0, kills: 0, decisions: 0 };
+  return { scheduler, random, server, replicas, promises, note };
+}
+
+/** The meters exist everywhere before anybody counts. */
+async function start(stage: Stage): Promise<Violation | null> {
+  const { promises, replicas, scheduler } = stage;
+  for (const key of meterKeys) {
+    const made = replicas[0]?.ask("records.write", { kind: "create", collection: "meters", key, value: { n: 0 } });
+    if (made?.kind !== "ok")
+      return { rule: "start", detail: `the meter ${key} cannot be made: ${JSON.stringify(made)}` };
+    promises.meters.set(key, { least: 0, most: 0 });
+  }
+  const isReady = (): boolean =>
+    replicas.every((replica) =>
+      meterKeys.every((key) => {
+        const seen = replica.ask("records.get", { collection: "meters", key });
+        return seen.kind === "ok" && seen.output.record?.state === "synced";
+      }),
+    );
+  return (await scheduler.runUntil(isReady, hourMs)) ? null : { rule: "start", detail: "the meters do not arrive" };
+}
+
+function judgeStep(stage: Stage, witnesses: Witnesses, step: number): Violation | null {
+  const { replicas, server } = stage;
+  const found = judgeServer(server, space, witnesses);
+  if (found !== null) return found;
+  for (const replica of replicas) {
+    const wrong = judgeReplica(replica, witnesses) ?? (step % storeEvery === 0 ? judgeStore(replica) : null);
+    if (wrong !== null) return wrong;
+  }
+  return null;
+}
+
+/** Faults end, everybody is started and decides what is open; then nothing may be left, and all must be equal. */
+async function comeToRest(stage: Stage, witnesses: Witnesses): Promise<Violation | null> {
+  const { promises, replicas, scheduler, server } = stage;
+  stage.note("everything heals");
+  for (const replica of replicas) Object.assign(replica.weather, calm());
+  for (let round = 0; round < 40; round += 1) {
+    await server.boot();
+    for (const replica of replicas) {
+      for (const slot of replica.slots.keys()) replica.boot(slot);
+      replica.ask("network.online", {});
+      replica.ask("subject.signIn", { subject: "" });
+    }
+    await scheduler.runFor(hourMs);
+    const wrong = judgeStep(stage, witnesses, round);
+    if (wrong !== null) return wrong;
+    if (replicas.every((replica) => isAtRest(stage, replica))) break;
+    if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
+  }
+  return (
+    judgeVersions(server, space, witnesses) ??
+    judgePromises(promises, replicas, witnesses) ??
+    judgeEquality(server, space, replicas) ??
+    judgeMeters(server, space, promises) ??
+    replicas.reduce<Violation | null>((found, replica) => found ?? judgeStore(replica), null)
+  );
+}
+
+/** Decides what waits for a person; true when nothing does and nothing is unsent. */
+function isAtRest(stage: Stage, replica: Replica): boolean {
+  const open = replica.ask("conflicts.list", { status: "open", limit: 1000 });
+  if (open.kind !== "ok") return false;
+  const ids = open.output.conflicts.map(({ id }) => id);
+  if (ids.length > 0) {
+    const choose = stage.random.pick(["local", "remote"]);
+    const answered = replica.ask("conflicts.resolve", { ids, choose });
+    stage.note(`${replica.name} decides ${ids.length} at rest: ${choose}, ${JSON.stringify(answered)}`);
+  }
+  const waiting = replica.ask("queue.list", { status: ["pending", "in_progress", "failed"], limit: 1000 });
+  if (waiting.kind !== "ok") return false;
+  const { operations } = waiting.output;
+  const failed = operations.filter(({ status }) => status === "failed").map(({ id }) => id);
+  // What the server refuses for good is given up at last; its value stays in the history.
+  if (failed.length > 0 && ids.length === 0) {
+    const answered = replica.ask("queue.cancel", { ids: failed, dependents: "detach" });
+    stage.note(`${replica.name} gives ${failed.length} up at rest: ${JSON.stringify(answered)}`);
+  }
+  return ids.length === 0 && operations.length === 0;
+}
+
+function restOf(replica: Replica): string {
+  const waiting = replica.ask("queue.list", { status: ["pending", "in_progress", "failed"], limit: 5 });
+  if (waiting.kind !== "ok") return `${replica.name}: ${JSON.stringify(waiting)}`;
+  const whys = waiting.output.operations.map(({ id }) => replica.ask("queue.why", { id }));
+  const open = replica.ask("conflicts.list", { status: "open", limit: 5 });
+  return `${replica.name}: ${JSON.stringify(waiting.output.operations)} ${JSON.stringify(whys)} ${JSON.stringify(open)}`;
+}
+
+type Replica = Stage["replicas"][number];
