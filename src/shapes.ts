@@ -227,6 +227,10 @@ export const settingsShape = z.strictObject({
   bulkConcurrency: z.int().check(z.gte(1), z.lte(100)),
   minFreeBytes: count,
   isCommandEnabled: z.boolean(),
+  /** A decision older than this is asked again when the server has moved meanwhile. */
+  conflictStaleMs: durationMs,
+  /** How long the history of records is kept. */
+  recordHistoryMs: durationMs,
 });
 export type Settings = z.infer<typeof settingsShape>;
 
@@ -247,6 +251,8 @@ export const defaultSettings: Settings = {
   bulkConcurrency: 2,
   minFreeBytes: 8_388_608,
   isCommandEnabled: false,
+  conflictStaleMs: 7 * 86_400_000,
+  recordHistoryMs: 90 * 86_400_000,
 };
 
 export const settingsPatch = z.partial(settingsShape);

@@ -6,6 +6,7 @@ import type { Row } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Operation } from "../operation.ts";
 import { State } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 import type { Gates } from "./gates.ts";
@@ -15,6 +16,7 @@ import { referencesOf } from "./ids.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
 import { remoteGate, waitingForNetwork } from "./network.ts";
+import { followOperation } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
@@ -288,5 +290,6 @@ function parkUnusable(store: Store, op: Brief, reason: keyof typeof unusable, me
     remoteVersion: null,
   });
   record(store, { op: op.seq, id: op.id, kind: "parked", status: "failed", detail: { reason, message } });
+  if (op.type === recordWriteType) followOperation(store, op);
   if (isSkipped) leaveLane(store, op);
 }

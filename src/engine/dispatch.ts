@@ -1,10 +1,14 @@
 /**
  * Owns which function answers which verb. Nothing is decided here.
  */
+import { HoldfastError } from "../errors.ts";
+import type { CollectionSpec } from "../record.ts";
 import type { Input, Output, Verb } from "../verbs.ts";
 import { checkStore, engineInfo } from "./check.ts";
+import { declareCollection, listCollections } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
 import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
+import { getConflict, groupConflicts, listConflicts, preferSide, resolveMany, undoConflicts } from "./inbox.ts";
 import { listOperations, viewOperation } from "./list.ts";
 import {
   cancelOperations,
@@ -19,7 +23,9 @@ import {
 } from "./manage.ts";
 import { getSettings } from "./meta.ts";
 import { requireOperation } from "./queue.ts";
+import { getRecordView } from "./records.ts";
 import { countUnsent } from "./retention.ts";
+import { listRuns } from "./runs.ts";
 import { checkNetwork, networkStatus, queueStatus } from "./status.ts";
 import type { Store } from "./store.ts";
 import {
@@ -37,8 +43,10 @@ import {
 import { syncStatus } from "./sync.ts";
 import { exportOperations, importOperations } from "./transfer.ts";
 import { explain } from "./why.ts";
+import { syncCollections } from "./wishes.ts";
+import { writeRecord, writeTransaction } from "./writes.ts";
 
-type Table = { readonly [V in Verb]: (store: Store, input: Input<V>) => Output<V> };
+type Table = { readonly [V in Verb]?: (store: Store, input: Input<V>) => Output<V> };
 
 const table: Table = {
   "queue.add": addOperation,
@@ -71,6 +79,19 @@ const table: Table = {
   "ids.assign": assignId,
   "sync.run": runSync,
   "sync.status": (store) => syncStatus(store, countUnsent(store)),
+  "sync.runs": listRuns,
+  "collections.declare": (store, input) => declareCollection(store, input as CollectionSpec),
+  "collections.list": listCollections,
+  "collections.sync": syncCollections,
+  "records.write": writeRecord,
+  "records.transaction": writeTransaction,
+  "records.get": getRecordView,
+  "conflicts.list": listConflicts,
+  "conflicts.groups": groupConflicts,
+  "conflicts.get": getConflict,
+  "conflicts.resolve": resolveMany,
+  "conflicts.undo": undoConflicts,
+  "conflicts.prefer": preferSide,
   "network.status": (store) => networkStatus(store),
   "network.check": (store, input) => checkNetwork(store, input.remote),
   "network.offline": workOffline,
@@ -90,5 +111,7 @@ const table: Table = {
 
 /** Answers a verb whose input was checked. */
 export function dispatch<V extends Verb>(store: Store, verb: V, input: Input<V>): Output<V> {
-  return (table[verb] as (store: Store, input: Input<V>) => Output<V>)(store, input);
+  const answer = table[verb] as ((store: Store, input: Input<V>) => Output<V>) | undefined;
+  if (answer === undefined) throw new HoldfastError("unknown_verb", `nothing answers ${verb}`, "update the program");
+  return answer(store, input);
 }

@@ -7,20 +7,24 @@ import { HoldfastError } from "../errors.ts";
 import type { NetworkPolicy } from "../network.ts";
 import { networkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../verbs.ts";
 import { parseInput, verbs } from "../verbs.ts";
-import type { OperationType, World } from "../world.ts";
+import type { Collection, OperationType, SyncPort, World } from "../world.ts";
+import { declareAll } from "./collections.ts";
 import { dispatch } from "./dispatch.ts";
 import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
+import { adoptRemote, makeRecordWrite } from "./push.ts";
 import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
   bearWitness,
   forgetRolledBack,
   isStorageFailure,
+  newSyncMemory,
   readSequence,
   refuseWhenUnwritable,
   snapshot,
@@ -31,6 +35,10 @@ export type EngineOptions = {
   readonly database: Database;
   readonly world: World;
   readonly types?: readonly OperationType[];
+  /** Collections of this program; what can be said as data is kept in the store. */
+  readonly collections?: readonly Collection[];
+  /** The way to the sync server. Without it records stay pending until a process that has one drains. */
+  readonly sync?: SyncPort;
   /** Defaults from a configuration; what was set at run time goes before them. */
   readonly settings?: Partial<Settings>;
   readonly version?: string;
@@ -95,6 +103,9 @@ export function openEngine(options: EngineOptions): Engine {
   const listeners = new Set<(event: HoldfastEvent) => void>();
   const store = newStore(options, (event) => tellAll(store, listeners, event));
   const face: Face = { store, listeners, asked: [], loop: null };
+  store.types.set(recordWriteType, makeRecordWrite(store));
+  const hasRecords = store.collections.size > 0 || store.sync !== null;
+  if (hasRecords && !options.database.isReadOnly) prepareRecords(store);
   store.memory.told = readSequence(store);
   store.memory.witnessed = store.memory.told;
   store.memory.committed = store.memory.told;
@@ -132,12 +143,22 @@ export function openEngine(options: EngineOptions): Engine {
   };
 }
 
+/** Keeps what the program declares, and leads what is queued to the server that it names; writes nothing when nothing has changed. */
+function prepareRecords(store: Store): void {
+  transact(store, () => {
+    declareAll(store);
+    adoptRemote(store);
+  });
+}
+
 /** What every engine function works on, freshly opened. For measuring parts of the engine by themselves; programs use `openEngine`. */
 export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) => void): Store {
   return {
     db: options.database,
     world: options.world,
     types: new Map((options.types ?? []).map((type) => [type.type, type])),
+    collections: new Map((options.collections ?? []).map((collection) => [collection.name, collection])),
+    sync: options.sync ?? null,
     ageing: options.ageing ?? 1_000_000,
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
@@ -156,6 +177,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       settings: null,
       channels: new Map(),
       channelsByName: new Map(),
+      sync: newSyncMemory(),
     },
     tell,
   };

@@ -5,6 +5,7 @@
 import { assert, HoldfastError } from "../errors.ts";
 import type { Json, Reason } from "../operation.ts";
 import { rankOf, State, statusOf, textBytes } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
@@ -31,6 +32,7 @@ import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { takeSequence, text } from "./store.ts";
+import { adoptWrite } from "./writes.ts";
 
 const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";
@@ -45,7 +47,9 @@ type Prepared = {
 };
 
 /** Queues one operation, or finds the one that was queued before under the same id or deduplication key. */
-export function addOperation(store: Store, input: AddInput): Receipt {
+export function addOperation(store: Store, input: AddInput, needed?: readonly Brief[]): Receipt {
+  // Changes of records that come from outside are replayed here, too; `writes.ts` comes back with what they wait for.
+  if (input.type === recordWriteType && needed === undefined) return adoptWrite(store, input);
   const prepared = prepare(store, input);
   if (input.id !== undefined) {
     const known = findById(store, input.id);
@@ -57,7 +61,7 @@ export function addOperation(store: Store, input: AddInput): Receipt {
   const waiting = open.find((op) => op.state !== State.inFlight);
   if (input.dedupe?.mode === "replace-pending" && waiting !== undefined)
     return replacePending(store, waiting, prepared);
-  return insertNew(store, prepared, null);
+  return insertNew(store, prepared, null, needed);
 }
 
 /** Unsent operations of one subject under a deduplication key: nobody's write may be swallowed by another's. */
@@ -139,11 +143,11 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
   return now === null ? receipt : receiptOf(now, true, receipt.warning);
 }
 
-function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null): Receipt {
+function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, needed: readonly Brief[] = []): Receipt {
   const { input, type } = prepared;
   const payload = payloadText(prepared.payload);
   const warning = makeRoom(store, textBytes(payload));
-  const needs = findNeeds(store, input);
+  const needs = [...findNeeds(store, input), ...needed];
   const mentions = mentionsIn(store, type, prepared.payload).filter((alias) => alias.server === null);
   const seq = takeSequence(store);
   const id = input.id ?? store.world.newId();

@@ -64,7 +64,7 @@ export function declareLocalId(
 }
 
 /** Most stores know no local id at all, and then no payload has to be searched. */
-function hasAliases(store: Store): boolean {
+export function knowsAliases(store: Store): boolean {
   const { transaction } = store.memory;
   const has = transaction?.hasAliases ?? store.db.prepare(anyAlias).get() !== undefined;
   if (transaction !== null) transaction.hasAliases = has;
@@ -73,7 +73,7 @@ function hasAliases(store: Store): boolean {
 
 /** Local ids known to this store that a payload mentions, anywhere. */
 export function mentionsIn(store: Store, type: OperationType | undefined, payload: Json): readonly Alias[] {
-  if (!hasAliases(store)) return [];
+  if (!knowsAliases(store)) return [];
   const found = new Map<string, Alias>();
   const look = (candidate: string): boolean => {
     const alias = getAlias(store, candidate);
@@ -85,9 +85,16 @@ export function mentionsIn(store: Store, type: OperationType | undefined, payloa
   return [...found.values()];
 }
 
+/** Local ids without a server's id that a value mentions. */
+export function localIdsIn(store: Store, value: Json): readonly string[] {
+  return mentionsIn(store, undefined, value)
+    .filter(({ server }) => server === null)
+    .map(({ local }) => local);
+}
+
 /** Replaces every local id whose server id is known. */
 export function rewritePayload(store: Store, type: OperationType | undefined, payload: Json): Json {
-  if (!hasAliases(store)) return type?.rewrite?.(payload, () => null) ?? payload;
+  if (!knowsAliases(store)) return type?.rewrite?.(payload, () => null) ?? payload;
   const server = (local: string): string | null => serverIdOf(store, local);
   const replaced = rewriteReferences(payload, server);
   return type?.rewrite?.(replaced, server) ?? replaced;
@@ -107,7 +114,7 @@ export function referrersOf(store: Store, local: string): readonly number[] {
 
 /** Local ids that an operation still mentions. */
 export function referencesOf(store: Store, seq: number): readonly string[] {
-  if (!hasAliases(store)) return [];
+  if (!knowsAliases(store)) return [];
   return store.db
     .prepare(refsOf)
     .all(seq)
@@ -121,13 +128,13 @@ export function settleLocalId(store: Store, local: string, server: string): void
 }
 
 export function dropReferencesOf(store: Store, seq: number): void {
-  if (!hasAliases(store)) return;
+  if (!knowsAliases(store)) return;
   store.db.prepare(dropRefsOf).run(seq);
 }
 
 /** Local ids that an operation has created without our knowing the server's id. */
 export function unnamedBy(store: Store, seq: number): readonly string[] {
-  if (!hasAliases(store)) return [];
+  if (!knowsAliases(store)) return [];
   return store.db
     .prepare(unsettled)
     .all(seq)

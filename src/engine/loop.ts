@@ -5,24 +5,26 @@
 import { errorTable, HoldfastError, isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
-import type { Settings } from "../shapes.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
 import { commitBooking } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
+import type { Errand } from "./errands.ts";
+import { dueErrands, listenForPokes, nextErrandAt, pullsBefore } from "./errands.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, partsOf } from "./flight.ts";
-import { getSettings, setMeta } from "./meta.ts";
-import { dueProbes, noteEvidence, remoteGate } from "./network.ts";
+import { setMeta } from "./meta.ts";
+import { noteEvidence } from "./network.ts";
 import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, takeOver } from "./recovery.ts";
-import { countUnsent, expireDue, prune } from "./retention.ts";
+import { countUnsent, expireDue } from "./retention.ts";
+import { endSyncRun, openRunId } from "./runs.ts";
 import type { Settled } from "./settle.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
-import type { Store } from "./store.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
+import { paceOf, pruneSometimes, recoverSpace } from "./upkeep.ts";
 
 /** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
 export const longestSleepMs = 30_000;
@@ -39,7 +41,6 @@ export const lastWordMs = 6_000;
 /** A run stays open for what moves by itself within this time. */
 export const runPatienceMs = 90_000;
 
-const pruneEveryMs = 10_000;
 const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
 
@@ -56,7 +57,10 @@ type Draining = {
   readonly flights: Map<number, Flight>;
   readonly answers: Settled[];
   readonly news: (() => void)[];
-  readonly probes: Set<string>;
+  /** Probes, pulls and fetches under way, with how each is aborted. */
+  readonly errands: Map<string, (reason: unknown) => void>;
+  /** Spaces whose pokes are listened for, with how that ends. */
+  readonly watched: Map<string, () => void>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
   isPlanned: boolean;
@@ -74,7 +78,8 @@ export function startLoop(host: LoopHost): Loop {
     flights: new Map(),
     answers: [],
     news: [],
-    probes: new Set(),
+    errands: new Map(),
+    watched: new Map(),
     idle: [],
     wake: null,
     isPlanned: false,
@@ -114,8 +119,9 @@ function turn(loop: Draining): void {
 
 function advance(loop: Draining): void {
   launch(loop, work(loop));
-  startProbes(loop);
+  startErrands(loop);
   closeFinishedRun(loop);
+  endIdleRun(loop);
   planNext(loop);
   recoverSpace(loop.host.store);
 }
@@ -153,19 +159,6 @@ function work(loop: Draining): readonly Claimed[] {
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   return claimed;
-}
-
-/** On a full disk a booking must fit into the reserve: that of one operation does, that of many large ones never. */
-function paceOf(store: Store): Settings {
-  const settings = getSettings(store);
-  return store.memory.isDiskFull ? { ...settings, concurrency: 1, bulkConcurrency: 1 } : settings;
-}
-
-function pruneSometimes(store: Store): void {
-  const now = store.world.monotonic();
-  if (now - store.memory.lastPruneAt < pruneEveryMs) return;
-  store.memory.lastPruneAt = now;
-  prune(store);
 }
 
 /** Notices a wall clock that went back while this process ran, and notes the time now and then for the next process. */
@@ -365,30 +358,26 @@ function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], 
   });
 }
 
-function startProbes(loop: Draining): void {
+/** Probes, pulls and fetches: what each has found is booked with the next commit. */
+function startErrands(loop: Draining): void {
   const { store } = loop.host;
   if (loop.isStopping) return;
-  for (const remote of dueProbes(store)) {
-    if (loop.probes.has(remote)) continue;
-    loop.probes.add(remote);
-    loop.news.push(() => noteEvidence(store, remote, { kind: "probe_started", at: store.world.now() }));
-    watch(loop, probe(loop, remote), []);
+  listenForPokes(store, loop.watched, () => poke(loop));
+  for (const errand of dueErrands(store, loop.errands)) {
+    const { signal, abort } = store.world.newAbort();
+    loop.errands.set(errand.name, abort);
+    if (errand.begin !== undefined) loop.news.push(errand.begin);
+    watch(loop, runErrand(loop, errand, signal), []);
   }
 }
 
-async function probe(loop: Draining, remote: string): Promise<void> {
-  const { store } = loop.host;
-  const at = store.world.now();
-  const { signal } = store.world.newAbort();
-  const result = await store.world.probe(remote, signal);
-  loop.probes.delete(remote);
-  loop.news.push(() => {
-    const wasCutOff = !remoteGate(store, remote).isOpen;
-    const after = noteEvidence(store, remote, { kind: "probed", at, ...result });
-    // A probe that is answered while requests are not must not make them forget their delays: that is a request per second (pain 19).
-    if (after.status === "online" && wasCutOff) freeWaiting(store, remote);
-  });
-  poke(loop);
+async function runErrand(loop: Draining, errand: Errand, signal: Signal): Promise<void> {
+  try {
+    loop.news.push(await errand.start(signal));
+  } finally {
+    loop.errands.delete(errand.name);
+    poke(loop);
+  }
 }
 
 function closeFinishedRun(loop: Draining): void {
@@ -398,13 +387,21 @@ function closeFinishedRun(loop: Draining): void {
     run === null ||
     run.endedAt !== null ||
     loop.flights.size > 0 ||
-    loop.probes.size > 0 ||
+    loop.errands.size > 0 ||
     loop.answers.length > 0 ||
     loop.news.length > 0
   )
     return;
-  if (movesBefore(store, { startedAt: run.startedAt, until: store.world.now() + runPatienceMs })) return;
+  const until = store.world.now() + runPatienceMs;
+  if (movesBefore(store, { startedAt: run.startedAt, until }) || pullsBefore(store, until)) return;
   commit(() => closeRun(store, countUnsent(store)));
+}
+
+/** The record of a synchronisation ends with the last thing that moved. */
+function endIdleRun(loop: Draining): void {
+  const { store, commit } = loop.host;
+  if (loop.flights.size > 0 || loop.errands.size > 0 || loop.answers.length > 0 || loop.news.length > 0) return;
+  if (openRunId(store) !== null && !pullsBefore(store, store.world.now())) commit(() => endSyncRun(store));
 }
 
 function planNext(loop: Draining): void {
@@ -413,8 +410,9 @@ function planNext(loop: Draining): void {
     poke(loop);
     return;
   }
-  const next = nextWakeAt(store, loop.clock.wall);
-  const delay = next === null ? longestSleepMs : Math.min(Math.max(next - store.world.now(), 1), longestSleepMs);
+  const times = [nextWakeAt(store, loop.clock.wall), nextErrandAt(store, loop.errands)].filter((time) => time !== null);
+  const next = Math.min(...times, store.world.now() + longestSleepMs);
+  const delay = Math.max(next - store.world.now(), 1);
   sleep(loop, delay);
 }
 
@@ -440,12 +438,6 @@ function meetTrouble(loop: Draining, error: unknown): void {
   }
   sleep(loop, troubleMs);
   if (isCode(error, "database_corrupt")) store.onDamage(error);
-}
-
-function recoverSpace(store: Store): void {
-  if (!store.memory.isDiskFull) return;
-  if (store.world.disk.freeBytes() >= getSettings(store).minFreeBytes && store.world.disk.restoreReserve())
-    store.memory.isDiskFull = false;
 }
 
 async function stop(loop: Draining, graceMs: number): Promise<void> {
@@ -486,6 +478,8 @@ function letGo(loop: Draining): void {
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
+  for (const end of loop.watched.values()) end();
+  for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;
 }

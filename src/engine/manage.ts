@@ -5,10 +5,12 @@
 import { HoldfastError } from "../errors.ts";
 import type { Json, Operation } from "../operation.ts";
 import { rankOf, State, statusOf } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
 import { payloadText } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
+import { resolveOperation } from "./inbox.ts";
 import {
   demoteFollowers,
   dependenciesOf,
@@ -26,6 +28,8 @@ import {
 } from "./lanes.ts";
 import { matching, viewOperation } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
+import { followOperation } from "./overlay.ts";
+import { refuseEdit } from "./push.ts";
 import type { Brief } from "./queue.ts";
 import {
   briefs,
@@ -90,6 +94,7 @@ export function editOperation(store: Store, input: Input<"queue.edit">): Operati
       { details: { revision: op.revision } },
     );
   }
+  if (input.payload !== undefined && op.type === recordWriteType) refuseEdit(op.id);
   if (input.payload !== undefined) editPayload(store, op, input.payload as Json, input.force === true);
   editTerms(store, op, input);
   record(store, {
@@ -173,6 +178,7 @@ function retryOne(store: Store, op: Brief): void {
   resetBudget(store, op.seq, { generation, isUnsure: op.isUnsure, rounds: 0 });
   setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
   settleInto(store, op.seq);
+  if (op.type === recordWriteType) followOperation(store, op);
   record(store, { op: op.seq, id: op.id, kind: "retried", status: "pending", detail: { from: op.reason } });
 }
 
@@ -363,6 +369,7 @@ export function resolveConflicts(store: Store, input: Input<"queue.resolve">): O
     );
   }
   return each(store, input.ids, (op) => {
+    if (op.type === recordWriteType && resolveOperation(store, op, input)) return;
     if (!isParked(op) || op.reason !== "conflict") refuse(op, "it is not in conflict", "see `holdfast queue why`");
     const remote = json(getRow(store, op.seq), "remote_version");
     const type = store.types.get(op.type);

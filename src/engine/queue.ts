@@ -97,6 +97,7 @@ const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('re
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
+const setChannel = "UPDATE op SET channel = ? WHERE channel = ? AND state < 8";
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
@@ -461,6 +462,11 @@ export function hastenCredentials(store: Store, subject: string): number {
 /** Operations whose row says that they are on the wire. */
 export function flyingOperations(store: Store): readonly Brief[] {
   return briefs(store.db.prepare(flying).all());
+}
+
+/** Leads what is queued for one channel to another: the remote has a new address. */
+export function moveChannel(store: Store, from: number, to: number): void {
+  store.db.prepare(setChannel).run(to, from);
 }
 
 export function deleteOperation(store: Store, seq: number): void {

@@ -42,7 +42,10 @@ export function relinkReferences(
 ): void {
   dropReferencesOf(store, op.seq);
   let added = 0;
-  const mentions = mentionsIn(store, prepared.type, prepared.payload).filter((alias) => alias.server === null);
+  // What it creates itself it need not wait for.
+  const mentions = mentionsIn(store, prepared.type, prepared.payload).filter(
+    (alias) => alias.server === null && alias.seq !== op.seq,
+  );
   for (const alias of mentions) addReference(store, alias.local, op.seq);
   for (const creator of creatorsOf(store, mentions, op.seq)) if (addDependency(store, creator, op.seq)) added += 1;
   if (added > 0) waitForMore(store, op, added);

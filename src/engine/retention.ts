@@ -4,12 +4,15 @@
  */
 import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import { forgetOperation, pruneStoreHistory, record } from "./history.ts";
 import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
+import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, selectBrief } from "./queue.ts";
+import { pruneLog } from "./record-log.ts";
 import { giveUp } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
 import { integer, readCount } from "./store.ts";
@@ -87,6 +90,7 @@ export function prune(store: Store): number {
   const byCount = excess === 0 ? 0 : dropDone(store, briefs(store.db.prepare(oldestDone).all(excess)));
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
+  pruneLog(store);
   return byCount + byAge;
 }
 
@@ -97,6 +101,7 @@ function dropDone(store: Store, ops: readonly Brief[]): number {
 
 /** Takes an operation out of the store; its aliases stay, because somebody may still hold the local id. */
 export function dropOperation(store: Store, op: Brief): void {
+  if (op.type === recordWriteType && op.state !== State.done) dropChanges(store, op);
   dropReferencesOf(store, op.seq);
   forgetOperation(store, op.seq);
   deleteOperation(store, op.seq);

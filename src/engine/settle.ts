@@ -5,12 +5,15 @@
 import { unreachable } from "../errors.ts";
 import type { Answer, Json, Outcome, Problem, Reason, Status, Strategy } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import { retryDelayMs } from "../retry.ts";
+import { settleRecords } from "./answers.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
 import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
+import { dropChanges, followOperation, landRecords } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
@@ -53,6 +56,7 @@ export function settle(store: Store, settled: Settled): void {
   }
   const answer = settled.answer;
   noteCredentials(store, op, answer);
+  if (op.type === recordWriteType && settleRecords(store, op, settled)) return;
   switch (answer.kind) {
     case "applied":
     case "duplicate":
@@ -87,7 +91,17 @@ function land(
   finishOperation(store, op.seq, { outcome: answer.kind, result: answer.result ?? null, problem: null });
   note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
   countInRun(store, "succeeded", op, null);
+  if (op.type === recordWriteType) landRecords(store, op, answer.result ?? null);
   nameCreated(store, op, answer.serverId ?? null);
+  release(store, op);
+}
+
+/** Nothing is left to send: the remote has what the operation wanted, or its own version won. */
+export function supersede(store: Store, op: Brief, result: Json): void {
+  finishOperation(store, op.seq, { outcome: "superseded", result, problem: null });
+  note(store, op, { kind: "settled", settled: null, next: "superseded" });
+  countInRun(store, "succeeded", op, null);
+  nameCreated(store, op, null);
   release(store, op);
 }
 
@@ -181,6 +195,7 @@ export function park(store: Store, op: Brief, parking: Parking): void {
   countInRun(store, parking.reason === "conflict" ? "conflicts" : "failed", op, parking.problem.message);
   if (isSkipped) leaveLane(store, op);
   else promoteLane(store, op.lane);
+  if (op.type === recordWriteType) followOperation(store, op);
 }
 
 function tryAgain(
@@ -359,6 +374,7 @@ export function giveUp(store: Store, op: Brief, end: { readonly outcome: Outcome
   dropReferencesOf(store, op.seq);
   dropDependencies(store, op.seq);
   leaveLane(store, op);
+  if (op.type === recordWriteType) dropChanges(store, op);
 }
 
 type Note = {

@@ -6,9 +6,10 @@ import type { Database, Row, SqlValue } from "../database.ts";
 import { assert, HoldfastError } from "../errors.ts";
 import type { NetworkPolicy, Reachability } from "../network.ts";
 import type { Json } from "../operation.ts";
+import type { CollectionSpec } from "../record.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
-import type { OperationType, World } from "../world.ts";
+import type { Collection, OperationType, SyncPort, World } from "../world.ts";
 import type { Gates } from "./gates.ts";
 import { Counter } from "./schema.ts";
 
@@ -47,7 +48,32 @@ export type Memory = {
   readonly channels: Map<number, Channel>;
   /** The same channels by what they are. */
   readonly channelsByName: Map<string, Channel>;
+  readonly sync: SyncMemory;
 };
+
+/** What the record layer remembers between transactions. */
+export type SyncMemory = {
+  /** Parsed specifications beside the text they came from, by name. */
+  readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
+  /** Heads that pokes have named, by space. */
+  readonly poked: Map<string, number>;
+  /** Spaces whose pokes have come before the news they told of. */
+  readonly trusted: Set<string>;
+  /** When a fetch that failed is tried again, by the monotonic clock. */
+  fetchAt: number;
+  /** Bytes that crossed the wire and are not booked yet. */
+  bytesSent: number;
+  bytesReceived: number;
+};
+
+export const newSyncMemory = (): SyncMemory => ({
+  specs: new Map(),
+  poked: new Map(),
+  trusted: new Set(),
+  fetchAt: Number.NEGATIVE_INFINITY,
+  bytesSent: 0,
+  bytesReceived: 0,
+});
 
 /** What gates an operation: where it goes, what it is, whose it is. */
 export type Channel = { readonly id: number; readonly remote: string; readonly type: string; readonly subject: string };
@@ -56,6 +82,10 @@ export type Store = {
   readonly db: Database;
   readonly world: World;
   readonly types: Map<string, OperationType>;
+  /** Collections that this program declared, for their parts that are code. */
+  readonly collections: ReadonlyMap<string, Collection>;
+  /** The way to the sync server; `null` where this process has none. */
+  readonly sync: SyncPort | null;
   readonly ageing: number;
   /** Defaults from the configuration; what was set at run time goes before them. */
   readonly configured: Partial<Settings>;

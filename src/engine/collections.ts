@@ -1,0 +1,244 @@
+/**
+ * Owns the table `collection`: what is declared, where each collection stands, how much it holds.
+ * What its records say is `records.ts`; when a collection is pulled is `pull.ts`; the spaces they belong to are `spaces.ts`.
+ */
+import type { Row } from "../database.ts";
+import { HoldfastError } from "../errors.ts";
+import type { Json } from "../operation.ts";
+import type { CollectionSpec } from "../record.ts";
+import type { CollectionView, Output } from "../verbs.ts";
+import { parseInput } from "../verbs.ts";
+import type { Collection } from "../world.ts";
+import { openConflictsOf } from "./conflicts.ts";
+import { record } from "./history.ts";
+import { raisePendings } from "./overlay.ts";
+import { countUnsettled, hasRecords } from "./records.ts";
+import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
+import type { Store } from "./store.ts";
+import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
+
+const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, mark, resync";
+const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
+const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
+const all = `SELECT ${columns} FROM collection ORDER BY name`;
+const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?)";
+const setSpec = "UPDATE collection SET spec = ?, space = ? WHERE id = ?";
+const setProgress = "UPDATE collection SET cursor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
+const setResync =
+  "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
+const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
+const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
+
+/** Why everything is read again, and what was known when that began. */
+export type Resync = {
+  readonly reason: "too_old" | "other_history" | "ahead" | "asked" | "filter";
+  /** The server's newest version when the reset was told. */
+  readonly head: number;
+  /** Versions below it are no longer told as removed. */
+  readonly floor: number;
+};
+
+export type CollectionState = CollectionView["state"];
+
+/** One collection as the engine works with it. */
+export type CollectionInfo = {
+  readonly id: number;
+  readonly name: string;
+  readonly spec: CollectionSpec;
+  readonly version: number;
+  /** Resolved: never empty. */
+  readonly space: string;
+  readonly isSynced: boolean;
+  readonly cursor: number;
+  readonly state: CollectionState;
+  readonly checked: number | null;
+  readonly problem: Json;
+  readonly records: number;
+  readonly bytes: number;
+  /** Number of the latest resync; records that it has not met carry an older one. */
+  readonly mark: number;
+  readonly resync: Resync | null;
+  /** The parts that are code, where this program declares them. */
+  readonly declared?: Collection;
+};
+
+/** Finds a collection by name. Throws `not_found`. */
+export function requireCollection(store: Store, name: string): CollectionInfo {
+  const row = store.db.prepare(byName).get(name);
+  if (row !== undefined) return toInfo(store, row);
+  throw new HoldfastError(
+    "not_found",
+    `there is no collection "${name}"`,
+    "declare it first: `holdfast collections declare`, or `collections` of the program that opens the store",
+  );
+}
+
+export function findCollection(store: Store, name: string): CollectionInfo | null {
+  const row = store.db.prepare(byName).get(name);
+  return row === undefined ? null : toInfo(store, row);
+}
+
+/** The collection that a record belongs to; collections are never deleted. */
+export function collectionOf(store: Store, id: number): CollectionInfo {
+  const row = store.db.prepare(byId).get(id);
+  if (row !== undefined) return toInfo(store, row);
+  throw new HoldfastError("internal", `collection ${id} is gone`, "report this with the output of `holdfast doctor`");
+}
+
+export function listInfos(store: Store): readonly CollectionInfo[] {
+  return store.db
+    .prepare(all)
+    .all()
+    .map((row) => toInfo(store, row));
+}
+
+function toInfo(store: Store, row: Row): CollectionInfo {
+  const name = text(row.name);
+  const spec = specOf(store, name, text(row.spec));
+  const declared = store.collections.get(name);
+  return {
+    id: integer(row.id),
+    name,
+    spec,
+    version: spec.version ?? 1,
+    space: spaceNameOf(store, text(row.space)),
+    isSynced: spec.isSynced !== false,
+    cursor: integer(row.cursor),
+    state: text(row.state) as CollectionState,
+    checked: integerOrNull(row.checked),
+    problem: parsed<Json>(textOrNull(row.problem) ?? "null", null),
+    records: integer(row.records),
+    bytes: integer(row.bytes),
+    mark: integer(row.mark),
+    resync: parsed<Resync | null>(textOrNull(row.resync) ?? "null", null),
+    ...(declared === undefined ? {} : { declared }),
+  };
+}
+
+/** A specification is read with every request, so its text is parsed only when it has changed. */
+function specOf(store: Store, name: string, written: string): CollectionSpec {
+  const { specs } = store.memory.sync;
+  const known = specs.get(name);
+  if (known?.text === written) return known.spec;
+  const spec = parsed<CollectionSpec>(written, { name });
+  specs.set(name, { text: written, spec });
+  return spec;
+}
+
+/** Stores what the program declares. */
+export function declareAll(store: Store): void {
+  for (const collection of store.collections.values()) {
+    const { check, upcast, decide, decideVersion, ...spec } = collection;
+    declare(store, parseInput("collections.declare", spec) as CollectionSpec);
+  }
+}
+
+export function declareCollection(store: Store, spec: CollectionSpec): CollectionView {
+  return viewCollection(store, declare(store, spec));
+}
+
+function declare(store: Store, spec: CollectionSpec): CollectionInfo {
+  const known = findCollection(store, spec.name);
+  const written = JSON.stringify(spec);
+  if (known === null) {
+    const state = spec.isSynced === false ? "local" : "initial";
+    store.db.prepare(insert).run(spec.name, spec.space ?? "", written, state);
+    tellCollection(store, spec.name, "declared");
+    const made = requireCollection(store, spec.name);
+    if (made.isSynced) wantPull(store, made.space);
+    return made;
+  }
+  if (JSON.stringify(known.spec) === written) return known;
+  refuseMove(store, known, spec);
+  store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
+  const now = requireCollection(store, spec.name);
+  if (now.version > known.version) raisePendings(store, now);
+  if (now.isSynced && JSON.stringify(known.spec.filter) !== JSON.stringify(spec.filter) && known.cursor > 0) {
+    startResync(store, now, { reason: "filter", head: 0, floor: 0 });
+    wantPull(store, now.space);
+  }
+  tellCollection(store, spec.name, "changed");
+  return requireCollection(store, spec.name);
+}
+
+/** Records that exist belong to their space, and their keys are known by their names: neither changes under them. */
+function refuseMove(store: Store, known: CollectionInfo, spec: CollectionSpec): void {
+  const changed =
+    (known.spec.space ?? "") !== (spec.space ?? "")
+      ? "space"
+      : known.isSynced !== (spec.isSynced !== false)
+        ? "isSynced"
+        : (known.spec.keys ?? "client") !== (spec.keys ?? "client")
+          ? "keys"
+          : null;
+  if (changed === null || !hasRecords(store, known.id)) return;
+  throw new HoldfastError(
+    "refused_by_state",
+    `collection "${known.name}" holds records, so its ${changed} cannot change`,
+    "declare another collection and move the records there",
+  );
+}
+
+export function listCollections(store: Store): Output<"collections.list"> {
+  const collections = listInfos(store).map((info) => viewCollection(store, info));
+  const checked = collections.map(({ asOf }) => asOf).filter((at) => at !== null);
+  return {
+    collections,
+    lastSyncAt: checked.length === 0 ? null : Math.max(...checked),
+    clockOffsetMs: getSpace(store, spaceNameOf(store, "")).offsetMs,
+  };
+}
+
+export function viewCollection(store: Store, info: CollectionInfo): CollectionView {
+  const { head } = getSpace(store, info.space);
+  const isReading = info.state === "initial" || info.state === "resync" || info.state === "pulling";
+  return {
+    spec: info.spec as CollectionView["spec"],
+    space: info.space,
+    records: info.records,
+    bytes: info.bytes,
+    pending: countUnsettled(store, info.id),
+    conflicts: openConflictsOf(store, info.id),
+    cursor: info.cursor,
+    head,
+    state: info.state,
+    asOf: info.checked,
+    problem: info.problem as CollectionView["problem"],
+    progress: isReading && head > 0 ? { done: Math.min(info.cursor, head), total: head } : null,
+  };
+}
+
+/** A page was applied: the cursor moves with its rows. */
+export function moveCursor(
+  store: Store,
+  info: CollectionInfo,
+  to: { readonly cursor: number; readonly isComplete: boolean; readonly at: number },
+): void {
+  const reading = info.state === "initial" || info.state === "resync" ? info.state : "pulling";
+  const state = to.isComplete ? "idle" : reading;
+  const resync = to.isComplete || info.resync === null ? null : JSON.stringify(info.resync);
+  const checked = to.isComplete ? to.at : info.checked;
+  store.db.prepare(setProgress).run(Math.max(info.cursor, to.cursor), state, checked, resync, info.id);
+  if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
+}
+
+/** Everything is read again from the beginning; unsent work is kept. */
+export function startResync(store: Store, info: CollectionInfo, resync: Resync): void {
+  store.db.prepare(setResync).run(JSON.stringify(resync), info.mark + 1, info.id);
+  tellCollection(store, info.name, "resync", { reason: resync.reason });
+}
+
+/** The server refuses to give a collection away; it is asked again later. */
+export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {
+  store.db.prepare(setRefused).run(JSON.stringify(problem), info.id);
+  if (info.state !== "refused") tellCollection(store, info.name, "refused", { problem });
+}
+
+/** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */
+export function countRecords(store: Store, collection: number, records: number, bytes: number): void {
+  if (records !== 0 || bytes !== 0) store.db.prepare(addCounts).run(records, bytes, collection);
+}
+
+function tellCollection(store: Store, collection: string, state: string, more: { readonly [name: string]: Json } = {}) {
+  record(store, { op: 0, id: null, kind: "collection", status: null, detail: { collection, state, ...more } });
+}

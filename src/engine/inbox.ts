@@ -1,0 +1,311 @@
+/**
+ * Owns the inbox: the verbs that list, group, show, decide, undo and pre-decide conflicts. Deciding works offline: it is a change like any other.
+ * The rows are kept by `conflicts.ts`; a decision becomes a change in `overlay.ts` or, when undone, in `writes.ts`.
+ */
+import { isSameJson } from "../canonical.ts";
+import type { Choice, ConflictView } from "../conflict.ts";
+import { HoldfastError } from "../errors.ts";
+import { mergeFields } from "../merge.ts";
+import type { Json } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { Fields } from "../record.ts";
+import type { Input, Output } from "../verbs.ts";
+import { collectionOf, requireCollection } from "./collections.ts";
+import type { ConflictRow } from "./conflicts.ts";
+import {
+  chooseBeforehand,
+  conflictColumns,
+  findConflict,
+  isRefusal,
+  localValue,
+  openConflictsOfOperation,
+  settleConflict,
+  toConflict,
+  toConflictView,
+} from "./conflicts.ts";
+import { settleInto } from "./lanes.ts";
+import { aimAt, followOperation, groundOf } from "./overlay.ts";
+import { pendingsOfOperation } from "./pending.ts";
+import type { Brief } from "./queue.ts";
+import { getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { fieldsOf, findRecord, getRecord, valueOf } from "./records.ts";
+import { giveUp } from "./settle.ts";
+import type { Store } from "./store.ts";
+import { apart, integer, text } from "./store.ts";
+import { tellKeys, writeRecords } from "./writes.ts";
+
+/** Conflicts that one bulk decision takes; the rest is left for the next one. */
+export const resolveLimit = 10_000;
+
+const filtered = `FROM conflict JOIN record ON record.id = conflict.record
+  WHERE conflict.status = ?1 AND conflict.seq < ?2 AND (?3 IS NULL OR conflict.collection = ?3) AND (?4 IS NULL OR conflict.kind = ?4)
+  AND (?5 IS NULL OR remote_author = ?5) AND (?6 IS NULL OR record.key = ?6)
+  AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?7))`;
+const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT ?8`;
+const openCount = "SELECT count(*) AS n FROM conflict WHERE status = 'open'";
+const groups = `SELECT collection, kind, fields, remote_author, count(*) AS n, min(created) AS oldest FROM conflict WHERE status = 'open'
+  GROUP BY collection, kind, fields, remote_author ORDER BY n DESC`;
+const idByEnd = "SELECT id FROM conflict WHERE id LIKE '%' || ? LIMIT 3";
+const idByBeginning = "SELECT id FROM conflict WHERE id >= ? AND id < ? ORDER BY id LIMIT 3";
+
+type Filter = NonNullable<Input<"conflicts.resolve">["filter"]>;
+
+// The open ones come first: they are one list, what is decided the next, what was undone the last.
+const order = ["open", "resolved", "undone"] as const;
+
+export function listConflicts(store: Store, input: Input<"conflicts.list">): Output<"conflicts.list"> {
+  const limit = input.limit ?? 100;
+  const start = cursorOf(input.cursor);
+  const wanted = order.filter((status) => input.status === undefined || status === input.status);
+  const found: ConflictRow[] = [];
+  let before = start.before;
+  for (const status of wanted.slice(Math.max(wanted.indexOf(start.status ?? "open"), 0))) {
+    found.push(...search(store, { ...input, status }, before, limit - found.length));
+    before = Number.MAX_SAFE_INTEGER;
+    if (found.length >= limit) break;
+  }
+  const last = found.at(-1);
+  return {
+    conflicts: found.map((conflict) => view(store, conflict)) as Output<"conflicts.list">["conflicts"],
+    next: found.length < limit || last === undefined ? null : `${last.status} ${last.seq}`,
+    open: integer(store.db.prepare(openCount).get()?.n),
+  };
+}
+
+function cursorOf(cursor: string | undefined): {
+  readonly status: (typeof order)[number] | null;
+  readonly before: number;
+} {
+  if (cursor === undefined) return { status: null, before: Number.MAX_SAFE_INTEGER };
+  const [status, before] = cursor.split(" ");
+  const known = order.find((each) => each === status);
+  if (known !== undefined && /^\d+$/.test(before ?? "")) return { status: known, before: Number(before) };
+  throw new HoldfastError("invalid_input", `"${cursor}" is no cursor of this list`, "pass `next` of the page before");
+}
+
+function search(store: Store, filter: Filter, before: number, limit: number): readonly ConflictRow[] {
+  if (limit <= 0) return [];
+  const collection = filter.collection === undefined ? null : requireCollection(store, filter.collection).id;
+  return store.db
+    .prepare(page)
+    .all(
+      filter.status ?? "open",
+      before,
+      collection,
+      filter.kind ?? null,
+      filter.author ?? null,
+      filter.key ?? null,
+      filter.field ?? null,
+      limit,
+    )
+    .map(toConflict);
+}
+
+function view(store: Store, conflict: ConflictRow): ConflictView {
+  const row = getRecord(store, conflict.record);
+  const op = conflict.op === null ? null : getBrief(store, conflict.op);
+  return toConflictView(store, conflict, {
+    collection: collectionOf(store, conflict.collection).name,
+    key: row?.key ?? "",
+    operation: op?.id ?? null,
+    isUnsent: op !== null && op.state !== State.done,
+  });
+}
+
+export function groupConflicts(store: Store): Output<"conflicts.groups"> {
+  const rows = store.db.prepare(groups).all();
+  return {
+    groups: rows.map((row) => ({
+      collection: collectionOf(store, integer(row.collection)).name,
+      kind: text(row.kind) as ConflictView["kind"],
+      fields: JSON.parse(text(row.fields)) as string[],
+      author: text(row.remote_author),
+      count: integer(row.n),
+      oldestAt: integer(row.oldest),
+    })),
+  };
+}
+
+export function getConflict(store: Store, input: Input<"conflicts.get">): Output<"conflicts.get"> {
+  return view(store, requireConflict(store, input.id)) as Output<"conflicts.get">;
+}
+
+/** Finds a conflict by its whole id, or by a beginning or end of it that is unique. */
+function requireConflict(store: Store, given: string): ConflictRow {
+  const id = given.toLowerCase();
+  const exact = findConflict(store, id);
+  if (exact !== null) return exact;
+  const found = new Set(
+    [
+      ...store.db.prepare(idByBeginning).all(id, `${id}\u{10ffff}`),
+      ...(/^[0-9a-f-]+$/.test(id) ? store.db.prepare(idByEnd).all(id) : []),
+    ].map((row) => text(row.id)),
+  );
+  const [only] = found;
+  const conflict = found.size === 1 && only !== undefined ? findConflict(store, only) : null;
+  if (conflict !== null) return conflict;
+  throw found.size > 1
+    ? new HoldfastError("ambiguous_id", `"${given}" fits several conflicts`, "give more of the id")
+    : new HoldfastError("not_found", `there is no conflict "${given}"`, "see `holdfast conflicts list`");
+}
+
+// ---- deciding -------------------------------------------------------------------------------------------------
+
+export function resolveMany(store: Store, input: Input<"conflicts.resolve">): Output<"conflicts.resolve"> {
+  if (input.choose === "value" && input.value === undefined) {
+    throw new HoldfastError("invalid_input", "a hand-made merge needs its value", "give `value`, or choose a side");
+  }
+  if (input.ids === undefined && input.filter === undefined) {
+    throw new HoldfastError("invalid_input", "neither ids nor a filter say which conflicts", "give one of them");
+  }
+  const found =
+    input.filter === undefined
+      ? []
+      : search(store, { ...input.filter, status: "open" }, Number.MAX_SAFE_INTEGER, resolveLimit).map(({ id }) => id);
+  const value = input.value === undefined ? undefined : (input.value as Fields | null);
+  return each(store, [...(input.ids ?? []), ...found], (conflict) => resolveOne(store, conflict, input.choose, value));
+}
+
+function each(store: Store, ids: readonly string[], act: (conflict: ConflictRow) => void): Output<"conflicts.resolve"> {
+  const done: string[] = [];
+  const refused: Output<"conflicts.resolve">["refused"] = [];
+  for (const given of ids) {
+    let id = given;
+    const refusal = apart(store, () => {
+      const conflict = requireConflict(store, given);
+      id = conflict.id;
+      act(conflict);
+    });
+    if (refusal === null) done.push(id);
+    else refused.push({ id: given, ...refusal });
+  }
+  return { done, refused };
+}
+
+function refuse(conflict: ConflictRow, what: string, hint: string): never {
+  throw new HoldfastError("refused_by_state", `conflict ${conflict.id}: ${what}`, hint);
+}
+
+function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: Fields | null | undefined): void {
+  if (conflict.status !== "open") refuse(conflict, `it is ${conflict.status} already`, "see `holdfast conflicts show`");
+  const op = conflict.op === null ? null : getBrief(store, conflict.op);
+  const row = getRecord(store, conflict.record);
+  if (op === null || row === null || op.state === State.done)
+    refuse(conflict, "its operation is gone", "write the record again");
+  if (op.state === State.inFlight) refuse(conflict, "its operation is on the wire", "wait for its answer");
+  const pendings = pendingsOfOperation(store, op.seq);
+  const pending = pendings.find(({ record }) => record === row.id);
+  if (pending === undefined) refuse(conflict, "its change has landed meanwhile", "see `holdfast records history`");
+  const info = collectionOf(store, row.collection);
+  const before = row.value;
+  const wanted = wantedValue(conflict, choose, value, info.spec.merge ?? {});
+  const outcome = wanted === null ? null : (info.declared?.check?.(wanted) ?? wanted);
+  // What belongs together is applied all or none: giving up one of its records gives up all of them.
+  if (choose === "remote" && pendings.length > 1)
+    giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
+  else {
+    free(store, op);
+    aimAt(store, { info, row, pending, op }, outcome);
+  }
+  const detail = { before: fieldsOf(before) };
+  const open = findConflict(store, conflict.id) ?? conflict;
+  settleConflict(store, open, { status: "resolved", by: "person", choice: choose, outcome, detail });
+  const now = getBrief(store, op.seq);
+  if (now !== null) followOperation(store, now);
+  tellKeys(store, info.name, [row.key], "resolve");
+}
+
+function wantedValue(
+  conflict: ConflictRow,
+  choose: Choice,
+  value: Fields | null | undefined,
+  rules: Parameters<typeof mergeFields>[1],
+): Fields | null {
+  const { base, local, remote, kind } = conflict;
+  switch (choose) {
+    case "value":
+      return value ?? null;
+    case "remote":
+      return isRefusal(kind) ? base : remote;
+    case "local":
+      return localValue({ kind, collection: "", key: "", base, local, remote });
+    case "merge":
+      if (local === null || remote === null || isRefusal(kind))
+        refuse(conflict, "there are no two values to merge", "choose local, remote, or give a value");
+      return mergeFields({ base, local, remote }, rules).value;
+  }
+}
+
+/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
+function free(store: Store, op: Brief): void {
+  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
+  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
+  settleInto(store, op.seq);
+}
+
+/** `queue.resolve` of an operation with record changes decides its open conflicts; false: it has none. */
+export function resolveOperation(store: Store, op: Brief, input: Input<"queue.resolve">): boolean {
+  const open = openConflictsOfOperation(store, op.seq);
+  if (open.length === 0) return false;
+  if (input.payload !== undefined) {
+    throw new HoldfastError(
+      "refused_by_state",
+      `operation ${op.id} carries record changes, whose payload is made from the record`,
+      "decide its conflict with a value: `holdfast conflicts resolve --value`",
+    );
+  }
+  for (const conflict of open) {
+    const now = findConflict(store, conflict.id);
+    if (now?.status === "open") resolveOne(store, now, input.choose, undefined);
+  }
+  return true;
+}
+
+// ---- taking back, and deciding beforehand ---------------------------------------------------------------------
+
+export function undoConflicts(store: Store, input: Input<"conflicts.undo">): Output<"conflicts.undo"> {
+  return each(store, input.ids, (conflict) => undoOne(store, conflict));
+}
+
+/** Writes again what stood before the decision. What has changed since is not overwritten. */
+function undoOne(store: Store, conflict: ConflictRow): void {
+  if (conflict.status !== "resolved") refuse(conflict, `it is ${conflict.status}`, "only a decision can be taken back");
+  const row = getRecord(store, conflict.record);
+  if (row === null) refuse(conflict, "its record is gone", "see `holdfast records history`");
+  const info = collectionOf(store, row.collection);
+  const { before } = (conflict.detail ?? {}) as { readonly before?: Fields | null };
+  if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
+  const now = valueOf(info, row);
+  if (!isSameJson(now as Json, conflict.outcome as Json)) {
+    refuse(conflict, `"${row.key}" has changed since`, "restore what you want: `holdfast records restore`");
+  }
+  if (!isSameJson(now as Json, before as Json)) {
+    const cause = { origin: "undo", detail: { conflict: conflict.id } } as const;
+    const at = { collection: info.name, key: row.key };
+    writeRecords(store, [before === null ? { kind: "remove", ...at } : { kind: "put", ...at, value: before }], cause);
+  }
+  const { decidedBy: by, choice, outcome, detail } = conflict;
+  settleConflict(store, conflict, { status: "undone", by, choice, outcome, detail });
+}
+
+export function preferSide(store: Store, input: Input<"conflicts.prefer">): Output<"conflicts.prefer"> {
+  const row = findRecord(store, requireCollection(store, input.collection), input.key);
+  if (row === null || row.pendings === 0) {
+    throw new HoldfastError(
+      row === null ? "not_found" : "refused_by_state",
+      `nothing is pending on "${input.key}" of "${input.collection}"`,
+      "a choice beforehand is about a change that is not sent yet",
+    );
+  }
+  const { version } = groundOf(row);
+  if (input.version < version) {
+    throw new HoldfastError(
+      "stale_revision",
+      `the server has version ${version} of "${input.key}", not ${input.version}`,
+      "look at what it says now, then choose",
+      { details: { version } },
+    );
+  }
+  chooseBeforehand(store, row.id, { choose: input.choose, version: input.version });
+  return { collection: input.collection, key: row.key };
+}

@@ -1,0 +1,470 @@
+/**
+ * Owns what is pending over the server's snapshot: replaying it, rebasing it when the server moves, and what an answer does to it.
+ * What decides two sides is `conflicts.ts`; the rows are kept by `records.ts` and `pending.ts`; how an operation moves is `settle.ts`.
+ */
+import { isSameJson } from "../canonical.ts";
+import type { ConflictKind } from "../conflict.ts";
+import type { Json } from "../operation.ts";
+import { State } from "../operation.ts";
+import type { Fields, RecordOrigin } from "../record.ts";
+import { applyChange, touchedFields } from "../record.ts";
+import type { CollectionInfo } from "./collections.ts";
+import { collectionOf } from "./collections.ts";
+import { closeConflicts, decideSides, noteDecision, openConflict } from "./conflicts.ts";
+import { declareLocalId, getAlias } from "./ids.ts";
+import { dependentsOf, detachFrom, settleInto } from "./lanes.ts";
+import type { Overlay, Pending } from "./pending.ts";
+import {
+  ackPending,
+  changeBetween,
+  changePending,
+  dropPending,
+  isFrozen,
+  movePendings,
+  pendingsOf,
+  pendingsOfOperation,
+  rewriteChange,
+  statusFor,
+} from "./pending.ts";
+import type { Brief } from "./queue.ts";
+import { getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { logRecord, moveLog } from "./record-log.ts";
+import type { RecordRow } from "./records.ts";
+import {
+  dropRecord,
+  fieldsOf,
+  findRecord,
+  getRecord,
+  localFieldsOf,
+  markStatus,
+  raised,
+  renamedText,
+  saveRecord,
+  setRecordKey,
+  takeMentions,
+  unsettledRecords,
+} from "./records.ts";
+import { countInSyncRun, openRunId } from "./runs.ts";
+import { assignServerId, giveUp, park, supersede } from "./settle.ts";
+import { wantPull } from "./spaces.ts";
+import type { Store } from "./store.ts";
+import { tellKeys } from "./writes.ts";
+
+/** How long the echo of an acknowledged change may take before its record is fetched. */
+export const echoMs = 10_000;
+
+/** How soon after an acknowledgement the server is asked for what else is new. */
+export const ackPullMs = 100;
+
+/** What the server has of a record, as far as is known. */
+export type Ground = Pick<RecordRow, "version" | "snapshot" | "schema" | "author" | "confirmed" | "mark">;
+
+/** Why a record is replayed. */
+export type Cause = {
+  readonly origin: RecordOrigin;
+  readonly run: number | null;
+  /** The operation that the server has just answered with a conflict: it may be changed although it was sent. */
+  readonly answered?: { readonly op: number; readonly kind: ConflictKind };
+  /** The ground changed by our own doing, so nothing can be in dispute. */
+  readonly isOurs?: boolean;
+  readonly detail?: Json;
+};
+
+/** What the record's row says of the server's side. */
+export const groundOf = (row: RecordRow): Ground => ({
+  version: row.version,
+  snapshot: row.pendings > 0 ? row.snapshot : row.value,
+  schema: row.schema,
+  author: row.author,
+  confirmed: row.confirmed,
+  mark: row.mark,
+});
+
+type Under = { readonly value: Fields | null; readonly version: number };
+
+/** Replays what is pending on a record over the server's side and writes the view; what can be decided is decided at once. */
+export function replay(store: Store, info: CollectionInfo, row: RecordRow, given: Ground, cause: Cause): RecordRow {
+  const pendings = pendingsOf(store, row.id);
+  const ground = pendings.length === 0 ? given : raisedGround(info, given);
+  const local = localFieldsOf(info, fieldsOf(row.value));
+  const server = fieldsOf(ground.snapshot);
+  let under: Under = { value: server, version: ground.version };
+  let isBehind = false;
+  let count = 0;
+  for (const pending of pendings) {
+    if (pending.acked > 0 && pending.acked <= ground.version) {
+      dropPending(store, pending);
+      continue;
+    }
+    count += 1;
+    if (pending.acked > 0) {
+      under = { value: applyChange(under.value, pending.change), version: pending.acked };
+      continue;
+    }
+    const step = rebase(store, { info, row, pending, under, isBehind, ground, cause });
+    if (step === null) {
+      count -= 1;
+      continue;
+    }
+    under = { value: seen(step, under.value, pending), version: under.version };
+    isBehind = true;
+  }
+  return write(store, { info, row, ground, cause, count, local, sight: under.value });
+}
+
+/** A change that has nothing left to stand on stays visible to its author on what it was made on. */
+function seen(change: Overlay, under: Fields | null, pending: Pending): Fields | null {
+  return applyChange(under ?? (change.kind === "update" ? fieldsOf(pending.baseValue) : null), change);
+}
+
+function raisedGround(info: CollectionInfo, ground: Ground): Ground {
+  const value = ground.schema < info.version ? fieldsOf(ground.snapshot) : null;
+  if (value === null) return ground;
+  return { ...ground, snapshot: JSON.stringify(raised(info, value, ground.schema)), schema: info.version };
+}
+
+type Sight = {
+  readonly info: CollectionInfo;
+  readonly row: RecordRow;
+  readonly ground: Ground;
+  readonly cause: Cause;
+  readonly count: number;
+  readonly local: Fields;
+  readonly sight: Fields | null;
+};
+
+function write(store: Store, { info, row, ground, cause, count, local, sight }: Sight): RecordRow {
+  const hasLocal = sight !== null && Object.keys(local).length > 0;
+  const value =
+    count === 0 && !hasLocal ? ground.snapshot : sight === null ? null : JSON.stringify({ ...sight, ...local });
+  const isSame = value === row.value || (value !== null && isSameJson(fieldsOf(value) as Json, fieldsOf(row.value)));
+  const after: RecordRow = {
+    ...row,
+    ...ground,
+    value,
+    snapshot: count === 0 ? null : ground.snapshot,
+    changed: isSame ? row.changed : store.world.now(),
+    status: statusFor(store, info, row.id),
+    pendings: count,
+  };
+  saveRecord(store, row, after);
+  if (!isSame) {
+    const { origin, run, detail } = cause;
+    const entry = { record: row.id, origin, run, version: ground.version, before: row.value, after: value };
+    logRecord(store, detail === undefined ? entry : { ...entry, detail });
+  }
+  return after;
+}
+
+type Step = {
+  readonly info: CollectionInfo;
+  readonly row: RecordRow;
+  readonly pending: Pending;
+  readonly under: Under;
+  /** Something unsent of the same record goes before it, so its base is known only when that has landed. */
+  readonly isBehind: boolean;
+  readonly ground: Ground;
+  readonly cause: Cause;
+};
+
+/** One pending change over what the server has by now. Returns the change as it is from here on; `null`: nothing is left of it. */
+function rebase(store: Store, step: Step): Overlay | null {
+  const { info, pending, under, isBehind, ground, cause } = step;
+  const op = getBrief(store, pending.op);
+  const isAnswered = cause.answered?.op === pending.op;
+  // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
+  if (op === null || ground.schema > info.version || (isFrozen(op) && !isAnswered)) return pending.change;
+  const base = fieldsOf(pending.baseValue);
+  const version = isBehind ? pending.change.base : under.version;
+  if (!isAnswered && isSameJson(base, under.value)) {
+    return version === pending.change.base ? pending.change : put(store, step, { ...pending.change, base: version });
+  }
+  const wanted = applyChange(base ?? (pending.change.kind === "update" ? under.value : null), pending.change);
+  const meeting = meet(pending.change, { base, local: wanted, remote: under.value });
+  if (cause.isOurs === true || meeting.kind === null) {
+    if (cause.isOurs !== true && under.value !== null && wanted !== null && ground.version > pending.change.base)
+      countInSyncRun(store, { merged: 1 });
+    return aim(store, step, op, { value: applyChange(under.value, pending.change), version });
+  }
+  return decide(store, step, op, {
+    kind: cause.answered?.kind ?? meeting.kind,
+    fields: meeting.fields,
+    base,
+    wanted,
+    version,
+  });
+}
+
+type Sides = { readonly base: Fields | null; readonly local: Fields | null; readonly remote: Fields | null };
+
+/** Whether two sides dispute anything: the same fields were changed to different values, or one side removed the record. */
+function meet(
+  change: Overlay,
+  { base, local, remote }: Sides,
+): { readonly kind: ConflictKind | null; readonly fields: readonly string[] } {
+  if (local === null) return { kind: remote === null ? null : "deleted_here", fields: [] };
+  if (remote === null) {
+    // A creation of what never was there is not in dispute with anything.
+    return { kind: change.kind === "create" && base === null ? null : "deleted_upstream", fields: [] };
+  }
+  const touched = touchedFields(change) ?? [...new Set([...Object.keys(local), ...Object.keys(remote)])];
+  const fields = touched.filter((field) => {
+    const [then, here, there] = [base?.[field], local[field], remote[field]];
+    if (isSameJson(then, there)) return false;
+    return change.strict?.includes(field) === true || !isSameJson(here, there);
+  });
+  return { kind: fields.length === 0 ? null : "version_mismatch", fields };
+}
+
+type Dispute = {
+  readonly kind: ConflictKind;
+  readonly fields: readonly string[];
+  readonly base: Fields | null;
+  readonly wanted: Fields | null;
+  readonly version: number;
+};
+
+function decide(store: Store, step: Step, op: Brief, dispute: Dispute): Overlay | null {
+  const { info, row, pending, under, ground } = step;
+  const sides = {
+    kind: dispute.kind,
+    collection: info.name,
+    key: row.key,
+    base: dispute.base,
+    local: dispute.wanted,
+    remote: under.value,
+  };
+  const met = {
+    info,
+    row,
+    op,
+    sides,
+    fields: dispute.fields,
+    remoteVersion: ground.version,
+    remoteAuthor: ground.author,
+    isAtomic: pendingsOfOperation(store, pending.op).length > 1,
+  };
+  const verdict = decideSides(store, met);
+  if (verdict.how === "decided") {
+    noteDecision(store, met, verdict);
+    countInSyncRun(store, { merged: 1 });
+    return aim(store, step, op, { value: verdict.value, version: dispute.version });
+  }
+  const message = openConflict(store, met, verdict);
+  countInSyncRun(store, { conflicts: 1 });
+  const problem = { code: dispute.kind, message, hint: "see `holdfast conflicts list`" };
+  park(store, op, { reason: "conflict", problem, isUnsure: false, remote: under.value, settled: null });
+  return pending.change;
+}
+
+/** Makes a pending change lead from what the server has to a value. `null`: the server has that value already. */
+function aim(
+  store: Store,
+  step: Step,
+  op: Brief,
+  to: { readonly value: Fields | null; readonly version: number },
+): Overlay | null {
+  const { info, under, pending, row } = step;
+  const change = changeBetween(info, { before: under.value, after: to.value }, to.version);
+  if (change !== null) return put(store, step, change);
+  dropPending(store, pending);
+  const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
+  if (left === 0) supersede(store, op, { value: under.value });
+  return null;
+}
+
+function put(store: Store, { info, row, pending, under }: Step, change: Overlay): Overlay {
+  changePending(store, pending, under.value === null ? null : JSON.stringify(under.value), change);
+  rewriteChange(store, { op: pending.op, collection: info.name, key: row.key }, change);
+  return change;
+}
+
+// ---- what an answer does --------------------------------------------------------------------------------------
+
+type Applied = {
+  readonly collection: string;
+  readonly key: string;
+  readonly serverKey?: string;
+  readonly version: number;
+  readonly value?: Fields | null;
+};
+
+/** The server has the changes of an operation. They stay replayed until its snapshot has come that far. */
+export function landRecords(store: Store, op: Brief, result: Json): void {
+  const applied = (result as { readonly changes?: readonly Applied[] } | null)?.changes ?? [];
+  const now = store.world.now();
+  countInSyncRun(store, { pushed: 1 });
+  const run = openRunId(store);
+  for (const pending of pendingsOfOperation(store, op.seq)) {
+    const row = getRecord(store, pending.record);
+    if (row === null) continue;
+    const info = collectionOf(store, row.collection);
+    const entry = applied.find(({ collection, key }) => collection === info.name && key === row.key);
+    // An answer whose content was lost is a yes all the same; what it said is fetched.
+    const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
+    const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
+    ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
+    const named = entry?.serverKey === undefined ? row : rename(store, { info, row, op, server: entry.serverKey });
+    replay(store, info, named, { ...groundOf(named), confirmed: now }, { origin: "push", run });
+    wantPull(store, info.space, ackPullMs);
+  }
+  closeConflicts(store, op.seq, { choice: "local", outcome: null });
+}
+
+/** The server told the whole value: at that version nothing has to be guessed. */
+const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
+  value === null
+    ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
+    : { kind: "create", base: change.base, fields: value, schema: change.schema };
+
+/** An operation was parked, retried or put back: its records say so. */
+export function followOperation(store: Store, op: Brief): void {
+  for (const { record } of pendingsOfOperation(store, op.seq)) {
+    const row = getRecord(store, record);
+    if (row !== null) markStatus(store, row.id, statusFor(store, collectionOf(store, row.collection), row.id));
+  }
+}
+
+/** The server has another value, which its answer brings: what it says is taken as a fetch of that record, and the change is decided. */
+export function meetAnswer(
+  store: Store,
+  op: Brief,
+  met: { readonly row: RecordRow; readonly kind: ConflictKind; readonly ground: Ground },
+): void {
+  const { row, kind, ground } = met;
+  const info = collectionOf(store, row.collection);
+  const run = openRunId(store);
+  const known = groundOf(row);
+  const newest = ground.version >= known.version ? { ...ground, mark: row.mark } : known;
+  replay(store, info, row, newest, { origin: "merge", run, answered: { op: op.seq, kind } });
+  tellKeys(store, info.name, [row.key], "merge");
+  sendAgain(store, op);
+}
+
+/** What was decided goes out under a new key: the refusal was definite, and the body is another one. */
+export function sendAgain(store: Store, op: Brief): void {
+  const now = getBrief(store, op.seq);
+  if (now === null || now.state !== State.inFlight) return;
+  resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds + 1 });
+  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
+  settleInto(store, op.seq);
+}
+
+/** An operation leaves without having landed: its changes are taken back, and the losing values are in the history. */
+export function dropChanges(store: Store, op: Brief): void {
+  for (const pending of pendingsOfOperation(store, op.seq)) {
+    dropPending(store, pending);
+    const row = getRecord(store, pending.record);
+    if (row === null) continue;
+    const info = collectionOf(store, row.collection);
+    const isCreation = pending.change.kind === "create" && row.version === 0;
+    const later = pendingsOf(store, row.id).filter((each) => each.acked === 0 && each.op > op.seq);
+    for (const each of later) freeLater(store, op, each, isCreation);
+    const now = getRecord(store, row.id) ?? row;
+    const detail = { operation: op.id };
+    replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, detail });
+    tellKeys(store, info.name, [row.key], "local");
+  }
+  closeConflicts(store, op.seq, { choice: "remote", outcome: null });
+}
+
+/** What follows on the same record need not wait for it any more; what stands on its creation has nothing to stand on. */
+function freeLater(store: Store, op: Brief, later: Pending, isCreation: boolean): void {
+  const next = getBrief(store, later.op);
+  if (next === null || next.state === State.done || next.state === State.inFlight) return;
+  if (isCreation) giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
+  else if (dependentsOf(store, op.seq).includes(later.op)) detachFrom(store, op.seq, later.op);
+}
+
+// ---- keys that the server gives -------------------------------------------------------------------------------
+
+type Renaming = {
+  readonly info: CollectionInfo;
+  readonly row: RecordRow;
+  readonly op: Brief;
+  readonly server: string;
+};
+
+/** The server has named a record: key, references in queue and records, and alias change together. */
+function rename(store: Store, { info, row, op, server }: Renaming): RecordRow {
+  if (server === row.key) return row;
+  if (getAlias(store, row.key) === null) declareLocalId(store, row.key, { seq: op.seq, id: op.id, isFree: () => true });
+  const mentioning = takeMentions(store, row.key);
+  assignServerId(store, row.key, server);
+  for (const each of mentioning) renameIn(store, each, { local: row.key, server });
+  const mine = getRecord(store, row.id) ?? row;
+  const twin = findRecord(store, info, server);
+  const merged = twin === null || twin.id === row.id ? mine : absorb(store, mine, twin);
+  setRecordKey(store, row.id, server);
+  return { ...merged, key: server };
+}
+
+/** The server's record came by pull before the answer that names it: both rows are one. */
+function absorb(store: Store, mine: RecordRow, twin: RecordRow): RecordRow {
+  movePendings(store, twin.id, mine.id);
+  moveLog(store, twin.id, mine.id);
+  dropRecord(store, twin);
+  const ground = groundOf(twin);
+  const pendings = pendingsOf(store, mine.id).length;
+  const merged: RecordRow = { ...mine, ...ground, pendings, pinned: Math.max(mine.pinned, twin.pinned) };
+  saveRecord(store, mine, merged);
+  return merged;
+}
+
+function renameIn(store: Store, row: RecordRow, id: { readonly local: string; readonly server: string }): void {
+  const value = renamedText(row.value, id.local, id.server);
+  for (const pending of pendingsOf(store, row.id)) {
+    const fields = renamedText(JSON.stringify(pending.change), id.local, id.server);
+    changePending(store, pending, renamedText(pending.baseValue, id.local, id.server), JSON.parse(fields ?? "{}"));
+  }
+  if (value === row.value) return;
+  saveRecord(store, row, { ...row, value, changed: store.world.now() });
+  logRecord(store, {
+    record: row.id,
+    origin: "push",
+    run: openRunId(store),
+    version: row.version,
+    before: row.value,
+    after: value,
+    detail: { renamed: id.local, to: id.server },
+  });
+  tellKeys(store, collectionOf(store, row.collection).name, [row.key], "push");
+}
+
+/** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */
+export function raisePendings(store: Store, info: CollectionInfo): void {
+  for (const row of unsettledRecords(store, info.id)) raisePending(store, info, row);
+}
+
+function raisePending(store: Store, info: CollectionInfo, row: RecordRow): void {
+  const ground = raisedGround(info, groundOf(row));
+  for (const pending of pendingsOf(store, row.id)) {
+    const op = getBrief(store, pending.op);
+    const { change } = pending;
+    if (pending.acked > 0 || op === null || isFrozen(op) || change.schema >= info.version) continue;
+    const raise = (value: Fields | null): Fields | null => (value === null ? null : raised(info, value, change.schema));
+    const base = fieldsOf(pending.baseValue);
+    const sides = { before: raise(base), after: raise(applyChange(base, change)) };
+    const next = changeBetween(info, sides, change.base) ?? { ...change, schema: info.version };
+    changePending(store, pending, sides.before === null ? null : JSON.stringify(sides.before), next);
+    rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, next);
+  }
+  const value = fieldsOf(row.value);
+  const text = value === null ? null : JSON.stringify(raised(info, value, row.schema));
+  saveRecord(store, row, { ...row, value: text, snapshot: ground.snapshot, schema: info.version });
+}
+
+/** Makes a pending change lead to a value that somebody decided on, from what the server has now; nothing left to send ends the operation. */
+export function aimAt(
+  store: Store,
+  at: { readonly info: CollectionInfo; readonly row: RecordRow; readonly pending: Pending; readonly op: Brief },
+  value: Fields | null,
+): void {
+  const { info, row, pending, op } = at;
+  const ground = groundOf(row);
+  const under = { value: fieldsOf(ground.snapshot), version: ground.version };
+  const cause: Cause = { origin: "resolve", run: openRunId(store), isOurs: true };
+  aim(store, { info, row, pending, under, isBehind: false, ground, cause }, op, { value, version: ground.version });
+  const now = getRecord(store, row.id);
+  if (now !== null) replay(store, info, now, groundOf(now), cause);
+}

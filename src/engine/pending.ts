@@ -1,0 +1,236 @@
+/**
+ * Owns the table `pending`: which operations carry changes of which record, what each change stands on, and what the server has acknowledged.
+ * How changes are replayed over the server's snapshot and decided is `overlay.ts`; the operations themselves are in `queue.ts`.
+ */
+
+import { isSameJson } from "../canonical.ts";
+import type { Row } from "../database.ts";
+import type { Json, Problem, State } from "../operation.ts";
+import { State as States } from "../operation.ts";
+import type { Change, Fields, RecordWrite } from "../record.ts";
+import type { CollectionInfo } from "./collections.ts";
+import type { Brief } from "./queue.ts";
+import { getBrief, getRow, replacePayload, resetBudget, toBrief } from "./queue.ts";
+import { Status } from "./records.ts";
+import type { Store } from "./store.ts";
+import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
+
+const columns = "record, op, place, base_value, acked, due, overlay";
+const ofRecord = `SELECT ${columns} FROM pending WHERE record = ? ORDER BY op`;
+const ofOperation = `SELECT ${columns} FROM pending WHERE op = ? ORDER BY place`;
+const newestOf = "SELECT max(op) AS op FROM pending WHERE record = ? AND acked = 0";
+const lowest = "SELECT min(op) AS op FROM pending WHERE acked = 0";
+const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT ?";
+const records = "SELECT DISTINCT record FROM pending";
+const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
+const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending
+  JOIN op ON op.seq = pending.op WHERE pending.record = ? AND pending.acked = 0 ORDER BY pending.op`;
+const insert = "INSERT INTO pending (record, op, place, base_value, overlay) VALUES (?, ?, ?, ?, ?)";
+const setAck = "UPDATE pending SET acked = ?, due = ?, overlay = ? WHERE record = ? AND op = ?";
+const setChange = "UPDATE pending SET base_value = ?, overlay = ? WHERE record = ? AND op = ?";
+const setDue = "UPDATE pending SET due = ? WHERE record = ? AND op = ?";
+const setRecord = "UPDATE pending SET record = ? WHERE record = ?";
+const remove = "DELETE FROM pending WHERE record = ? AND op = ?";
+
+/** A change as it is replayed: without the names of its record. */
+export type Overlay = Omit<Change, "collection" | "key">;
+
+/** One operation's change of one record. */
+export type Pending = {
+  readonly record: number;
+  readonly op: number;
+  readonly place: number;
+  /** JSON text of the value that the change was made on; `null`: there was none, or it is not known. */
+  readonly baseValue: string | null;
+  /** The version that the server gave it; 0 until then. */
+  readonly acked: number;
+  readonly due: number | null;
+  readonly change: Overlay;
+};
+
+const toPending = (row: Row): Pending => ({
+  record: integer(row.record),
+  op: integer(row.op),
+  place: integer(row.place),
+  baseValue: textOrNull(row.base_value),
+  acked: integer(row.acked),
+  due: integerOrNull(row.due),
+  change: parsed<Overlay>(text(row.overlay), { kind: "update", base: 0, fields: {}, schema: 1 }),
+});
+
+/** Everything pending on one record, oldest first. */
+export function pendingsOf(store: Store, record: number): readonly Pending[] {
+  return store.db.prepare(ofRecord).all(record).map(toPending);
+}
+
+/** What one operation changes, in the order of its payload. */
+export function pendingsOfOperation(store: Store, op: number): readonly Pending[] {
+  return store.db.prepare(ofOperation).all(op).map(toPending);
+}
+
+export function addPending(store: Store, pending: Omit<Pending, "acked" | "due">): void {
+  store.db
+    .prepare(insert)
+    .run(pending.record, pending.op, pending.place, pending.baseValue, JSON.stringify(pending.change));
+}
+
+/** Records on which anything is pending. */
+export function pendingRecords(store: Store): readonly number[] {
+  return store.db
+    .prepare(records)
+    .all()
+    .map((row) => integer(row.record));
+}
+
+/** The newest operation that carries a change of the record and has not landed. */
+export function newestOperation(store: Store, record: number): Brief | null {
+  const op = integerOrNull(store.db.prepare(newestOf).get(record)?.op);
+  return op === null ? null : getBrief(store, op);
+}
+
+/** Below this number every operation with record changes has ended: the server may forget their receipts. */
+export function lowestUnsettled(store: Store): number | null {
+  return integerOrNull(store.db.prepare(lowest).get()?.op);
+}
+
+export function changePending(store: Store, pending: Pending, baseValue: string | null, change: Overlay): void {
+  store.db.prepare(setChange).run(baseValue, JSON.stringify(change), pending.record, pending.op);
+}
+
+/** The server has it: it stays replayed until the snapshot has come that far. */
+export function ackPending(
+  store: Store,
+  pending: Pending,
+  ack: { readonly version: number; readonly due: number; readonly change: Overlay },
+): void {
+  store.db.prepare(setAck).run(ack.version, ack.due, JSON.stringify(ack.change), pending.record, pending.op);
+}
+
+export function dropPending(store: Store, pending: Pick<Pending, "record" | "op">): void {
+  store.db.prepare(remove).run(pending.record, pending.op);
+}
+
+/** Two rows turned out to be one record. */
+export function movePendings(store: Store, from: number, to: number): void {
+  store.db.prepare(setRecord).run(to, from);
+}
+
+/** Acknowledged changes whose echo has not come in time. */
+export function missingEchoes(store: Store, limit: number) {
+  return store.db
+    .prepare(echoes)
+    .all(store.world.now(), limit)
+    .map((row) => ({ record: integer(row.record), op: integer(row.op) }));
+}
+
+export function postponeEcho(store: Store, echo: { readonly record: number; readonly op: number }, due: number): void {
+  store.db.prepare(setDue).run(due, echo.record, echo.op);
+}
+
+export function nextEchoAt(store: Store): number | null {
+  return integerOrNull(store.db.prepare(nextEcho).get()?.due);
+}
+
+export type PendingOperation = {
+  readonly id: string;
+  readonly state: State;
+  readonly reason: string | null;
+  readonly problem: Problem | null;
+};
+
+/** Operations that carry what is unsent or refused of a record, oldest first. */
+export function pendingOperations(store: Store, record: number): readonly PendingOperation[] {
+  return store.db
+    .prepare(operations)
+    .all(record)
+    .map((row) => ({
+      id: text(row.id),
+      state: integer(row.state) as State,
+      reason: textOrNull(row.reason),
+      problem: json(row, "problem") as Problem | null,
+    }));
+}
+
+/** How a record stands, by the operations that carry its changes. */
+export function statusFor(store: Store, info: CollectionInfo, record: number): number {
+  const open = pendingOperations(store, record);
+  const parked = open.filter(({ state }) => state === States.parked || state === States.aside);
+  if (parked.some(({ reason }) => reason === "conflict")) return Status.conflict;
+  if (parked.length > 0) return Status.failed;
+  if (open.length > 0) return Status.pending;
+  return info.isSynced ? Status.synced : Status.localOnly;
+}
+
+/** Whether an operation's payload may still change: nobody has seen it, or it was refused for good. */
+export function isFrozen(op: Brief | null): boolean {
+  return (
+    op === null ||
+    op.state === States.inFlight ||
+    op.state === States.parked ||
+    op.state === States.aside ||
+    op.isUnsure
+  );
+}
+
+/** Replaces what one operation says of one record; `null` takes it out. Returns how many changes are left. */
+export function rewriteChange(
+  store: Store,
+  at: { readonly op: number; readonly collection: string; readonly key: string },
+  change: Overlay | null,
+): number {
+  const row = getRow(store, at.op);
+  const op = toBrief(row);
+  const payload = json(row, "payload") as unknown as RecordWrite;
+  const changes = payload.changes.flatMap((each) => {
+    if (each.collection !== at.collection || each.key !== at.key) return [each];
+    return change === null ? [] : [{ collection: at.collection, key: at.key, ...change }];
+  });
+  if (changes.length === 0) return 0;
+  const next = { ...payload, changes };
+  replacePayload(
+    store,
+    { seq: op.seq, id: op.id, type: op.type, version: integer(row.version), channel: op.channel },
+    JSON.stringify(next),
+  );
+  // Another body under the same key would be refused by a server that keeps receipts.
+  if (op.attempts > 0) {
+    resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds });
+  }
+  return changes.length;
+}
+
+/** The change that leads from one value to another; `null` when there is nothing to send. */
+export function changeBetween(
+  info: CollectionInfo,
+  sides: { readonly before: Fields | null; readonly after: Fields | null },
+  base: number,
+): Overlay | null {
+  const { before, after } = sides;
+  const schema = info.version;
+  const hidden = info.spec.localOnly;
+  const isHidden = (field: string): boolean => hidden?.includes(field) === true;
+  if (after === null) return before === null ? null : { kind: "remove", base, fields: {}, schema };
+  if (before === null) return { kind: "create", base, fields: without(after, hidden), schema };
+  const fields: Record<string, Json> = {};
+  for (const [field, value] of Object.entries(after)) {
+    if (isHidden(field) || (Object.hasOwn(before, field) && isSameJson(before[field], value))) continue;
+    Object.defineProperty(fields, field, { value, writable: true, enumerable: true, configurable: true });
+  }
+  const unset = Object.keys(before).filter((field) => !Object.hasOwn(after, field) && !isHidden(field));
+  const touched = Object.keys(fields);
+  if (touched.length === 0 && unset.length === 0) return null;
+  const strict = touched.filter((field) => info.spec.merge?.[field]?.rule === "counter");
+  return {
+    kind: "update",
+    base,
+    fields,
+    ...(unset.length === 0 ? {} : { unset }),
+    ...(strict.length === 0 ? {} : { strict }),
+    schema,
+  };
+}
+
+function without(value: Fields, hidden: readonly string[] | undefined): Fields {
+  if (hidden === undefined || hidden.length === 0) return value;
+  return Object.fromEntries(Object.entries(value).filter(([field]) => !hidden.includes(field)));
+}

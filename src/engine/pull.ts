@@ -1,0 +1,231 @@
+/**
+ * Owns pulling: what is asked of the server when, and what one page does to records, cursors and the space. Pull never waits for push.
+ * What is pending on a pulled record is replayed by `overlay.ts`; who sends the request is `errands.ts`.
+ */
+import type { Json } from "../operation.ts";
+import { textBytes } from "../operation.ts";
+import type { Fields } from "../record.ts";
+import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
+import { wireLimits } from "../wire.ts";
+import type { CollectionInfo } from "./collections.ts";
+import { countRecords, findCollection, listInfos, moveCursor } from "./collections.ts";
+import { readGates } from "./gates.ts";
+import { getSettings } from "./meta.ts";
+import { remoteGate } from "./network.ts";
+import type { Ground } from "./overlay.ts";
+import { replay } from "./overlay.ts";
+import { logRecord } from "./record-log.ts";
+import type { RecordRow } from "./records.ts";
+import { fieldsOf, findRecord, insertRecord, localFieldsOf, markMet, Status, saveRecord } from "./records.ts";
+import { finishResync, isLost, keepLost, meetReset } from "./resync.ts";
+import { countInSyncRun, ensureRun } from "./runs.ts";
+import type { Space } from "./spaces.ts";
+import { getSpace, noteAnswer } from "./spaces.ts";
+import type { Store } from "./store.ts";
+import { currentRun, isRunOpen, nextRunAt } from "./sync.ts";
+import { tellKeys } from "./writes.ts";
+
+/** Records asked for in one page: a page is one commit, and nothing else is written meanwhile. */
+export const pullPage = 2_000;
+
+/** How often a space is asked for news when nothing says that there are any. */
+export const pollMs = { withPokes: 300_000, without: 30_000 } as const;
+
+/** One request for news of a space: at most as many collections as the wire allows. */
+export type PullPlan = {
+  readonly space: Space;
+  readonly part: number;
+  readonly infos: readonly CollectionInfo[];
+};
+
+/** Why nothing is pulled at the moment, and until when; `null` when it may go. A pause of pushing is none. */
+export function pullClosedUntil(store: Store, space: Space): { readonly until: number | null } | null {
+  const { sync } = store;
+  if (sync === null) return { until: null };
+  const gates = readGates(store);
+  if (gates.isWorkingOffline || gates.isAllPaused) return { until: null };
+  if (gates.remotes.has(sync.remote) || gates.signedOut.has(sync.subject)) return { until: null };
+  const now = store.world.now();
+  const auth = gates.auth.find(({ subject, remote }) => subject === sync.subject && remote === sync.remote);
+  if (auth !== undefined && auth.until > now && auth.since <= now) return { until: auth.until };
+  if (getSettings(store).syncMode !== "eager" && !space.isAsked && !isRunOpen(store))
+    return { until: nextRunAt(store) };
+  const gate = remoteGate(store, sync.remote);
+  return gate.isOpen ? null : { until: gate.opensAt };
+}
+
+/** When a space is asked next: at once after a poke, for an open run, or because somebody wants it. */
+export function pullDueAt(store: Store, space: Space): number {
+  const now = store.world.now();
+  const poked = store.memory.sync.poked.get(space.name) ?? 0;
+  if (poked > space.head && space.failures === 0) return now;
+  const run = isRunOpen(store) ? currentRun(store) : null;
+  if (run !== null && space.failures === 0 && (space.pulled ?? 0) < run.startedAt) return now;
+  // Further away than it can have been set is a clock that went back.
+  return space.due > now + pollMs.withPokes * 2 ? now : space.due;
+}
+
+/** The requests that could be due, one for each space, or several where a space has more collections than fit into one. */
+export function pullPlans(store: Store): readonly PullPlan[] {
+  const bySpace = new Map<string, CollectionInfo[]>();
+  for (const info of listInfos(store)) {
+    if (info.isSynced) bySpace.set(info.space, [...(bySpace.get(info.space) ?? []), info]);
+  }
+  return [...bySpace].flatMap(([name, infos]) => {
+    const space = getSpace(store, name);
+    const parts = Math.ceil(infos.length / wireLimits.collections);
+    return Array.from({ length: parts }, (_, part) => ({
+      space,
+      part,
+      infos: infos.slice(part * wireLimits.collections, (part + 1) * wireLimits.collections),
+    }));
+  });
+}
+
+export function pullRequestOf({ space, infos }: PullPlan): PullRequest {
+  return {
+    space: space.name,
+    history: space.history,
+    wants: infos.map(({ name, cursor, spec }) => ({
+      collection: name,
+      after: cursor,
+      ...(spec.filter === undefined ? {} : { filter: spec.filter as Json }),
+    })),
+    limit: pullPage,
+  };
+}
+
+/** Applies one page with its cursors, in the caller's transaction. */
+export function applyPull(store: Store, plan: PullPlan, response: PullResponse, askedAt: number): void {
+  const space = getSpace(store, plan.space.name);
+  // What was declared, reset or pulled again while the request was under way is asked anew from where it stands now.
+  const infos = plan.infos.flatMap(({ name, cursor, mark }) => {
+    const now = findCollection(store, name);
+    return now !== null && now.cursor === cursor && now.mark === mark ? [now] : [];
+  });
+  if (response.reset !== undefined || (space.history !== "" && response.history !== space.history)) {
+    meetReset(store, { space, infos, response });
+    noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
+    return;
+  }
+  const news = applyRecords(store, infos, response.records);
+  const isComplete = !response.hasMore;
+  if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
+  for (const info of infos) moveCursor(store, info, { cursor: response.upTo, isComplete, at: askedAt });
+  const after = answered(store, space, response, askedAt);
+  noteTrust(store, space, response, news);
+  noteAnswer(
+    store,
+    isComplete ? { ...after, due: nextPollAt(store, space.name), pulled: askedAt, isAsked: false } : after,
+  );
+}
+
+const answered = (store: Store, space: Space, response: PullResponse, askedAt: number): Space => ({
+  ...space,
+  history: response.history,
+  head: response.head,
+  offsetMs: response.now - Math.round((askedAt + store.world.now()) / 2),
+  due: 0,
+});
+
+/** News that no poke told of means that pokes do not come through. */
+function noteTrust(store: Store, space: Space, response: PullResponse, news: number): void {
+  const { poked, trusted } = store.memory.sync;
+  if (news > 0 && response.head > space.head && (poked.get(space.name) ?? 0) < response.upTo)
+    trusted.delete(space.name);
+}
+
+function nextPollAt(store: Store, space: string): number {
+  const interval = store.memory.sync.trusted.has(space) ? pollMs.withPokes : pollMs.without;
+  // Half of it is drawn by lot, so that clients that lost their server together do not come back together.
+  return store.world.now() + Math.round(interval * (0.5 + store.world.random() / 2));
+}
+
+/** Takes records as the server has them; returns how many were news. One event tells of each collection. */
+export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
+  if (records.length === 0) return 0;
+  const run = ensureRun(store);
+  const byName = new Map(infos.map((info) => [info.name, { info, keys: [] as string[], records: 0, bytes: 0 }]));
+  for (const record of records) {
+    const place = byName.get(record.collection);
+    if (place === undefined) continue;
+    const change = applyRecord(store, place.info, record, run);
+    if (change === null) continue;
+    place.keys.push(record.key);
+    place.records += change.records;
+    place.bytes += change.bytes;
+  }
+  let news = 0;
+  for (const { info, keys, records: count, bytes } of byName.values()) {
+    countRecords(store, info.id, count, bytes);
+    if (keys.length > 0) tellKeys(store, info.name, keys, "pull");
+    news += keys.length;
+  }
+  countInSyncRun(store, { pulled: news });
+  return news;
+}
+
+type Counted = { readonly records: number; readonly bytes: number };
+const uncounted: Counted = { records: 0, bytes: 0 };
+
+/** One record as the server has it. `null`: nothing new. */
+function applyRecord(store: Store, info: CollectionInfo, record: WireRecord, run: number): Counted | null {
+  const now = store.world.now();
+  const written = record.value === null ? null : JSON.stringify(record.value);
+  const { version, key, schema, author } = record;
+  const ground: Ground = { version, snapshot: written, schema, author, confirmed: now, mark: info.mark };
+  // A first pull meets nothing but new records: the insertion itself finds out.
+  const row = info.state === "initial" ? null : findRecord(store, info, key);
+  if (row === null) {
+    if (written === null && info.state !== "initial") return null;
+    const made = written === null ? null : addPulled(store, info, key, ground);
+    if (made !== null) {
+      logRecord(store, { record: made, origin: "pull", run, version, before: null, after: written });
+      return { records: 1, bytes: textBytes(written ?? "") };
+    }
+    const known = info.state === "initial" ? findRecord(store, info, key) : null;
+    return known === null ? null : renew(store, { info, row: known, ground, run });
+  }
+  return renew(store, { info, row, ground, run });
+}
+
+function addPulled(store: Store, info: CollectionInfo, key: string, ground: Ground): number | null {
+  const { snapshot, confirmed, ...rest } = ground;
+  const changed = confirmed ?? 0;
+  const base = { collection: info.id, key, value: snapshot, snapshot: null, confirmed, changed };
+  return insertRecord(store, { ...base, ...rest, status: Status.synced, pendings: 0 });
+}
+
+type Renewal = {
+  readonly info: CollectionInfo;
+  readonly row: RecordRow;
+  readonly ground: Ground;
+  readonly run: number;
+};
+
+function renew(store: Store, { info, row, ground, run }: Renewal): Counted | null {
+  if (isLost(info, row, ground)) {
+    keepLost(store, { info, row, ground, run });
+    return uncounted;
+  }
+  const isForeign = info.resync?.reason === "other_history" || info.resync?.reason === "ahead";
+  if (!isForeign && row.version >= ground.version) {
+    if (row.mark !== info.mark) markMet(store, row.id, info.mark, ground.confirmed ?? 0);
+    return null;
+  }
+  if (row.pendings > 0) {
+    replay(store, info, row, ground, { origin: "pull", run });
+    return uncounted;
+  }
+  const local = info.spec.localOnly === undefined ? {} : localFieldsOf(info, fieldsOf(row.value));
+  const value =
+    ground.snapshot === null || Object.keys(local).length === 0
+      ? ground.snapshot
+      : JSON.stringify({ ...(fieldsOf(ground.snapshot) as Fields), ...local });
+  const status = Status.synced;
+  const changed = value === row.value ? row.changed : (ground.confirmed ?? 0);
+  saveRecord(store, row, { ...row, ...ground, value, snapshot: null, status, changed });
+  if (value === row.value) return null;
+  logRecord(store, { record: row.id, origin: "pull", run, version: ground.version, before: row.value, after: value });
+  return uncounted;
+}

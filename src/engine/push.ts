@@ -1,0 +1,219 @@
+/**
+ * Owns sending record changes: the operation type `record.write` over a `SyncPort`, the identity of this store at the server, and its floor.
+ * What an answer does to records is `overlay.ts`; when operations are claimed and settled is the queue's business.
+ */
+import { HoldfastError } from "../errors.ts";
+import type { Answer, Json, Problem } from "../operation.ts";
+import { textBytes } from "../operation.ts";
+import type { RecordWrite } from "../record.ts";
+import { recordWriteType } from "../record.ts";
+import type { PushAnswer, PushItem } from "../wire.ts";
+import { pushRequest, readWire, wireLimits } from "../wire.ts";
+import type { Attempt, OperationType, Reply, Signal } from "../world.ts";
+import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
+import { lowestUnsettled } from "./pending.ts";
+import { moveChannel } from "./queue.ts";
+import { saveSyncPlace, spaceNameOf, syncPlace } from "./spaces.ts";
+import type { Store } from "./store.ts";
+
+/** Operations in one push; a few hundred small changes keep a request well under a second. */
+export const pushBatch = 200;
+
+/** Room that the envelope of a request and of its items takes, so that a full request stays below the wire's limit. */
+const envelopeBytes = 4_096;
+
+/** The code of an answer that asks for a new client identity. */
+export const staleClient = "client_stale";
+
+/** The type under which record changes are queued. It can be sent only where this program has a way to the server. */
+export function makeRecordWrite(store: Store): OperationType {
+  const { sync } = store;
+  const type: OperationType = {
+    type: recordWriteType,
+    check: (payload) => checkRecordWrite(payload) as unknown as Json,
+    title: titleOf,
+    remoteOf: () => syncPlace(store).remote,
+  };
+  if (sync === null) return type;
+  return { ...type, runBatch: { max: pushBatch, run: (attempts) => push(store, attempts) } };
+}
+
+/** Checks a payload by the rules of the wire. Throws `invalid_input`. */
+export function checkRecordWrite(payload: Json): RecordWrite {
+  const write = payload as unknown as RecordWrite;
+  const item = { id: "check", number: 0, changes: write?.changes, at: write?.at };
+  const space = write?.space;
+  readWire(`${recordWriteType} payload`, pushRequest, { space, client: "check", floor: 0, items: [item] });
+  return write;
+}
+
+function titleOf(payload: Json): string {
+  const { changes } = payload as unknown as RecordWrite;
+  const [first] = changes;
+  if (first === undefined) return recordWriteType;
+  return changes.length === 1
+    ? `${first.kind} ${first.collection} ${first.key}`
+    : `${changes.length} records, first ${first.collection} ${first.key}`;
+}
+
+/** Names this store at the server for ever. */
+export function clientId(store: Store): string {
+  const known = getMeta(store, "client");
+  if (known !== null) return known;
+  return renewClient(store);
+}
+
+/** The store went back in time: under its old name the server would take new operations for old ones. */
+export function renewClient(store: Store): string {
+  const id = store.world.newId();
+  setMeta(store, "client", id);
+  return id;
+}
+
+/** Tells the store where its server is, and leads there what was queued before that was known, or for another address. */
+export function adoptRemote(store: Store): void {
+  if (store.sync === null) return;
+  const place = syncPlace(store);
+  saveSyncPlace(store, place);
+  clientId(store);
+  for (const channel of listChannels(store)) {
+    if (channel.type !== recordWriteType || channel.remote === place.remote) continue;
+    moveChannel(
+      store,
+      channel.id,
+      channelFor(store, place.remote, recordWriteType, channel.subject || place.subject).id,
+    );
+  }
+}
+
+/** Sends a batch, space by space, in requests below the wire's limit of bytes. Answers come in the order of the attempts. */
+function push(store: Store, attempts: readonly Attempt[]): Promise<readonly Answer[]> {
+  const answers = new Map<string, Answer>();
+  return requestsOf(store, attempts)
+    .reduce(
+      (before, request) =>
+        before.then(() => send(store, request)).then((got) => got.forEach((each) => answers.set(...each))),
+      Promise.resolve(),
+    )
+    .then(() => attempts.map(({ idempotencyKey }) => answers.get(idempotencyKey) ?? silence("the server left it out")));
+}
+
+type Request = { readonly space: string; readonly attempts: readonly Attempt[] };
+
+function requestsOf(store: Store, attempts: readonly Attempt[]): readonly Request[] {
+  const requests: { space: string; attempts: Attempt[]; bytes: number }[] = [];
+  for (const attempt of attempts) {
+    const space = spaceNameOf(store, (attempt.input as unknown as RecordWrite).space);
+    const bytes = textBytes(JSON.stringify(attempt.input)) + envelopeBytes / 16;
+    const open = requests.findLast((request) => request.space === space);
+    const fits =
+      open !== undefined &&
+      open.attempts.length < wireLimits.pushItems &&
+      open.bytes + bytes <= wireLimits.pushBytes - envelopeBytes;
+    if (fits) {
+      open.attempts.push(attempt);
+      open.bytes += bytes;
+    } else requests.push({ space, attempts: [attempt], bytes });
+  }
+  return requests;
+}
+
+function send(store: Store, request: Request): Promise<readonly (readonly [string, Answer])[]> {
+  const { sync } = store;
+  const signal = request.attempts[0]?.signal as Signal;
+  if (sync === null) return Promise.resolve([]);
+  const client = getMeta(store, "client") ?? "";
+  // What is under way stands below no floor: its row is pending until its answer is booked.
+  const floor = Math.min(lowestUnsettled(store) ?? Number.MAX_SAFE_INTEGER, ...request.attempts.map(numberOf));
+  return sync
+    .push({ space: request.space, client, floor, items: request.attempts.map(itemOf) }, signal)
+    .then((reply) => answersOf(store, request, reply));
+}
+
+const numberOf = ({ operation }: Attempt): number => operation.sequence;
+
+function itemOf(attempt: Attempt): PushItem {
+  const { changes, at } = attempt.input as unknown as RecordWrite;
+  return { id: attempt.idempotencyKey, number: numberOf(attempt), changes: changes as PushItem["changes"], at };
+}
+
+function answersOf(
+  store: Store,
+  { attempts }: Request,
+  reply: Reply<{ readonly answers: readonly PushAnswer[] }>,
+): readonly (readonly [string, Answer])[] {
+  if (reply.kind === "failed") return attempts.map(({ idempotencyKey }) => [idempotencyKey, reply.answer] as const);
+  store.memory.sync.bytesSent += reply.sentBytes;
+  store.memory.sync.bytesReceived += reply.receivedBytes;
+  const sent = new Set(attempts.map(({ idempotencyKey }) => idempotencyKey));
+  return reply.response.answers
+    .filter(({ id }) => sent.has(id))
+    .map((answer) => [answer.id, toAnswer(answer)] as const);
+}
+
+/** The server's answer in the queue's words. Nothing of it is lost: records are settled from what is kept here. */
+export function toAnswer(answer: PushAnswer): Answer {
+  switch (answer.outcome) {
+    case "applied":
+    case "duplicate":
+      return { kind: answer.outcome, result: { changes: answer.changes } as unknown as Json };
+    case "rejected": {
+      const { code, message, hint, field, fields, detail } = answer.problem;
+      const { kind, collection, key } = answer;
+      const more = { ...(fields === undefined ? {} : { fields }), ...(detail === undefined ? {} : { detail }) };
+      const problem: Problem = {
+        code,
+        message,
+        ...(hint === undefined ? {} : { hint }),
+        ...(field === undefined ? {} : { field }),
+        detail: { kind, collection, key, ...more },
+      };
+      return { kind: "rejected", problem };
+    }
+    case "conflict":
+      return {
+        kind: "conflict",
+        problem: { code: answer.kind, message: wordsOf(answer), hint: "see `holdfast conflicts list`" },
+        remote: answer as unknown as Json,
+      };
+    case "retry": {
+      const { code, message } = answer.problem;
+      const after = answer.afterMs === undefined ? {} : { afterMs: answer.afterMs };
+      return { kind: "retry", problem: { code, message }, ...after, isCharged: false, scope: "operation" };
+    }
+    case "stale": {
+      const problem = { code: staleClient, message: "this store went back in time; it goes on under a new name" };
+      return { kind: "retry", problem, afterMs: 0, isCharged: false, scope: "operation" };
+    }
+  }
+}
+
+function wordsOf(answer: Extract<PushAnswer, { outcome: "conflict" }>): string {
+  const { collection, key, fields } = answer;
+  const named = fields.length === 0 ? "" : ` (${fields.join(", ")})`;
+  switch (answer.kind) {
+    case "version_mismatch":
+      return `"${key}" of "${collection}" was changed on the server meanwhile${named}`;
+    case "deleted_upstream":
+      return `"${key}" of "${collection}" was removed on the server`;
+    case "deleted_here":
+      return `"${key}" of "${collection}" was removed here and changed on the server${named}`;
+    case "unique_violation":
+      return `another record of "${collection}" has the same value${named}`;
+  }
+}
+
+const silence = (message: string): Answer => ({
+  kind: "unknown",
+  problem: { code: "no_answer", message },
+  mayHaveLanded: true,
+});
+
+/** Refuses what nobody may do to a queued record change by hand. */
+export function refuseEdit(id: string): never {
+  throw new HoldfastError(
+    "refused_by_state",
+    `operation ${id} carries record changes, whose payload is made from the record`,
+    "write the record again: what is not sent yet takes the new value",
+  );
+}

@@ -1,0 +1,63 @@
+/**
+ * Owns the table `record_history`: one row per change that a record's view took, with both sides, so that nothing that was ever seen is lost.
+ * Who changes records is `records.ts` and `pending.ts`; how history is read and restored is left to the verbs of records.
+ */
+import type { Json } from "../operation.ts";
+import type { RecordOrigin } from "../record.ts";
+import { getSettings } from "./meta.ts";
+import type { Store } from "./store.ts";
+import { integer } from "./store.ts";
+
+/** Rows that one pass of retention deletes. */
+export const historyPruneLimit = 500;
+
+const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const last = "SELECT max(seq) AS seq FROM record_history";
+const move = "UPDATE record_history SET record = ? WHERE record = ?";
+const prune =
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT ?) AND at < ?";
+const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
+  SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
+  WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
+
+export type LogEntry = {
+  readonly record: number;
+  readonly origin: RecordOrigin;
+  readonly run: number | null;
+  readonly version: number;
+  /** JSON texts; `null`: no record. */
+  readonly before: string | null;
+  readonly after: string | null;
+  readonly detail?: Json;
+};
+
+/** Notes one change of a record in the transaction that makes it. */
+export function logRecord(store: Store, entry: LogEntry): void {
+  const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
+  store.db
+    .prepare(insert)
+    .run(entry.record, store.world.now(), entry.origin, entry.run, entry.version, entry.before, entry.after, detail);
+}
+
+/** The newest row, so that a run can say between which rows its changes stand. */
+export function lastLogged(store: Store): number {
+  return integer(store.db.prepare(last).get()?.seq);
+}
+
+/** Two rows turned out to be one record. */
+export function moveLog(store: Store, from: number, to: number): void {
+  store.db.prepare(move).run(to, from);
+}
+
+/** Notes what a resync is about to drop: see `sweepRecords`. */
+export function logSweep(
+  store: Store,
+  sweep: { readonly collection: number; readonly mark: number; readonly below: number; readonly run: number | null },
+): void {
+  store.db.prepare(logSwept).run(store.world.now(), sweep.run, sweep.collection, sweep.mark, sweep.below);
+}
+
+/** Forgets the oldest rows once they are past their time, some at a time. */
+export function pruneLog(store: Store): void {
+  store.db.prepare(prune).run(historyPruneLimit, store.world.now() - getSettings(store).recordHistoryMs);
+}

@@ -1,0 +1,260 @@
+/**
+ * Owns the tables `record` and `mention`: every record as the person sees it beside the server's snapshot, and which records mention local ids.
+ * What a local write does is `writes.ts`; what waits to be sent for a record is `pending.ts`; the changes' log is `record-log.ts`.
+ */
+import { rewriteReferences } from "../id.ts";
+import type { Json } from "../operation.ts";
+import { State, textBytes } from "../operation.ts";
+import type { Fields, RecordState, RecordView } from "../record.ts";
+import { recordStates } from "../record.ts";
+import type { Input, Output } from "../verbs.ts";
+import type { CollectionInfo } from "./collections.ts";
+import { collectionOf, countRecords, requireCollection } from "./collections.ts";
+import { openConflictOf } from "./conflicts.ts";
+import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
+import { pendingOperations } from "./pending.ts";
+import { logSweep } from "./record-log.ts";
+import type { Store } from "./store.ts";
+import { integer, parsed } from "./store.ts";
+
+const columns =
+  "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
+const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
+const byId = `SELECT ${columns} FROM record WHERE id = ?`;
+const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
+const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
+  pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
+const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
+const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
+const setKey = "UPDATE record SET key = ? WHERE id = ?";
+const removeRow = "DELETE FROM record WHERE id = ?";
+const unsettled = "SELECT count(*) AS n FROM record WHERE collection = ? AND status IN (1, 2, 3)";
+const unsettledOf = `SELECT ${columns} FROM record WHERE collection = ? AND status IN (1, 2, 3)`;
+const anyOf = "SELECT 1 AS n FROM record WHERE collection = ? LIMIT 1";
+const addMention = "INSERT OR IGNORE INTO mention (local, record) VALUES (?, ?)";
+const mentionsOf = "SELECT record FROM mention WHERE local = ?";
+const dropMentions = "DELETE FROM mention WHERE local = ?";
+const unmarked = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > ? AND (pendings > 0 OR version > ?)`;
+const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
+  WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
+const sweep = `UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ? WHERE collection = ? AND mark <> ? AND version > 0
+  AND version <= ? AND pendings = 0`;
+
+/** The states of `recordStates` as they are kept. */
+export const Status = { synced: 0, pending: 1, failed: 2, conflict: 3, localOnly: 4 } as const;
+
+/** A row of `record`, its columns by their names. `value` and `snapshot` are JSON texts, `null`: no record. */
+export type RecordRow = {
+  readonly id: number;
+  readonly collection: number;
+  readonly key: string;
+  /** The server's version of the snapshot; 0 while the server does not have it. */
+  readonly version: number;
+  /** What the person sees. Without anything pending it is the snapshot as well. */
+  readonly value: string | null;
+  readonly snapshot: string | null;
+  readonly schema: number;
+  readonly author: string;
+  readonly confirmed: number | null;
+  readonly changed: number;
+  readonly status: number;
+  readonly pendings: number;
+  readonly used: number;
+  readonly pinned: number;
+  readonly bytes: number;
+  readonly mark: number;
+};
+
+export type NewRecord = Omit<RecordRow, "id" | "pinned" | "bytes" | "used">;
+
+/** Finds a record by its key, or by the local key that it had before the server named it. */
+export function findRecord(store: Store, collection: Pick<CollectionInfo, "id">, key: string): RecordRow | null {
+  const row = store.db.prepare(byKey).get(collection.id, key);
+  if (row !== undefined) return row as unknown as RecordRow;
+  const server = knowsAliases(store) ? serverIdOf(store, key) : null;
+  return server === null
+    ? null
+    : ((store.db.prepare(byKey).get(collection.id, server) as unknown as RecordRow | undefined) ?? null);
+}
+
+export function getRecord(store: Store, id: number): RecordRow | null {
+  return (store.db.prepare(byId).get(id) as unknown as RecordRow | undefined) ?? null;
+}
+
+/** One record as clients see it. */
+export function toRecordView(store: Store, row: RecordRow): RecordView {
+  const info = collectionOf(store, row.collection);
+  const operations = row.pendings === 0 ? [] : pendingOperations(store, row.id);
+  const refused = operations.find(({ state }) => state === State.parked || state === State.aside);
+  return {
+    collection: info.name,
+    key: row.key,
+    value: valueOf(info, row),
+    state: recordStates[row.status] as RecordState,
+    version: row.version,
+    confirmedAt: row.confirmed,
+    changedAt: row.changed,
+    operations: operations.map(({ id }) => id),
+    problem: refused?.problem ?? null,
+    conflict: row.pendings === 0 ? null : openConflictOf(store, row.id),
+    isPinned: row.pinned === 1,
+  };
+}
+
+/** The value by the schema of this program. One from a newer program is shown as it came. */
+export function valueOf(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
+  return row.value === null ? null : raised(info, JSON.parse(row.value) as Fields, row.schema);
+}
+
+/** Brings a value of an older schema forward. A value that cannot be brought forward is shown as it is. */
+export function raised(info: CollectionInfo, value: Fields, schema: number): Fields {
+  const { upcast } = info.declared ?? {};
+  if (schema >= info.version || upcast === undefined) return value;
+  try {
+    return upcast(value, schema);
+  } catch {
+    return value;
+  }
+}
+
+export function getRecordView(store: Store, input: Input<"records.get">): Output<"records.get"> {
+  const row = findRecord(store, requireCollection(store, input.collection), input.key);
+  return { record: row === null ? null : toRecordView(store, row) };
+}
+
+/** Adds a record that is not there yet; `null` when it is. */
+export function insertRecord(store: Store, row: NewRecord): number | null {
+  const bytes = row.value === null ? 0 : textBytes(row.value);
+  const made = store.db
+    .prepare(insert)
+    .get(
+      row.collection,
+      row.key,
+      row.version,
+      row.value,
+      row.snapshot,
+      row.schema,
+      row.author,
+      row.confirmed,
+      row.changed,
+      row.status,
+      row.pendings,
+      row.changed,
+      bytes,
+      row.mark,
+    );
+  if (made === undefined) return null;
+  return integer(made.id);
+}
+
+/** Writes what a record is now, and keeps its collection's counts true. */
+export function saveRecord(store: Store, before: RecordRow, after: RecordRow): void {
+  const bytes = after.value === null ? 0 : before.value === after.value ? before.bytes : textBytes(after.value);
+  store.db
+    .prepare(update)
+    .run(
+      after.version,
+      after.value,
+      after.snapshot,
+      after.schema,
+      after.author,
+      after.confirmed,
+      after.changed,
+      after.status,
+      after.pendings,
+      after.used,
+      bytes,
+      after.mark,
+      after.id,
+    );
+  const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
+  countRecords(store, after.collection, records, bytes - before.bytes);
+}
+
+export function markStatus(store: Store, id: number, status: number): void {
+  store.db.prepare(setStatus).run(status, id, status);
+}
+
+/** A resync has met a record that has not changed. */
+export function markMet(store: Store, id: number, mark: number, at: number): void {
+  store.db.prepare(setMark).run(mark, at, id);
+}
+
+export function countUnsettled(store: Store, collection: number): number {
+  return integer(store.db.prepare(unsettled).get(collection)?.n);
+}
+
+export function unsettledRecords(store: Store, collection: number): readonly RecordRow[] {
+  return store.db.prepare(unsettledOf).all(collection) as unknown as readonly RecordRow[];
+}
+
+export function hasRecords(store: Store, collection: number): boolean {
+  return store.db.prepare(anyOf).get(collection) !== undefined;
+}
+
+/** Takes a record out of the store: it was evicted, or turned out to be another one. */
+export function dropRecord(store: Store, row: RecordRow): void {
+  store.db.prepare(removeRow).run(row.id);
+  countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
+}
+
+export function setRecordKey(store: Store, id: number, key: string): void {
+  store.db.prepare(setKey).run(key, id);
+}
+
+/** Records that a resync has not met although the server should have them: with unsent work, or above the version `sure`. */
+export function unmetRecords(
+  store: Store,
+  info: CollectionInfo,
+  sure: { readonly mark: number; readonly below: number },
+): readonly RecordRow[] {
+  return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below) as unknown as readonly RecordRow[];
+}
+
+/** Drops what the server no longer has after everything was read again; each keeps its history. Returns how many. */
+export function sweepRecords(
+  store: Store,
+  info: CollectionInfo,
+  by: { readonly mark: number; readonly below: number; readonly run: number | null },
+): number {
+  const size = store.db.prepare(sweptSize).get(info.id, by.mark, by.below);
+  const gone = integer(size?.n);
+  if (gone > 0) {
+    logSweep(store, { collection: info.id, ...by });
+    countRecords(store, info.id, -gone, -integer(size?.bytes));
+  }
+  store.db.prepare(sweep).run(store.world.now(), by.mark, info.id, by.mark, by.below);
+  return gone;
+}
+
+/** Remembers which local ids a value mentions, so that they are replaced when the server has named them. */
+export function noteMentions(store: Store, record: number, value: Fields | null): void {
+  if (value === null || !knowsAliases(store)) return;
+  for (const local of localIdsIn(store, value)) store.db.prepare(addMention).run(local, record);
+}
+
+/** Records whose value mentions a local id that has just been named; the mentions are done with. */
+export function takeMentions(store: Store, local: string): readonly RecordRow[] {
+  const ids = store.db.prepare(mentionsOf).all(local);
+  store.db.prepare(dropMentions).run(local);
+  return ids.map((row) => getRecord(store, integer(row.record))).filter((row) => row !== null);
+}
+
+/** A JSON text with one local id replaced. */
+export function renamedText(written: string | null, local: string, server: string): string | null {
+  if (written === null || !written.includes(local)) return written;
+  const value = parsed<Json>(written, null);
+  return JSON.stringify(rewriteReferences(value, (id) => (id === local ? server : null)));
+}
+
+/** The fields that never leave this device. */
+export function localFieldsOf(info: CollectionInfo, value: Fields | null): Fields {
+  const names = info.spec.localOnly;
+  if (names === undefined || value === null) return {};
+  return Object.fromEntries(names.flatMap((name) => (name in value ? [[name, value[name] as Json]] : [])));
+}
+
+/** Reads a stored value; this program wrote it, so a text that cannot be read was changed by the storage. */
+export const fieldsOf = (written: string | null): Fields | null =>
+  written === null ? null : parsed<Fields>(written, {});
