@@ -18,6 +18,7 @@ const biome = "node_modules/@biomejs/biome/bin/biome";
 const steps: readonly Step[] = [
   { name: "types", run: () => runPlain("types", [tsc, "-p", "tsconfig.json"]) },
   { name: "pure", run: () => runPlain("pure", [tsc, "-p", "tsconfig.pure.json"]) },
+  { name: "web", run: () => runPlain("web", [tsc, "-p", "tsconfig.web.json"]) },
   { name: "lint", run: () => runPlain("lint", [biome, "check", "--colors=off", "--error-on-warnings", "."]) },
   { name: "build", run: () => runPlain("build", ["scripts/build.ts"]) },
   ...checkStages.map((stage) => ({

@@ -66,7 +66,8 @@ export function judgeChange(
 
 /** What the server holds after a change: every field whose value differs gets the new version. */
 export function holdValue(held: Held | null, value: Fields | null, version: number): Held {
-  if (held === null || held.value === null || value === null) return { version, created: version, value, fieldVersions: {} };
+  if (held === null || held.value === null || value === null)
+    return { version, created: version, value, fieldVersions: {} };
   const fieldVersions: Record<string, number> = { ...held.fieldVersions };
   for (const field of differingFields(held.value, value)) fieldVersions[field] = version;
   return { version, created: held.created, value, fieldVersions };

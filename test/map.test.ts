@@ -26,6 +26,7 @@ test.each([
   ["| `src/client/`", "src/client/"],
   ["| `src/node/`", "src/node/"],
   ["| `src/cli/`", "src/cli/"],
+  ["| `src/server/`", "src/server/"],
   ["| `src/testing/`", "src/testing/"],
 ])("%s names the files of %s and no others", (place, folder) => {
   expect(namedIn(place)).toEqual(filesOf(folder));

@@ -11,6 +11,7 @@ import { addConflictCommands } from "./tree-conflicts.ts";
 import { addEnqueueCommands } from "./tree-enqueue.ts";
 import { addQueueCommands } from "./tree-queue.ts";
 import { addRecordCommands } from "./tree-records.ts";
+import { addServerCommands } from "./tree-server.ts";
 import { addStoreCommands } from "./tree-store.ts";
 import { addSyncCommands } from "./tree-sync.ts";
 
@@ -53,6 +54,7 @@ export function buildTree(host: Host, run: Run): Command {
   addConflictCommands(root, bind);
   addSyncCommands(root, bind);
   addStoreCommands(root, bind);
+  addServerCommands(root, bind);
   for (const each of everyCommand(root)) prepare(each, each === root);
   return root;
 }

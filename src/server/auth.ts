@@ -47,7 +47,19 @@ export type Verdict =
 
 export type Authenticate = (authorization: string | null) => Promise<Verdict>;
 
-const asymmetric = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
+const asymmetric = [
+  "RS256",
+  "RS384",
+  "RS512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "EdDSA",
+  "Ed25519",
+];
 const jwtShape = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
 const longestToken = 8_192;
 
@@ -80,7 +92,9 @@ const expired = (): Verdict =>
 function suspended(subject: string, reason: string): Verdict {
   const words = reason === "" ? "" : `: ${reason}`;
   const hint = "what is unsent stays on this device; `holdfast queue export` writes it to a file";
-  return refused("account_suspended", `the account ${subject} is suspended${words}`, hint, { details: { subject, reason } });
+  return refused("account_suspended", `the account ${subject} is suspended${words}`, hint, {
+    details: { subject, reason },
+  });
 }
 
 async function judgeStatic(core: Core, text: string): Promise<Verdict> {

@@ -127,7 +127,9 @@ export function schemaViolation(collection: ServerCollection, value: Fields): Vi
   };
   if (typeof result?.then === "function") {
     void Promise.resolve(result).catch(() => {});
-    throw new TypeError(`collection "${collection.name}": its schema is asynchronous; records are checked inside a transaction`);
+    throw new TypeError(
+      `collection "${collection.name}": its schema is asynchronous; records are checked inside a transaction`,
+    );
   }
   const issue = result.issues?.[0];
   if (result.issues === undefined || issue === undefined) return null;

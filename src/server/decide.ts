@@ -173,7 +173,15 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
     if (start !== null && start.value !== null && !canRead(desk, name, start))
       return rejected(item, part.sent, { kind: "forbidden", violation: forbidden(name, part.sent.key) });
     const { conflict: kind, fields } = judged;
-    return { id: item.id, outcome: "conflict", kind, collection: name, key: part.sent.key, fields: [...fields], remote };
+    return {
+      id: item.id,
+      outcome: "conflict",
+      kind,
+      collection: name,
+      key: part.sent.key,
+      fields: [...fields],
+      remote,
+    };
   }
   const value = judged.kind === "unchanged" ? current : judged.value;
   drafts.set(id, { collection: name, key, start, value, schema: upcast.change.schema });

@@ -24,7 +24,7 @@ export const serverApplicationId = 0x48465356;
 /** Writes that share one commit at most; a commit that grew without end would answer nobody. */
 const groupLimit = 64;
 
-const dialect: Dialect = { name: "sqlite", forUpdate: "", bigint: "bigint" };
+const dialect: Dialect = { name: "sqlite", forUpdate: "", bigint: "bigint", text: "text" };
 
 export type EmbeddedOptions = {
   /**

@@ -5,6 +5,7 @@
 import type { Core } from "./core.ts";
 import { safetyHeaders } from "./problem.ts";
 import { findSpace } from "./spaces.ts";
+import { everySpace } from "./store.ts";
 
 export type Events = {
   /** `null` when too many are open. */
@@ -44,11 +45,20 @@ export function openEvents(core: Core): Events {
     if (left > 0) perToken.set(stream.tokenId, left);
     else perToken.delete(stream.tokenId);
   };
-  const stopListening = core.store.onPoke((space, head) => {
+  const tell = (space: string, head: number): void => {
     for (const stream of bySpace.get(space) ?? []) {
       stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
       stream.wake();
     }
+  };
+  const tellAll = async (): Promise<void> => {
+    for (const space of [...bySpace.keys()]) tell(space, await readHead(core, space));
+  };
+  const stopListening = core.store.onPoke((space, head) => {
+    if (space !== everySpace) return tell(space, head);
+    tellAll().catch((error: unknown) =>
+      core.log({ level: "warn", message: "pokes were lost, and the heads cannot be read", error: String(error) }),
+    );
   });
   const timer = setInterval(() => {
     const now = core.now();
@@ -73,7 +83,7 @@ export function openEvents(core: Core): Events {
       for (const space of spaces) bySpace.set(space, (bySpace.get(space) ?? new Set()).add(stream));
       // Listened first and read then: what is committed in between is told twice rather than not at all.
       for (const space of spaces) {
-        const head = (await core.store.read((tx) => findSpace(tx, space)))?.head ?? 0;
+        const head = await readHead(core, space);
         stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
       }
       stream.wake();
@@ -88,6 +98,10 @@ export function openEvents(core: Core): Events {
       for (const stream of [...streams]) stream.end();
     },
   };
+}
+
+async function readHead(core: Core, space: string): Promise<number> {
+  return (await core.store.read((tx) => findSpace(tx, space)))?.head ?? 0;
 }
 
 function makeStream(

@@ -17,7 +17,8 @@ export function openMetrics(): Metrics {
   const outcomes = new Map<string, number>();
   const durations = new Map<string, { readonly counts: number[]; sum: number; count: number }>();
   let records = 0;
-  const add = (counts: Map<string, number>, labels: string): void => void counts.set(labels, (counts.get(labels) ?? 0) + 1);
+  const add = (counts: Map<string, number>, labels: string): void =>
+    void counts.set(labels, (counts.get(labels) ?? 0) + 1);
   return {
     countRequest: (route, status, durationMs) => {
       add(requests, `route="${route}",status="${status}"`);

@@ -68,15 +68,25 @@ export function makeOpenApi(version: string): Document {
       [push]: { post: post("push", "Applies operations, each all or none", ["PushRequest", "PushResponse"]) },
       [pull]: { post: withLines(post("pull", "One page of the feed", ["PullRequest", "PullResponse"])) },
       [fetch]: { post: post("fetch", "Single records as they are now", ["FetchRequest", "FetchResponse"]) },
-      [hello]: { get: get("hello", "What this server is and what this token may do", ["application/json", refTo("Hello")]) },
+      [hello]: {
+        get: get("hello", "What this server is and what this token may do", ["application/json", refTo("Hello")]),
+      },
       [events]: {
         get: {
-          ...get("events", "Pokes as server-sent events; the data of each is a Poke", ["text/event-stream", refTo("Poke")]),
-          parameters: [{ name: "space", in: "query", required: true, schema: { type: "array", items: { type: "string" } } }],
+          ...get("events", "Pokes as server-sent events; the data of each is a Poke", [
+            "text/event-stream",
+            refTo("Poke"),
+          ]),
+          parameters: [
+            { name: "space", in: "query", required: true, schema: { type: "array", items: { type: "string" } } },
+          ],
         },
       },
       "/health": {
-        get: { ...get("health", "Whether the server and its database answer", ["application/json", { type: "object" }]), security: [{}] },
+        get: {
+          ...get("health", "Whether the server and its database answer", ["application/json", { type: "object" }]),
+          security: [{}],
+        },
       },
       "/metrics": { get: get("metrics", "Metrics for Prometheus", ["text/plain", { type: "string" }]) },
       "/openapi.json": {
@@ -96,14 +106,18 @@ function post(operationId: string, summary: string, [request, response]: readonl
     summary,
     parameters: [protocolHeader],
     requestBody: { required: true, ...content("application/json", refTo(request)) },
-    responses: { "200": { description: "Answered", ...content("application/json", refTo(response)) }, default: refusal },
+    responses: {
+      "200": { description: "Answered", ...content("application/json", refTo(response)) },
+      default: refusal,
+    },
   };
 }
 
 /** A pull can also be answered as lines. */
 function withLines(operation: Schema): Schema {
   const answered = {
-    description: "Answered, as one page or, when `Accept` asks for application/x-ndjson, as lines of everything there is",
+    description:
+      "Answered, as one page or, when `Accept` asks for application/x-ndjson, as lines of everything there is",
     content: {
       "application/json": { schema: refTo("PullResponse") },
       "application/x-ndjson": { schema: refTo("PullLine") },

@@ -22,8 +22,7 @@ export type StoredRecord = Held & {
 /** A place in the feed without its content. */
 export type FeedEntry = { readonly version: number; readonly ending: number; readonly bytes: number };
 
-const columns =
-  "collection, key, version, ending, created, value, field_versions, schema_version, author, at";
+const columns = "collection, key, version, ending, created, value, field_versions, schema_version, author, at";
 const readByKeys = (marks: string): string =>
   `SELECT ${columns} FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
 const readFeed = `SELECT version, ending, bytes FROM hf_record
@@ -38,7 +37,8 @@ const upsert = (rows: string): string => `INSERT INTO hf_record
   schema_version = excluded.schema_version, author = excluded.author, at = excluded.at`;
 const readOldTombstones = `SELECT space, collection, key, version FROM hf_record
   WHERE value IS NULL AND at < ? ORDER BY at LIMIT ?`;
-const deleteTombstone = "DELETE FROM hf_record WHERE space = ? AND collection = ? AND key = ? AND version = ? AND value IS NULL";
+const deleteTombstone =
+  "DELETE FROM hf_record WHERE space = ? AND collection = ? AND key = ? AND version = ? AND value IS NULL";
 const readCollection = `SELECT space, ${columns} FROM hf_record
   WHERE collection = ? AND value IS NOT NULL AND (space > ? OR (space = ? AND key > ?)) ORDER BY space, key LIMIT ?`;
 

@@ -10,7 +10,7 @@ import { saveFloor } from "./spaces.ts";
 export type Compacted = { readonly tombstones: number; readonly receipts: number };
 
 /** Forgets what is older than the limits, in small transactions so that pushes come in between. */
-export async function compact(core: Core): Promise<Compacted> {
+export async function compact(core: Pick<Core, "store" | "limits" | "now">): Promise<Compacted> {
   const { limits, store } = core;
   const now = core.now();
   const rows = limits.retentionRows;

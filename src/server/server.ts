@@ -6,7 +6,7 @@ import type { Where } from "../record.ts";
 import { where } from "../record-shapes.ts";
 import type { Hello, PullRequest } from "../wire.ts";
 import { fetchRequest, protocolVersion, pullRequest, pushRequest, readWire, routes, wireLimits } from "../wire.ts";
-import type { Access, AuthOptions, Authenticate } from "./auth.ts";
+import type { Access, Authenticate, AuthOptions } from "./auth.ts";
 import { makeAuth } from "./auth.ts";
 import { readBody } from "./body.ts";
 import type { ServerCollection } from "./collections.ts";
@@ -180,7 +180,11 @@ async function answer(parts: Parts, call: Call): Promise<Response> {
 /** What can be said without knowing who asks. */
 function checkCall({ request, url, route }: Call): Refusal | null {
   if (route === null)
-    return refuse("not_found", `there is nothing at ${url.pathname.slice(0, 200)}`, "see /openapi.json for what there is");
+    return refuse(
+      "not_found",
+      `there is nothing at ${url.pathname.slice(0, 200)}`,
+      "see /openapi.json for what there is",
+    );
   const isReserved = route === "locks" || route === "uploads";
   const wanted = route === "push" || route === "pull" || route === "fetch" ? "POST" : "GET";
   const isAllowed = isReserved || request.method === wanted || (wanted === "GET" && request.method === "HEAD");
@@ -238,7 +242,8 @@ function checkPull(asked: PullRequest): CheckedPull {
   return { ...asked, wants };
 }
 
-const wantsLines = (request: Request): boolean => (request.headers.get("accept") ?? "").includes("application/x-ndjson");
+const wantsLines = (request: Request): boolean =>
+  (request.headers.get("accept") ?? "").includes("application/x-ndjson");
 
 async function openStream(parts: Parts, { url }: Call, access: Access): Promise<Response> {
   const { core, events } = parts;

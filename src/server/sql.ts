@@ -35,7 +35,14 @@ export async function runRows(
   for (let from = 0; from < rows.length; ) {
     const size = sizes.find((each) => each <= rows.length - from) ?? 1;
     const part = rows.slice(from, from + size);
-    await tx.run(sql(Array<string>(size).fill(`(${marks(width)})`).join(",")), ...part.flat());
+    await tx.run(
+      sql(
+        Array<string>(size)
+          .fill(`(${marks(width)})`)
+          .join(","),
+      ),
+      ...part.flat(),
+    );
     from += size;
   }
 }

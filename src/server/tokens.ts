@@ -51,7 +51,7 @@ export async function addToken(
   const text = `${tokenPrefix}${base64Url(crypto.getRandomValues(new Uint8Array(32)))}`;
   const hash = await minter.hash(text);
   const info: TokenInfo = {
-    id: hash.slice(0, 12),
+    id: tokenIdOf(hash),
     name: token.name ?? "",
     subject: token.subject,
     spaces: token.spaces,
@@ -63,6 +63,9 @@ export async function addToken(
   await store.write((tx) => tx.run(insert, hash, id, name, subject, JSON.stringify(spaces), createdAt, expiresAt));
   return { token: text, info };
 }
+
+/** The short name of a token, from its hash. */
+export const tokenIdOf = (hash: string): string => hash.slice(0, 12);
 
 export async function listTokens(store: ServerStore): Promise<readonly TokenInfo[]> {
   const rows = await store.read((tx) => tx.all(readAll));

@@ -54,7 +54,8 @@ export async function moveUnique(
   space: string,
   { released, taken }: { readonly released: readonly Held[]; readonly taken: readonly Held[] },
 ): Promise<void> {
-  for (const { collection, fields, value, key } of released) await tx.run(release, space, collection, fields, value, key);
+  for (const { collection, fields, value, key } of released)
+    await tx.run(release, space, collection, fields, value, key);
   for (const { collection, fields, value, key } of taken) await tx.run(take, space, collection, fields, value, key);
 }
 

@@ -1,0 +1,239 @@
+/**
+ * Owns `holdfast server`: running a sync server in this process, its tokens, its backups. What a server is, is `src/node/server-host.ts`.
+ */
+import { HoldfastError } from "../errors.ts";
+import type { ServerConfig } from "../node/server-config.ts";
+import { findServerConfig, loadServerConfig } from "../node/server-config.ts";
+import type { StorePlace, TokenDesk } from "../node/server-store.ts";
+import {
+  backupServer,
+  compactServer,
+  defaultServerDirectory,
+  renewHistory,
+  restoreServer,
+  withTokens,
+} from "../node/server-store.ts";
+import type { Context, Handler } from "./context.ts";
+import { sign } from "./paint.ts";
+import { parseDuration, parseInteger, usage } from "./parse.ts";
+import { formatRelative } from "./relative-time.ts";
+import { facts } from "./text.ts";
+
+type PlaceOptions = { readonly database?: string; readonly data?: string; readonly config?: string };
+type RunOptions = PlaceOptions & { readonly port?: string; readonly host?: string };
+
+type Grant = Parameters<TokenDesk["add"]>[0]["spaces"][number];
+type TokenInfo = Awaited<ReturnType<TokenDesk["list"]>>[number];
+
+const defaultPort = 4_700;
+
+export const runServer: Handler<[], RunOptions> = async (context, _args, options) => {
+  const { openLog } = await import("../node/log.ts");
+  const { startServer } = await import("../node/server-host.ts");
+  const path = findServerConfig(options.config, context.host.cwd);
+  const config = path === null ? {} : await loadServerConfig(path);
+  const place = placeOf(context, config, options);
+  const isDevelopment = config.collections === undefined && config.auth === undefined && config.isOpen !== false;
+  const log = openLog();
+  const server = await startServer({
+    ...{ place, config, isDevelopment },
+    host: options.host ?? config.host ?? "127.0.0.1",
+    port: options.port === undefined ? (config.port ?? defaultPort) : parsePort(options.port),
+    log: ({ level, message, ...fields }) => log.write(level, message, fields),
+  });
+  tellStart(context, { path, place, server });
+  await untilStopped(context);
+  await server.stop();
+  context.tell("The server has stopped.");
+  return 0;
+};
+
+type Started = {
+  readonly path: string | null;
+  readonly place: StorePlace;
+  readonly server: { readonly url: string; readonly token: string | null; readonly isOpen: boolean };
+};
+
+function tellStart(context: Context, { path, place, server }: Started): void {
+  const { url, token, isOpen } = server;
+  const store = place.kind === "embedded" ? place.directory : "PostgreSQL";
+  context.tell(`${context.errorPaint.green(sign.yes)} The sync server listens on ${url}`);
+  context.tell(`  data: ${store}   configuration: ${path ?? "none"}`);
+  if (isOpen)
+    context.tell(
+      context.errorPaint.yellow("  OPEN: it accepts every collection and checks no rules; for development only."),
+    );
+  if (token !== null) context.tell(`  Token for development: ${token}`);
+  if (context.isJson) context.line({ url, isOpen, token, data: store, config: path });
+}
+
+function untilStopped(context: Context): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = (): void => {
+      unlisten();
+      process.off("SIGTERM", stop);
+      resolve();
+    };
+    const unlisten = context.host.onInterrupt(stop);
+    process.on("SIGTERM", stop);
+  });
+}
+
+function placeOf(context: Context, config: ServerConfig, options: PlaceOptions): StorePlace {
+  const url =
+    options.database ??
+    config.database ??
+    (options.data === undefined ? context.host.env.HOLDFAST_DATABASE : undefined);
+  if (url !== undefined && url !== "") {
+    if (!/^postgres(ql)?:\/\//.test(url))
+      throw usage("--database names no PostgreSQL database", "write postgres://user@host:5432/name");
+    const { connections } = config;
+    return { kind: "postgres", url, ...(connections === undefined ? {} : { connections }) };
+  }
+  const directory = options.data ?? config.data ?? defaultServerDirectory(context.host.env);
+  return { kind: "embedded", directory };
+}
+
+async function placeFor(context: Context, options: PlaceOptions): Promise<StorePlace> {
+  const path = findServerConfig(options.config, context.host.cwd);
+  return placeOf(context, path === null ? {} : await loadServerConfig(path), options);
+}
+
+function parsePort(text: string): number {
+  const port = parseInteger(text, "--port");
+  if (port < 0 || port > 65_535)
+    throw usage(`--port: ${port} is no port`, "choose 1024 to 65535, or 0 for any free one");
+  return port;
+}
+
+// ---- tokens -----------------------------------------------------------------------------------------------------
+
+type AddOptions = PlaceOptions & {
+  readonly space?: readonly string[];
+  readonly role?: readonly string[];
+  readonly name?: string;
+  readonly expires?: string;
+};
+
+export const runTokenAdd: Handler<[string], AddOptions> = async (context, [subject], options) => {
+  const spaces = grantsOf(options);
+  const expiresAt = options.expires === undefined ? null : context.now() + parseDuration(options.expires, "--expires");
+  const named = options.name === undefined ? {} : { name: options.name };
+  const made = await atDesk(context, options, (desk) => desk.add({ subject, spaces, expiresAt, ...named }));
+  context.answer(made, () => {
+    if (context.isQuiet) return made.token;
+    const note = `shown this once; ${made.id} names it, ${sign.hint} holdfast server token revoke ${made.id}`;
+    return `${context.paint.green(sign.yes)} ${made.token}\n${context.paint.dim(note)}`;
+  });
+  return 0;
+};
+
+function grantsOf({ space, role }: AddOptions): readonly Grant[] {
+  if (space === undefined || space.length === 0) throw usage("--space is missing", "name the spaces, or * for all");
+  return space.map((each) => ({ space: each, roles: [...(role ?? [])] }));
+}
+
+export const runTokenList: Handler<[], PlaceOptions> = async (context, _args, options) => {
+  const tokens = await atDesk(context, options, (desk) => desk.list());
+  context.answer({ tokens }, () => (tokens.length === 0 ? "No tokens." : tokensText(context, tokens)));
+  return 0;
+};
+
+function tokensText(context: Context, tokens: readonly TokenInfo[]): string {
+  const now = context.now();
+  return tokens
+    .map((token) => {
+      const state =
+        token.revokedAt !== null ? "revoked" : token.expiresAt !== null && token.expiresAt <= now ? "expired" : "valid";
+      const spaces = token.spaces.map(({ space, roles }) =>
+        roles.length === 0 ? space : `${space} (${roles.join(", ")})`,
+      );
+      return `${token.id}  ${state}\n${facts(
+        [
+          ["subject", token.subject],
+          ["name", token.name],
+          ["spaces", spaces.join(", ")],
+          ["created", formatRelative(token.createdAt, now)],
+        ],
+        context.paint.dim,
+      )}`;
+    })
+    .join("\n");
+}
+
+export const runTokenRevoke: Handler<[string], PlaceOptions> = async (context, [id], options) => {
+  const isRevoked = await atDesk(context, options, (desk) => desk.revoke(id));
+  if (!isRevoked)
+    throw new HoldfastError("not_found", `there is no valid token ${id}`, "see `holdfast server token list`");
+  context.answer({ id, isRevoked }, () => `${context.paint.green(sign.yes)} ${id} opens nothing any more`);
+  return 0;
+};
+
+export const runSuspend: Handler<[string], PlaceOptions & { readonly reason?: string }> = async (
+  context,
+  [subject],
+  options,
+) => {
+  const reason = options.reason ?? "";
+  await atDesk(context, options, (desk) => desk.suspend(subject, reason));
+  context.answer(
+    { subject, reason },
+    () => `${context.paint.green(sign.yes)} ${subject} is suspended; its clients keep what is unsent`,
+  );
+  return 0;
+};
+
+export const runReinstate: Handler<[string], PlaceOptions> = async (context, [subject], options) => {
+  if (!(await atDesk(context, options, (desk) => desk.reinstate(subject))))
+    throw new HoldfastError("not_found", `${subject} is not suspended`, "check the name");
+  context.answer({ subject }, () => `${context.paint.green(sign.yes)} ${subject} may use the server again`);
+  return 0;
+};
+
+async function atDesk<T>(context: Context, options: PlaceOptions, work: (desk: TokenDesk) => Promise<T>): Promise<T> {
+  return withTokens(await placeFor(context, options), context.now, work);
+}
+
+// ---- backups ----------------------------------------------------------------------------------------------------
+
+export const runBackup: Handler<[string], PlaceOptions> = async (context, [file], options) => {
+  await backupServer(await placeFor(context, options), file);
+  context.answer({ file }, () => `${context.paint.green(sign.yes)} ${file} holds the server's database`);
+  return 0;
+};
+
+export const runRestore: Handler<[string | undefined], PlaceOptions & { readonly history?: boolean }> = async (
+  context,
+  [file],
+  options,
+) => {
+  const place = await placeFor(context, options);
+  if (options.history === true) {
+    const spaces = await renewHistory(place);
+    context.answer(
+      { spaces },
+      () => `${context.paint.green(sign.yes)} ${spaces} spaces have a new history; clients read everything again`,
+    );
+    return 0;
+  }
+  if (file === undefined) throw usage("the backup is missing", "holdfast server restore <file>");
+  const restored = await restoreServer(place, file, context.now());
+  context.answer(restored, () => {
+    const kept =
+      restored.replaced === null ? "" : `\n${context.paint.dim(`what was there is kept as ${restored.replaced}`)}`;
+    return `${context.paint.green(sign.yes)} ${restored.spaces} spaces are back; clients read everything again and keep what is unsent${kept}`;
+  });
+  return 0;
+};
+
+export const runCompact: Handler<[], PlaceOptions> = async (context, _args, options) => {
+  const path = findServerConfig(options.config, context.host.cwd);
+  const config = path === null ? {} : await loadServerConfig(path);
+  const { limits } = config;
+  const done = await compactServer(placeOf(context, config, options), limits === undefined ? {} : { limits });
+  context.answer(
+    done,
+    () => `${context.paint.green(sign.yes)} ${done.tombstones} removals and ${done.receipts} receipts are forgotten`,
+  );
+  return 0;
+};

@@ -1,0 +1,78 @@
+/**
+ * Owns the configuration of `holdfast server run`: finding the file, loading it, and saying what is wrong with it.
+ * What the options mean is in `server/server.ts`; the collections are checked when the server opens.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { HoldfastError } from "../errors.ts";
+import { checkOptions } from "../misuse.ts";
+import type { ServerOptions } from "../server/server.ts";
+
+/** What a configuration file exports as its default, or holds as JSON. Words on the command line go before it. */
+export type ServerConfig = Pick<ServerOptions, "collections" | "auth" | "limits" | "isOpen" | "origins"> & {
+  /** Directory of the embedded database. */
+  readonly data?: string;
+  /** `postgres://…`; the environment's HOLDFAST_DATABASE keeps a password out of files and arguments. */
+  readonly database?: string;
+  /** Connections of one process to PostgreSQL. */
+  readonly connections?: number;
+  readonly host?: string;
+  readonly port?: number;
+};
+
+const names = [
+  ...["collections", "auth", "limits", "isOpen", "origins"],
+  ...["data", "database", "connections", "host", "port"],
+];
+
+/** Looked for in the working directory when none is named. */
+export const configNames = ["holdfast.server.ts", "holdfast.server.mjs", "holdfast.server.js", "holdfast.server.json"];
+
+/** Helps a configuration file to be checked by the compiler: `export default serverConfig({ … })`. */
+export const serverConfig = (config: ServerConfig): ServerConfig => config;
+
+/** The file that is meant, or null when none is named and none is there. */
+export function findServerConfig(named: string | undefined, directory: string): string | null {
+  if (named !== undefined) return resolve(directory, named);
+  const found = configNames.find((name) => statSync(resolve(directory, name), { throwIfNoEntry: false })?.isFile());
+  return found === undefined ? null : resolve(directory, found);
+}
+
+/** Loads a configuration file. It is executed with the rights of whoever starts the server, so not everybody may write it. */
+export async function loadServerConfig(path: string): Promise<ServerConfig> {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw cannotLoad(path, "is not there");
+  if (process.platform !== "win32" && (found.mode & 0o002) !== 0) throw cannotLoad(path, "can be written by everybody");
+  const loaded = path.endsWith(".json") ? readJson(path) : await importDefault(path);
+  if (typeof loaded !== "object" || loaded === null) throw cannotLoad(path, "has no `export default { … }`");
+  try {
+    checkOptions("the configuration", loaded, names);
+  } catch (error) {
+    throw cannotLoad(path, error instanceof Error ? error.message : String(error), error);
+  }
+  return loaded as ServerConfig;
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw cannotLoad(path, `is no JSON: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+}
+
+async function importDefault(path: string): Promise<unknown> {
+  try {
+    return ((await import(pathToFileURL(path).href)) as { readonly default?: unknown }).default;
+  } catch (error) {
+    throw cannotLoad(path, `cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+}
+
+function cannotLoad(path: string, what: string, cause?: unknown): HoldfastError {
+  return new HoldfastError("config_invalid", `${path} ${what}`, "docs/server.md shows a configuration that works", {
+    ...(cause === undefined ? {} : { cause }),
+    details: { path },
+  });
+}

@@ -1,0 +1,234 @@
+/**
+ * Owns the server's database on this machine: its directory, its file, the lock that keeps one server per directory, backup and restore.
+ * PostgreSQL is opened here too, and has none of these: it has its own.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import envPaths from "env-paths";
+import { HoldfastError } from "../errors.ts";
+import { serverLimits } from "../server/core.ts";
+import { openEmbeddedStore } from "../server/embedded.ts";
+import type { Compacted } from "../server/retention.ts";
+import { compact } from "../server/retention.ts";
+import { migrations } from "../server/schema.ts";
+import type { ServerOptions } from "../server/server.ts";
+import { mintHistories } from "../server/spaces.ts";
+import type { ServerStore } from "../server/store.ts";
+import type { NewToken, TokenInfo } from "../server/tokens.ts";
+import { addToken, listTokens, reinstateAccount, revokeToken, suspendAccount } from "../server/tokens.ts";
+import type { FileLock } from "./sqlite.ts";
+import { acquireFileLock, openDatabase } from "./sqlite.ts";
+
+const fileName = "server.db";
+const lockName = "server.lock";
+
+/** Where the database of a server lies. */
+export type StorePlace =
+  | { readonly kind: "embedded"; readonly directory: string }
+  | { readonly kind: "postgres"; readonly url: string; readonly connections?: number };
+
+/** Where the embedded database lies when nothing else is said. */
+export function defaultServerDirectory(environment: Readonly<Record<string, string | undefined>>): string {
+  const home = environment.HOLDFAST_HOME;
+  const base = home === undefined || home === "" ? envPaths("holdfast", { suffix: "" }).data : resolve(home);
+  return join(base, "server");
+}
+
+/** SHA-256 of a text, synchronously: many small texts are hashed in a push. */
+export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** Opens a store for commands that work beside a running server: tokens, backups. */
+export async function openServerStore(
+  place: StorePlace,
+  report: (message: string, error: unknown) => void = () => {},
+): Promise<ServerStore> {
+  if (place.kind === "embedded") {
+    mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+    const store = openEmbeddedStore(openDatabase(join(place.directory, fileName)), { defer: setImmediate });
+    await store.migrate(migrations);
+    return store;
+  }
+  const { openPostgres } = await import("../server/postgres.ts");
+  const { url, connections } = place;
+  const store = await openPostgres({ url, report, ...(connections === undefined ? {} : { connections }) });
+  await store.migrate(migrations);
+  return store;
+}
+
+/** Tokens and accounts of a server, also beside one that runs. */
+export type TokenDesk = {
+  readonly add: (token: NewToken) => Promise<TokenInfo & { readonly token: string }>;
+  readonly list: () => Promise<readonly TokenInfo[]>;
+  readonly revoke: (id: string) => Promise<boolean>;
+  readonly suspend: (subject: string, reason: string) => Promise<void>;
+  readonly reinstate: (subject: string) => Promise<boolean>;
+};
+
+export async function withTokens<T>(
+  place: StorePlace,
+  now: () => number,
+  work: (desk: TokenDesk) => Promise<T>,
+): Promise<T> {
+  const store = await openServerStore(place);
+  try {
+    return await work({
+      add: async (token) => {
+        const made = await addToken(store, token, { now, hash: sha256 });
+        return { ...made.info, token: made.token };
+      },
+      list: () => listTokens(store),
+      revoke: (id) => revokeToken(store, id, now()),
+      suspend: (subject, reason) => suspendAccount(store, { subject, reason }, now()),
+      reinstate: (subject) => reinstateAccount(store, subject),
+    });
+  } finally {
+    await store.close();
+  }
+}
+
+/** Forgets what is older than the limits allow, beside a running server too. */
+export async function compactServer(
+  place: StorePlace,
+  options: Pick<ServerOptions, "limits" | "now">,
+): Promise<Compacted> {
+  const store = await openServerStore(place);
+  try {
+    return await compact({ store, limits: { ...serverLimits, ...options.limits }, now: options.now ?? Date.now });
+  } finally {
+    await store.close();
+  }
+}
+
+/** Takes the directory for one server. PostgreSQL takes as many servers as there are. */
+export function lockServer(place: StorePlace): FileLock {
+  if (place.kind === "postgres") return { release: () => {} };
+  mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+  const lock = acquireFileLock(join(place.directory, lockName));
+  if (lock !== null) return lock;
+  throw new HoldfastError(
+    "daemon_running",
+    `a server runs on ${place.directory} already`,
+    "stop it first, or name another directory with --data",
+    { details: { directory: place.directory } },
+  );
+}
+
+/** Writes a consistent copy while the server runs. The file appears whole or not at all. */
+export async function backupServer(place: StorePlace, target: string): Promise<void> {
+  if (place.kind === "postgres") throw onlyEmbedded("backed up", "pg_dump");
+  const file = resolve(target);
+  if (existsSync(file)) {
+    throw new HoldfastError("refused_by_state", `${file} is there already`, "name a new file", { details: { file } });
+  }
+  if (!existsSync(join(place.directory, fileName))) throw noDatabase(place.directory);
+  const store = await openServerStore(place);
+  const scratch = `${file}.${randomUUID()}.part`;
+  try {
+    await store.backup?.(scratch);
+    chmodSync(scratch, 0o600);
+    makeDurable(scratch);
+    renameSync(scratch, file);
+    makeDurable(dirname(file));
+  } finally {
+    await store.close();
+    rmSync(scratch, { force: true });
+  }
+}
+
+export type Restored = { readonly spaces: number; readonly replaced: string | null };
+
+/**
+ * Puts a backup in the place of the database of a server that does not run. Every space gets a new history: what clients saw after the
+ * backup never was, so they read everything again and keep what they have not sent. What was there before is kept beside.
+ */
+export async function restoreServer(place: StorePlace, source: string, now: number): Promise<Restored> {
+  if (place.kind === "postgres") throw onlyEmbedded("restored", "pg_restore, then `holdfast server restore --history`");
+  const lock = lockServer(place);
+  const file = join(place.directory, fileName);
+  const scratch = join(place.directory, `restore-${randomUUID()}.db`);
+  try {
+    if (!existsSync(source)) throw noFile(source);
+    copyFileSync(source, scratch);
+    chmodSync(scratch, 0o600);
+    const spaces = await mintInto(scratch);
+    makeDurable(scratch);
+    const replaced = existsSync(file) ? await putAside(file, now) : null;
+    renameSync(scratch, file);
+    makeDurable(place.directory);
+    return { spaces, replaced };
+  } finally {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${scratch}${suffix}`, { force: true });
+    lock.release();
+  }
+}
+
+/** Gives every space of a database a new history; for PostgreSQL after its own restore. */
+export async function renewHistory(place: StorePlace): Promise<number> {
+  const lock = lockServer(place);
+  const store = await openServerStore(place);
+  try {
+    return await store.write((tx) => mintHistories(tx, randomUUID));
+  } finally {
+    await store.close();
+    lock.release();
+  }
+}
+
+async function mintInto(file: string): Promise<number> {
+  const database = openDatabase(file);
+  const store = openEmbeddedStore(database, { defer: setImmediate });
+  try {
+    await store.migrate(migrations);
+    const spaces = await store.write((tx) => mintHistories(tx, randomUUID));
+    database.checkpoint("truncate");
+    return spaces;
+  } finally {
+    await store.close();
+  }
+}
+
+/** The old database is first closed properly, so that its WAL is in it, then renamed. */
+async function putAside(file: string, now: number): Promise<string> {
+  const aside = `${file}.before-restore-${now}`;
+  try {
+    const database = openDatabase(file);
+    database.checkpoint("truncate");
+    database.close();
+  } catch {
+    // A database that cannot be opened is why somebody restores; its files go aside as they are.
+  }
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (existsSync(`${file}${suffix}`)) renameSync(`${file}${suffix}`, `${aside}${suffix}`);
+  }
+  return aside;
+}
+
+function makeDurable(path: string): void {
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function onlyEmbedded(what: string, instead: string): HoldfastError {
+  return new HoldfastError("invalid_input", `only the embedded database is ${what} by this command`, `use ${instead}`);
+}
+
+const noDatabase = (directory: string): HoldfastError =>
+  new HoldfastError("not_found", `there is no server database in ${directory}`, "name its directory with --data");
+
+const noFile = (source: string): HoldfastError =>
+  new HoldfastError("file_missing", `${source} is not there`, "name a file that `holdfast server backup` wrote");

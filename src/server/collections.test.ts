@@ -1,0 +1,280 @@
+/**
+ * Owns the rules of declared collections as clients meet them: schema, versions, unique values, business rules, assigned fields and keys, rights.
+ */
+import * as v from "valibot";
+import { afterEach, describe, expect, test } from "vitest";
+import * as z from "zod";
+import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
+import type { ServerCollection } from "./collections.ts";
+import { checkCollections } from "./collections.ts";
+
+afterEach(closeServers);
+
+const notes = (more: Partial<ServerCollection>) => openTestServer({ collections: [{ name: "notes", ...more }] });
+const create = (key: string, fields: object, schema = 1) => ({ kind: "create", key, fields, schema }) as never;
+const update = (key: string, base: number, fields: object, schema = 1) =>
+  ({ kind: "update", key, base, fields, schema }) as never;
+const remove = (key: string, base: number) => ({ kind: "remove", key, base }) as never;
+
+describe("a schema", () => {
+  test.each([
+    ["zod", z.object({ title: z.string(), fee: z.number().optional() })],
+    ["valibot", v.object({ title: v.string(), fee: v.optional(v.number()) })],
+  ])("of %s refuses a record with the field that is wrong", async (_name, schema) => {
+    const { push } = await notes({ schema });
+    expect(await push(create("k1", { title: "a" }))).toMatchObject({ outcome: "applied" });
+    expect(await push(update("k1", 1, { fee: "7" }))).toMatchObject({
+      ...{ outcome: "rejected", kind: "data_inconsistency", collection: "notes", key: "k1" },
+      problem: { code: "schema_invalid", field: "fee" },
+    });
+    expect(await push(remove("k1", 1))).toMatchObject({ outcome: "applied" });
+  });
+
+  test("that is asynchronous is a mistake of the configuration: the operation waits, and the log says why", async () => {
+    const { push, log } = await notes({ schema: z.object({}).refine(async () => true) });
+    expect(await push(create("k1", {}))).toMatchObject({ outcome: "retry", problem: { code: "rule_failed" } });
+    expect(log).toMatchObject([{ level: "error" }]);
+    expect(JSON.stringify(log)).toMatch(/async|Promise/);
+  });
+
+  test("a collection that is not declared is refused where some are", async () => {
+    const { push } = await notes({});
+    const answer = await push({ kind: "create", key: "k", collection: "others" });
+    expect(answer).toMatchObject({ outcome: "rejected", problem: { code: "collection_unknown" } });
+  });
+});
+
+describe("a schema version", () => {
+  const upcast = (value: Record<string, unknown>, from: number): never => {
+    const { title, ...rest } = value;
+    return (from < 2 && title !== undefined ? { prio: 3, ...rest, name: title } : { prio: 3, ...value }) as never;
+  };
+  test("older than the server's is brought forward, updates without touching what the writer did not", async () => {
+    const { push, fetch } = await notes({ version: 2, upcast });
+    await push(create("k1", { title: "a", x: 1 }));
+    expect((await fetch(["k1"])).records).toMatchObject([{ schema: 2, value: { name: "a", prio: 3, x: 1 } }]);
+    await push(update("k1", 1, { prio: 5 }, 2));
+    const answer = await push(update("k1", 1, { title: "b" }));
+    expect(answer).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ name: "b", prio: 5, x: 1 });
+    expect(await push(update("k1", 1, { title: "c" }))).toMatchObject({ outcome: "conflict", fields: ["name"] });
+  });
+
+  test("newer than the server's, or older than the oldest that it takes, is refused by code", async () => {
+    const { push } = await notes({ version: 3, oldest: 2 });
+    expect(await push(create("k1", {}, 4))).toMatchObject({ outcome: "rejected", problem: { code: "schema_too_new" } });
+    expect(await push(create("k1", {}, 1))).toMatchObject({ outcome: "rejected", problem: { code: "schema_too_old" } });
+    expect(await push(create("k1", {}, 2))).toMatchObject({ outcome: "applied" });
+  });
+});
+
+describe("a unique value", () => {
+  const unique = [["email"], ["first", "last"]];
+  test("that another record holds is a conflict that names the record", async () => {
+    const { push } = await notes({ unique });
+    await push(create("k1", { email: "a@x" }));
+    expect(await push(create("k2", { email: "a@x" }))).toMatchObject({
+      ...{ outcome: "conflict", kind: "unique_violation", key: "k2", fields: ["email"], remote: { key: "k1" } },
+    });
+    expect(await push(create("k2", { email: "b@x" }))).toMatchObject({ outcome: "applied" });
+    expect(await push(update("k2", 2, { email: "a@x" }))).toMatchObject({ kind: "unique_violation" });
+  });
+
+  test("is free again once its record changed or went", async () => {
+    const { push } = await notes({ unique });
+    await push(create("k1", { email: "a@x" }));
+    await push(update("k1", 1, { email: "b@x" }));
+    expect(await push(create("k2", { email: "a@x" }))).toMatchObject({ outcome: "applied" });
+    await push(remove("k2", 3));
+    expect(await push(create("k3", { email: "a@x" }))).toMatchObject({ outcome: "applied" });
+  });
+
+  test("can be swapped by two records in one operation, and clashes within one", async () => {
+    const { push } = await notes({ unique });
+    await push(create("k1", { email: "a@x" }));
+    await push(create("k2", { email: "b@x" }));
+    expect(await push([update("k1", 1, { email: "b@x" }), update("k2", 2, { email: "a@x" })] as never)).toMatchObject({
+      ...{ outcome: "applied" },
+    });
+    expect(await push(create("k3", { email: "a@x" }))).toMatchObject({ remote: { key: "k2" } });
+    const both = await push([create("k4", { email: "c@x" }), create("k5", { email: "c@x" })] as never);
+    expect(both).toMatchObject({ outcome: "rejected", problem: { code: "unique_violation", field: "email" } });
+    expect(await push(create("k6", { email: "c@x" }))).toMatchObject({ outcome: "applied" });
+  });
+
+  test("of several fields counts as a whole, and with an empty one not at all", async () => {
+    const { push } = await notes({ unique });
+    await push(create("k1", { first: "A", last: "B" }));
+    expect(await push(create("k2", { first: "A", last: "C" }))).toMatchObject({ outcome: "applied" });
+    expect(await push(create("k3", { first: "A", last: "B" }))).toMatchObject({ fields: ["first", "last"] });
+    expect(await push(create("k4", { first: "A", last: null }))).toMatchObject({ outcome: "applied" });
+    expect(await push(create("k5", { first: "A" }))).toMatchObject({ outcome: "applied" });
+  });
+
+  test("long values are told apart beyond the length that is kept", async () => {
+    const { push } = await notes({ unique });
+    await push(create("k1", { email: `${"x".repeat(3_000)}1` }));
+    expect(await push(create("k2", { email: `${"x".repeat(3_000)}2` }))).toMatchObject({ outcome: "applied" });
+    expect(await push(create("k3", { email: `${"x".repeat(3_000)}1` }))).toMatchObject({ kind: "unique_violation" });
+  });
+
+  test("that is declared later is made true for what is there; what shares one already is told in the log", async () => {
+    const first = await openTestServer();
+    for (const [key, email] of Object.entries({ k1: "a@x", k2: "a@x", k3: "c@x" }))
+      await first.push(create(key, { email }));
+    const second = await openTestServer({ store: first.store, collections: [{ name: "notes", unique }] });
+    expect(second.log).toMatchObject([{ level: "warn", records: ["main/k2"] }]);
+    expect(await second.push(create("k4", { email: "c@x" }))).toMatchObject({ remote: { key: "k3" } });
+    const third = await openTestServer({ store: first.store, collections: [{ name: "notes", unique }] });
+    expect(third.log).toEqual([]);
+  });
+});
+
+describe("a business rule", () => {
+  test("refuses with exactly its code, message, field and hint", async () => {
+    const violation = { code: "fee_negative", message: "a fee is never negative", field: "fee", hint: "enter 0" };
+    const { push, fetch } = await notes({ rules: [({ after }) => (Number(after?.fee ?? 0) < 0 ? violation : null)] });
+    expect(await push(create("k1", { fee: -1 }))).toEqual({
+      ...{ id: expect.any(String), outcome: "rejected", kind: "business_rule", collection: "notes", key: "k1" },
+      problem: violation,
+    });
+    expect((await fetch(["k1"])).records).toEqual([]);
+  });
+
+  test("sees the record before and after, who writes, and the server's clock", async () => {
+    const seen: unknown[] = [];
+    const { push, clock } = await notes({
+      rules: [
+        (context) => {
+          seen.push(context);
+          return null;
+        },
+      ],
+    });
+    await push(create("k1", { a: 1 }));
+    await push(update("k1", 1, { a: 2 }));
+    await push(remove("k1", 2));
+    const common = { space: "main", collection: "notes", key: "k1", now: clock.now, subject: "ana", roles: [] };
+    expect(seen).toEqual([
+      { ...common, kind: "create", before: null, after: { a: 1 } },
+      { ...common, kind: "update", before: { a: 1 }, after: { a: 2 } },
+      { ...common, kind: "remove", before: { a: 2 }, after: null },
+    ]);
+  });
+
+  test("that throws keeps the operation for later, and leaves no receipt", async () => {
+    let isBroken = true;
+    const { push, log } = await notes({
+      rules: [
+        () => {
+          if (isBroken) throw new Error("oops");
+          return null;
+        },
+      ],
+    });
+    expect(await push(create("k1", {}), { id: "op-a" })).toMatchObject({ outcome: "retry", afterMs: 30_000 });
+    expect(log).toMatchObject([{ level: "error", operation: "op-a", error: "Error: oops" }]);
+    isBroken = false;
+    expect(await push(create("k1", {}), { id: "op-a" })).toMatchObject({ outcome: "applied" });
+  });
+});
+
+describe("what the server assigns", () => {
+  test("fields are set whatever the client sent, and told back", async () => {
+    const { push } = await notes({ assign: ({ subject, now }) => ({ editor: subject, editedAt: now }) });
+    const answer = await push(create("k1", { a: 1, editor: "eve" }));
+    const value = { a: 1, editor: "ana", editedAt: 1_900_000_000_000 };
+    expect(answer).toMatchObject({ outcome: "applied", changes: [{ value }] });
+  });
+
+  test("keys are told with the answer, and other changes of the operation follow them", async () => {
+    let next = 0;
+    const { push, fetch } = await openTestServer({
+      collections: [{ name: "notes", keys: "server" }, { name: "links" }],
+      newId: () => `server-${++next}`,
+    });
+    next = 0;
+    const answer = await push(
+      [
+        create("local-1", { self: "local-1" }),
+        { kind: "create", key: "l1", collection: "links", fields: { to: "local-1" } },
+        update("local-1", 0, { b: 2 }),
+      ] as never,
+      { id: "op-k" },
+    );
+    if (answer.outcome !== "applied") throw new Error(JSON.stringify(answer));
+    const serverKey = answer.changes[0]?.serverKey ?? "";
+    expect(serverKey).toMatch(/^server-\d$/);
+    expect(answer.changes).toMatchObject([{ key: "local-1", serverKey }, { key: "l1" }, { key: "local-1", serverKey }]);
+    expect(answer.changes[1]?.value).toEqual({ to: serverKey });
+    expect((await fetch([serverKey, "local-1"])).records).toMatchObject([
+      { key: serverKey, value: { self: serverKey, b: 2 } },
+    ]);
+  });
+});
+
+describe("rights", () => {
+  const access: ServerCollection["access"] = {
+    clerk: { read: true, write: { status: "open" } },
+    owner: { read: ({ subject }) => ({ owner: subject }), write: ({ subject }) => ({ owner: subject }) },
+    guest: { read: { isPublic: true } },
+  };
+  const space = (role: string) => [{ space: "main", roles: [role] }];
+
+  test("to write hold for the record before and after", async () => {
+    const { push, addToken } = await notes({ access });
+    const token = await addToken("carl", space("clerk"));
+    const refused = { outcome: "rejected", kind: "forbidden", problem: { code: "write_forbidden" } };
+    expect(await push(create("k1", { status: "closed" }), { token })).toMatchObject(refused);
+    expect(await push(create("k1", { status: "open" }), { token })).toMatchObject({ outcome: "applied" });
+    expect(await push(update("k1", 1, { status: "closed" }), { token })).toMatchObject(refused);
+    const guest = await addToken("gil", space("guest"));
+    expect(await push(create("k2", {}), { token: guest })).toMatchObject(refused);
+    expect(await push(create("k2", {}))).toMatchObject(refused);
+  });
+
+  test("to read filter pull, fetch and what a conflict shows", async () => {
+    const { push, pull, fetch, addToken } = await notes({ access });
+    const [ann, bob, gil] = [
+      await addToken("ann", space("owner")),
+      await addToken("bob", space("owner")),
+      await addToken("gil", space("guest")),
+    ];
+    await push(create("k1", { owner: "ann", isPublic: true }), { token: ann });
+    await push(create("k2", { owner: "bob" }), { token: bob });
+    const keys = async (token: string) => (await pull({}, token)).records.map(({ key }) => key);
+    expect([await keys(ann), await keys(bob), await keys(gil)]).toEqual([["k1"], ["k2"], ["k1"]]);
+    expect((await fetch(["k1", "k2"], bob)).records.map(({ key }) => key)).toEqual(["k2"]);
+    const stolen = await push(update("k1", 0, { owner: "bob" }), { token: bob });
+    expect(stolen).toMatchObject({ outcome: "rejected", problem: { code: "write_forbidden" } });
+    expect(JSON.stringify(stolen)).not.toContain("ann");
+  });
+
+  test("a record that leaves what a reader may see is told as hidden, without a word of its content", async () => {
+    const { push, pull, addToken } = await notes({ access });
+    const [ann, gil] = [await addToken("ann", space("owner")), await addToken("gil", space("guest"))];
+    await push(create("k1", { owner: "ann", isPublic: true }), { token: ann });
+    const { history, upTo } = await pull({}, gil);
+    await push(update("k1", 1, { isPublic: false, secret: 1 }), { token: ann });
+    await push(create("k2", { owner: "ann", isPublic: false }), { token: ann });
+    const after = await pull({ history, wants: [{ collection: "notes", after: upTo }] }, gil);
+    expect(after.records).toMatchObject([{ key: "k1", version: 2, value: null, author: "", isHidden: true }]);
+  });
+
+  test("a token whose only role is reader writes nothing where nothing else is said", async () => {
+    const { push, addToken, pull } = await openTestServer();
+    const token = await addToken("rita", space("reader"));
+    expect(await push(create("k1", {}), { token })).toMatchObject({ outcome: "rejected", kind: "forbidden" });
+    expect((await pull({}, token)).records).toEqual([]);
+  });
+});
+
+test.each<[string, unknown, RegExp]>([
+  ["a misspelt member", { name: "notes", rule: [] }, /rules/],
+  ["a name with capitals", { name: "Notes" }, /lower-case/],
+  ["a schema that is none", { name: "notes", schema: {} }, /Standard Schema/],
+  ["version 0", { name: "notes", version: 0 }, /version must be/],
+  ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
+])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
+  expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);
+});

@@ -1,0 +1,220 @@
+/**
+ * Owns the rules of a push as clients meet them: answers, receipts, atomicity, versions. All through `server.fetch`.
+ */
+import { afterEach, describe, expect, test } from "vitest";
+import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
+
+afterEach(closeServers);
+
+const create = (key: string, fields: object, more: object = {}) =>
+  ({ kind: "create", key, fields, ...more }) as Parameters<Awaited<ReturnType<typeof openTestServer>>["push"]>[0];
+const update = (key: string, base: number, fields: object, more: object = {}) =>
+  ({ kind: "update", key, base, fields, ...more }) as ReturnType<typeof create>;
+const remove = (key: string, base: number) => ({ kind: "remove", key, base }) as ReturnType<typeof create>;
+
+describe("an operation", () => {
+  test("is applied under the next version of its space, and the value is told only when the client cannot know it", async () => {
+    const { push } = await openTestServer();
+    expect(await push(create("k1", { a: 1, b: 1 }), { id: "op-a" })).toEqual({
+      id: "op-a",
+      outcome: "applied",
+      changes: [{ collection: "notes", key: "k1", version: 1 }],
+    });
+    await push(update("k1", 1, { a: 2 }));
+    const merged = await push(update("k1", 1, { b: 2 }));
+    expect(merged).toMatchObject({ outcome: "applied", changes: [{ version: 3, value: { a: 2, b: 2 } }] });
+  });
+
+  test("that touches what changed after its base is in conflict, with what the server has", async () => {
+    const { push } = await openTestServer();
+    await push(create("k1", { a: 1 }));
+    await push(update("k1", 1, { a: 2 }));
+    expect(await push(update("k1", 1, { a: 3 }))).toMatchObject({
+      outcome: "conflict",
+      kind: "version_mismatch",
+      collection: "notes",
+      key: "k1",
+      fields: ["a"],
+      remote: { version: 2, value: { a: 2 }, author: "ana" },
+    });
+  });
+
+  test("on a removed record, and a removal of a changed one, are conflicts of their own kinds", async () => {
+    const { push } = await openTestServer();
+    await push(create("k1", { a: 1 }));
+    await push(update("k1", 1, { a: 2 }));
+    expect(await push(remove("k1", 1))).toMatchObject({ outcome: "conflict", kind: "deleted_here" });
+    await push(remove("k1", 2));
+    expect(await push(update("k1", 2, { a: 3 }))).toMatchObject({
+      ...{ outcome: "conflict", kind: "deleted_upstream", remote: { version: 3, value: null } },
+    });
+    expect(await push(remove("k1", 2))).toMatchObject({ outcome: "applied", changes: [{ version: 3 }] });
+    expect(await push(update("k9", 4, { a: 3 }))).toMatchObject({
+      ...{ outcome: "conflict", kind: "deleted_upstream", remote: { version: 0, value: null, author: "" } },
+    });
+  });
+
+  test("that changes nothing gets the version that is there, and no new one", async () => {
+    const { push, pull } = await openTestServer();
+    await push(create("k1", { a: 1 }));
+    expect(await push(create("k1", { a: 1 }))).toMatchObject({ outcome: "applied", changes: [{ version: 1 }] });
+    expect(await push(update("k1", 1, { a: 1 }))).toMatchObject({ outcome: "applied", changes: [{ version: 1 }] });
+    expect((await pull()).head).toBe(1);
+  });
+
+  test("of several changes is applied whole or not at all", async () => {
+    const { push, pull } = await openTestServer();
+    await push(create("k1", { a: 1 }));
+    await push(update("k1", 1, { a: 2 }));
+    const answer = await push([create("k2", { a: 1 }), update("k1", 1, { a: 3 }), create("k3", {})] as never);
+    expect(answer).toMatchObject({ outcome: "conflict", key: "k1" });
+    expect((await pull()).records.map(({ key }) => key)).toEqual(["k1"]);
+    const whole = await push([create("k2", { a: 1 }), update("k1", 2, { a: 3 })] as never);
+    expect(whole).toMatchObject({ outcome: "applied", changes: [{ version: 3 }, { version: 4 }] });
+  });
+
+  test("that changes one record twice is one version of it", async () => {
+    const { push, pull } = await openTestServer();
+    const answer = await push([create("k1", { a: 1 }), update("k1", 0, { a: 2 })] as never);
+    expect(answer).toMatchObject({
+      changes: [
+        { version: 1, value: { a: 2 } },
+        { version: 1, value: { a: 2 } },
+      ],
+    });
+    expect(await pull()).toMatchObject({ head: 1, records: [{ value: { a: 2 } }] });
+  });
+
+  test("sees what earlier operations of the same push did", async () => {
+    const { pushAll } = await openTestServer();
+    const { answers } = await pushAll([
+      { edits: [{ kind: "create", key: "k1", fields: { a: 1 } }] },
+      { edits: [{ kind: "update", key: "k1", base: 1, fields: { a: 2 } }] },
+      { edits: [{ kind: "update", key: "k1", base: 1, fields: { a: 3 } }] },
+    ]);
+    expect(answers.map(({ outcome }) => outcome)).toEqual(["applied", "applied", "conflict"]);
+  });
+
+  test.each([
+    ["a collection's name with capitals", { collection: "Notes" }, "collection_invalid"],
+    ["a key with a control character", { key: "a\u0000b" }, "key_invalid"],
+    ["a key with half a character", { key: "a\ud800" }, "key_invalid"],
+    ["a field named __proto__", { fields: JSON.parse('{"__proto__": 1}') }, "field_invalid"],
+    ["a value that is too large", { fields: { a: "x".repeat(1_048_570) } }, "value_too_large"],
+  ])("with %s is refused with a code and a hint", async (_name, wrong, code) => {
+    const { push } = await openTestServer();
+    const answer = await push(create("k1", { a: 1 }, wrong));
+    expect(answer).toMatchObject({ outcome: "rejected", kind: "invalid", problem: { code } });
+    if (answer.outcome === "rejected") expect(answer.problem.hint).not.toBe("");
+  });
+
+  test("with a value one character below the limit passes", async () => {
+    const { push } = await openTestServer();
+    expect(await push(create("k1", { a: "x".repeat(1_048_576 - 8) }))).toMatchObject({ outcome: "applied" });
+  });
+
+  test("with text that JSON must escape comes back as it was", async () => {
+    const { push, fetch } = await openTestServer();
+    const value = { text: '\u0000 \ud800 "\\ \u{1f30a}', "odd name ' ?": [1e21, -0.5, { x: null }] };
+    await push(create("schlüssel/?'1", value));
+    expect((await fetch(["schlüssel/?'1"])).records).toMatchObject([{ value }]);
+  });
+});
+
+describe("a repeated operation", () => {
+  test("gets its first answer again, byte by byte, whatever happened since", async () => {
+    const { push, pull } = await openTestServer();
+    const first = await push(create("k1", { a: 1 }), { id: "op-a", number: 1 });
+    await push(update("k1", 1, { a: 2 }), { id: "op-b", number: 2 });
+    const again = await push(create("k1", { a: 1 }), { id: "op-a", number: 1 });
+    expect(JSON.stringify(again)).toBe(JSON.stringify({ ...first, outcome: "duplicate" }));
+    expect(JSON.stringify(await push(create("k1", { a: 1 }), { id: "op-a", number: 1 }))).toBe(JSON.stringify(again));
+    expect((await pull()).head).toBe(2);
+  });
+
+  test("that was refused or in conflict is refused again in the same words", async () => {
+    const { push } = await openTestServer();
+    await push(create("k1", { a: 1 }));
+    await push(update("k1", 1, { a: 2 }));
+    const conflict = await push(update("k1", 1, { a: 3 }), { id: "op-c" });
+    await push(update("k1", 2, { a: 3 }));
+    expect(JSON.stringify(await push(update("k1", 1, { a: 3 }), { id: "op-c" }))).toBe(JSON.stringify(conflict));
+    const rejected = await push(create("k2", {}, { collection: "Bad" }), { id: "op-r" });
+    expect(await push(create("k2", {}, { collection: "Bad" }), { id: "op-r" })).toEqual(rejected);
+  });
+
+  test("is known also when it comes twice in one push, from another client, or over a newer base", async () => {
+    const { pushAll, push } = await openTestServer();
+    const edits = [{ kind: "update", key: "k1", base: 1, fields: { a: 2 } }] as const;
+    await push(create("k1", { a: 1 }));
+    const { answers } = await pushAll([
+      { id: "op-a", edits },
+      { id: "op-a", edits },
+    ]);
+    expect(answers.map(({ outcome }) => outcome)).toEqual(["applied", "duplicate"]);
+    expect(await push(edits[0], { id: "op-a", client: "client-2" })).toMatchObject({ outcome: "duplicate" });
+    expect(await push({ ...edits[0], base: 2 }, { id: "op-a" })).toMatchObject({ outcome: "duplicate" });
+  });
+
+  test("with other content is an error of its own, and the first receipt stays", async () => {
+    const { push } = await openTestServer();
+    await push(create("k1", { a: 1 }), { id: "op-a" });
+    const reused = await push(create("k1", { a: 2 }), { id: "op-a" });
+    expect(reused).toMatchObject({ outcome: "rejected", kind: "invalid", problem: { code: "key_reused" } });
+    expect(await push(create("k1", { a: 1 }), { id: "op-a" })).toMatchObject({ outcome: "duplicate" });
+  });
+
+  test("of another space is another operation", async () => {
+    const { push, addToken } = await openTestServer();
+    const token = await addToken("ana", [{ space: "*", roles: [] }]);
+    await push(create("k1", { a: 1 }), { id: "op-a", token });
+    expect(await push(create("k1", { a: 1 }), { id: "op-a", space: "other", token })).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 1 }] },
+    });
+  });
+});
+
+describe("the floor of a client", () => {
+  test("makes what lies below it stale, once there is no receipt for it", async () => {
+    const { push, store } = await openTestServer();
+    await push(create("k1", { a: 1 }), { id: "op-a", number: 5 });
+    await push(create("k2", { a: 1 }), { id: "op-b", number: 9, floor: 9 });
+    expect(await push(create("k1", { a: 1 }), { id: "op-a", number: 5 })).toMatchObject({ outcome: "duplicate" });
+    await store.write((tx) => tx.run("DELETE FROM hf_receipt"));
+    expect(await push(create("k1", { a: 1 }), { id: "op-a", number: 5 })).toEqual({ id: "op-a", outcome: "stale" });
+    expect(await push(create("k3", { a: 1 }), { number: 8 })).toMatchObject({ outcome: "stale" });
+    expect(await push(create("k3", { a: 1 }), { number: 9 })).toMatchObject({ outcome: "applied" });
+  });
+
+  test("never moves down, and is each client's own", async () => {
+    const { push } = await openTestServer();
+    await push(create("k1", {}), { number: 9, floor: 9 });
+    await push(create("k2", {}), { number: 10, floor: 2 });
+    expect(await push(create("k3", {}), { number: 8, floor: 2 })).toMatchObject({ outcome: "stale" });
+    expect(await push(create("k4", {}), { number: 1, client: "client-2" })).toMatchObject({ outcome: "applied" });
+  });
+});
+
+test("a commit that fails leaves nothing of a push, and the same push succeeds afterwards", async () => {
+  const { store, server, ask, pull, token } = await openTestServer();
+  void server;
+  const body = {
+    ...{ space: "main", client: "c", floor: 0 },
+    items: [
+      {
+        id: "op-a",
+        number: 1,
+        at: 1,
+        changes: [{ collection: "notes", key: "k", kind: "create", base: 0, fields: {}, schema: 1 }],
+      },
+    ],
+  };
+  await store.write((tx) =>
+    tx.run("CREATE TRIGGER broken BEFORE INSERT ON hf_receipt BEGIN SELECT RAISE(ABORT, 'no'); END"),
+  );
+  expect((await ask("/v1/push", { body, token })).status).toBe(500);
+  expect(await pull()).toMatchObject({ head: 0, records: [] });
+  await store.write((tx) => tx.run("DROP TRIGGER broken"));
+  expect((await ask("/v1/push", { body, token })).status).toBe(200);
+  expect(await pull()).toMatchObject({ head: 1, records: [{ key: "k" }] });
+});

@@ -1,0 +1,48 @@
+/**
+ * Owns the rules of filters, beside their statement in `where.ts`.
+ */
+import { expect, test } from "vitest";
+import type { Json } from "./operation.ts";
+import type { Where } from "./record.ts";
+import { meets } from "./where.ts";
+
+const value = { status: "open", fee: 7, note: null, tags: ["a"], isDone: false };
+
+const cases: readonly (readonly [Where, boolean])[] = [
+  [{}, true],
+  [{ status: "open" }, true],
+  [{ status: "closed" }, false],
+  [{ status: "open", fee: 8 }, false],
+  [{ fee: { gt: 6, lte: 7 } }, true],
+  [{ fee: { gt: 7 } }, false],
+  [{ fee: { gte: 7, lt: 8 } }, true],
+  [{ fee: { gt: "6" } }, false],
+  [{ fee: { lt: "9" } }, false],
+  [{ status: { gt: "opem", lt: "opeo" } }, true],
+  [{ status: { prefix: "op" } }, true],
+  [{ fee: { prefix: "7" } }, false],
+  [{ status: { in: ["new", "open"] } }, true],
+  [{ status: { in: ["new"] } }, false],
+  [{ note: null }, true],
+  [{ missing: null }, true],
+  [{ missing: { ne: "x" } }, true],
+  [{ missing: { lt: 5 } }, false],
+  [{ constructor: null }, true],
+  [{ isDone: false }, true],
+  [{ isDone: 0 }, false],
+  [{ status: { ne: "open" } }, false],
+  [{ $key: "k1" }, true],
+  [{ $key: { prefix: "k" } }, true],
+  [{ $key: "k2" }, false],
+];
+
+test.each(cases)("%j is %s", (where, expected) => {
+  expect(meets(where, "k1", value)).toBe(expected);
+});
+
+test("texts compare by code points, so what is beyond the basic plane comes last", () => {
+  const wave: Json = "\u{1f30a}";
+  expect(meets({ text: { gt: "\ufb01" } }, "k", { text: wave })).toBe(true);
+  expect(meets({ text: { gt: "a" } }, "k", { text: "ab" })).toBe(true);
+  expect(meets({ text: { lt: "ab" } }, "k", { text: "a" })).toBe(true);
+});
