@@ -12,6 +12,7 @@ import type { Collection } from "../world.ts";
 import { openConflictsOf } from "./conflicts.ts";
 import { record } from "./history.ts";
 import { raisePendings } from "./overlay.ts";
+import { ensureIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -145,6 +146,7 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
     store.db.prepare(insert).run(spec.name, spec.space ?? "", written, state);
     tellCollection(store, spec.name, "declared");
     const made = requireCollection(store, spec.name);
+    ensureIndexes(store, made);
     if (made.isSynced) wantPull(store, made.space);
     return made;
   }
@@ -152,6 +154,7 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
   refuseMove(store, known, spec);
   store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
   const now = requireCollection(store, spec.name);
+  ensureIndexes(store, now);
   if (now.version > known.version) raisePendings(store, now);
   if (now.isSynced && JSON.stringify(known.spec.filter) !== JSON.stringify(spec.filter) && known.cursor > 0) {
     startResync(store, now, { reason: "filter", head: 0, floor: 0 });

@@ -23,8 +23,13 @@ import {
 } from "./manage.ts";
 import { getSettings } from "./meta.ts";
 import { requireOperation } from "./queue.ts";
-import { getRecordView } from "./records.ts";
+import { pinRecords, readRecord } from "./record-cache.ts";
+import { recordHistory, restoreRecord } from "./record-history.ts";
+import { importRecords } from "./record-import.ts";
+import { countMatching, queryRecords } from "./record-read.ts";
+import { runSql } from "./record-sql.ts";
 import { countUnsent } from "./retention.ts";
+import { rollBackRun } from "./rollback.ts";
 import { listRuns } from "./runs.ts";
 import { checkNetwork, networkStatus, queueStatus } from "./status.ts";
 import type { Store } from "./store.ts";
@@ -80,12 +85,20 @@ const table: Table = {
   "sync.run": runSync,
   "sync.status": (store) => syncStatus(store, countUnsent(store)),
   "sync.runs": listRuns,
+  "sync.rollback": rollBackRun,
   "collections.declare": (store, input) => declareCollection(store, input as CollectionSpec),
   "collections.list": listCollections,
   "collections.sync": syncCollections,
   "records.write": writeRecord,
   "records.transaction": writeTransaction,
-  "records.get": getRecordView,
+  "records.get": readRecord,
+  "records.query": queryRecords,
+  "records.count": countMatching,
+  "records.sql": runSql,
+  "records.history": recordHistory,
+  "records.restore": restoreRecord,
+  "records.import": importRecords,
+  "records.pin": pinRecords,
   "conflicts.list": listConflicts,
   "conflicts.groups": groupConflicts,
   "conflicts.get": getConflict,

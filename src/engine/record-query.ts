@@ -84,6 +84,11 @@ export function countRecords(store: Store, collection: Queried, asked: Pick<Aske
   return integer(store.db.prepare(sql).get(...terms.flatMap((term) => term.values))?.n);
 }
 
+/** The living records of a collection along their time of change, as the rest of a statement. */
+export const newestFirst = (store: Store, collection: number): string =>
+  `FROM record INDEXED BY ${quoted(indexName(store, collection, [changedField]))}
+    WHERE record.collection = ${collection} AND record.value IS NOT NULL ORDER BY record.changed DESC, record.key DESC`;
+
 // ---- which index ------------------------------------------------------------------------------------------------
 
 const changedField = "$changed";
@@ -335,7 +340,7 @@ function createIndex(store: Store, collection: number, fields: readonly string[]
 
 /** What may be evicted, least recently used first; see `record-cache.ts`. */
 const createUsedIndex = (collection: number): string =>
-  `CREATE INDEX record_${collection}_used ON record (used, id) WHERE collection = ${collection} AND status = 0 AND pinned = 0`;
+  `CREATE INDEX record_${collection}_used ON record (used, id) WHERE collection = ${collection} AND status = 0 AND pinned = 0 AND value IS NOT NULL`;
 
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 

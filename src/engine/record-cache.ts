@@ -1,0 +1,163 @@
+/**
+ * Owns how many records stay on this device: the budget of a collection, what is pinned, what was used last and what is wanted again.
+ * The rows are `records.ts`; fetching what is wanted is left to the pull side.
+ */
+import { HoldfastError } from "../errors.ts";
+import type { Where } from "../record.ts";
+import { recordLimits } from "../record.ts";
+import type { Input, Output } from "../verbs.ts";
+import type { CollectionInfo } from "./collections.ts";
+import { requireCollection } from "./collections.ts";
+import { record } from "./history.ts";
+import { findRecords } from "./record-query.ts";
+import type { RecordRow } from "./records.ts";
+import { dropRecord, findRecord, markPinned, markUsed, toRecordView } from "./records.ts";
+import type { Store } from "./store.ts";
+
+/** Limits of what is kept in memory and done in one transaction. */
+export const cacheLimits = {
+  /** Reads that are remembered until the next eviction; beyond it the oldest are forgotten. */
+  uses: 50_000,
+  /** Keys that wait to be fetched, per collection. */
+  wanted: 1_000,
+  /** Records evicted in one transaction. */
+  evictions: 1_000,
+  /** Share of the budget that is left after an eviction, so that the next page does not evict again. */
+  keptShare: 0.9,
+} as const;
+
+/** What a process knows of its reads; it is bound to the store and dies with it. */
+type Reads = { readonly uses: Map<number, number>; readonly wanted: Map<string, Set<string>> };
+const readsOf = new WeakMap<Store, Reads>();
+
+function reads(store: Store): Reads {
+  const known = readsOf.get(store) ?? { uses: new Map(), wanted: new Map() };
+  readsOf.set(store, known);
+  return known;
+}
+
+/** One record, and the note that it was used, or is wanted here although it is not. */
+export function readRecord(store: Store, input: Input<"records.get">): Output<"records.get"> {
+  const info = requireCollection(store, input.collection);
+  const row = findRecord(store, info, input.key);
+  if (row === null) {
+    wantRecord(store, info, input.key);
+    return { record: null };
+  }
+  if (info.spec.maxBytes !== undefined) noteUse(store, row.id);
+  return { record: toRecordView(store, row) as Output<"records.get">["record"] };
+}
+
+/** A read writes nothing: what was used is kept in memory until somebody has to be evicted. */
+export function noteUse(store: Store, id: number): void {
+  const { uses } = reads(store);
+  // Deleted first, so that the map stays in the order of use.
+  uses.delete(id);
+  uses.set(id, store.world.now());
+  if (uses.size <= cacheLimits.uses) return;
+  const oldest = uses.keys().next().value;
+  if (oldest !== undefined) uses.delete(oldest);
+}
+
+/** Only where not everything is kept can a record exist at the server and not here. */
+const isPartial = (info: CollectionInfo): boolean =>
+  info.isSynced && (info.spec.filter !== undefined || info.spec.maxBytes !== undefined);
+
+function wantRecord(store: Store, info: CollectionInfo, key: string): void {
+  if (!isPartial(info)) return;
+  const { wanted } = reads(store);
+  const keys = wanted.get(info.name) ?? new Set();
+  wanted.set(info.name, keys);
+  if (keys.size < cacheLimits.wanted) keys.add(key);
+}
+
+/** Keys that were asked for and are not here, oldest first. */
+export function wantedKeys(store: Store, collection: string): readonly string[] {
+  return [...(reads(store).wanted.get(collection) ?? [])];
+}
+
+/** Collections that have wanted keys. */
+export function wantingCollections(store: Store): readonly string[] {
+  return [...reads(store).wanted].flatMap(([collection, keys]) => (keys.size === 0 ? [] : [collection]));
+}
+
+/** The server was asked for them, whatever it had; who still wants one asks again. */
+export function forgetWanted(store: Store, collection: string, keys: readonly string[]): void {
+  const wanted = reads(store).wanted.get(collection);
+  for (const key of keys) wanted?.delete(key);
+}
+
+/** Keeps records here, or lets them go again. */
+export function pinRecords(store: Store, input: Input<"records.pin">): Output<"records.pin"> {
+  const info = requireCollection(store, input.collection);
+  if ((input.keys === undefined) === (input.where === undefined)) {
+    throw new HoldfastError(
+      "invalid_input",
+      "records.pin takes either keys or conditions",
+      "pass `keys`, or `where` ({} for all records of the collection)",
+    );
+  }
+  const rows =
+    input.keys === undefined ? matching(store, info, (input.where ?? {}) as Where) : byKeys(store, info, input.keys);
+  const changing = rows.filter((row) => (row.pinned === 1) !== input.isPinned);
+  for (const row of changing) markPinned(store, row.id, input.isPinned);
+  return { changed: changing.length };
+}
+
+function matching(store: Store, info: CollectionInfo, where: Where): readonly RecordRow[] {
+  const found: RecordRow[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = findRecords(store, info, { where, limit: recordLimits.page, cursor });
+    found.push(...(page.rows as unknown as readonly RecordRow[]));
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined);
+  return found;
+}
+
+/** A key that is not here is wanted: it is fetched, and pinned when it is asked for again. */
+function byKeys(store: Store, info: CollectionInfo, keys: readonly string[]): readonly RecordRow[] {
+  return keys.flatMap((key) => {
+    const row = findRecord(store, info, key);
+    if (row === null) wantRecord(store, info, key);
+    return row === null ? [] : [row];
+  });
+}
+
+/**
+ * Evicts until a collection is within its budget, the least recently used first and some at a time: never what is unsent, failed, in
+ * conflict, only here, or pinned. Returns how many went.
+ */
+export function keepBudget(store: Store, collection: string): number {
+  const info = requireCollection(store, collection);
+  const { maxBytes } = info.spec;
+  if (maxBytes === undefined || !info.isSynced || info.bytes <= maxBytes) return 0;
+  flushUses(store);
+  const target = Math.floor(maxBytes * cacheLimits.keptShare);
+  let bytes = info.bytes;
+  let evicted = 0;
+  for (const row of store.db
+    .prepare(evictable(info.id))
+    .all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
+    if (bytes <= target) break;
+    dropRecord(store, row);
+    bytes -= row.bytes;
+    evicted += 1;
+  }
+  if (evicted > 0) {
+    const detail = { collection: info.name, state: "evicted", count: evicted };
+    record(store, { op: 0, id: null, kind: "collection", status: null, detail });
+  }
+  return evicted;
+}
+
+/** The terms are literals, because they are those of the collection's partial index `record_<id>_used`. */
+const evictable = (collection: number): string => `SELECT record.* FROM record INDEXED BY record_${collection}_used
+  WHERE record.collection = ${collection} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL
+  ORDER BY record.used, record.id LIMIT ?`;
+
+function flushUses(store: Store): void {
+  const { uses } = reads(store);
+  for (const [id, at] of uses) markUsed(store, id, at);
+  uses.clear();
+}
