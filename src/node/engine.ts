@@ -73,6 +73,7 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
+  if (sync !== undefined) face.lookAgain(sync);
   const blobs = makeBlobs(options.directory);
   await blobs.sweep();
   const stopCollecting = startCollecting(face.engine, blobs, options.log ?? (() => {}));
@@ -93,7 +94,12 @@ function builtInTypes(options: OpenEngineOptions, credentials: Credentials): rea
     : [http, upload];
 }
 
-type Face = { readonly engine: Engine; readonly signIn: (subject: string) => void };
+type Face = {
+  readonly engine: Engine;
+  readonly signIn: (subject: string) => void;
+  /** A token may have been given while no process looked: the server is asked once more at the start. */
+  readonly lookAgain: (sync: SyncPort) => void;
+};
 
 type Running = {
   readonly core: Engine;
@@ -171,7 +177,12 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
   const signIn = (subject: string): void => {
     if (!state.isClosed) tellSignIn(engine, subject, log);
   };
-  return { engine, signIn };
+  const lookAgain = ({ subject, remote }: SyncPort): void => {
+    const gates = engine.handle("queue.status", {}).signedOut.filter((each) => each.subject === subject);
+    // Who was signed out by a person stays signed out.
+    if (gates.some((each) => each.remote === remote) && gates.every((each) => each.remote !== "")) signIn(subject);
+  };
+  return { engine, signIn, lookAgain };
 }
 
 function tellSignIn(engine: Engine, subject: string, log: Log): void {
