@@ -59,7 +59,9 @@ export function addConflictCommands(root: Command, bind: Bind): void {
   const undo = conflicts
     .command("undo")
     .argument("<ids...>", idHelp)
-    .description("Takes decisions back: the conflicts are open again.")
+    .description(
+      "Takes decisions back: what stood before each is written again; what has changed since is left alone and named.",
+    )
     .addHelpText("after", examples("holdfast conflicts undo c0ffee01"));
   bind(undo, async () => (await import("./conflicts-decide.ts")).runConflictUndo);
 }
