@@ -15,6 +15,7 @@ export default defineConfig({
         testTimeout: stage.testTimeoutMs,
         hookTimeout: stage.testTimeoutMs,
         fileParallelism: stage.parallel,
+        isolate: stage.isIsolated ?? true,
       },
     })),
   },

@@ -10,6 +10,8 @@ export type Stage = {
   readonly command?: readonly string[];
   /** Files of one stage share a machine with nothing else when false. */
   readonly parallel: boolean;
+  /** False: the files of one worker share their modules, which saves most of the time of a stage that is made of rules. */
+  readonly isIsolated?: boolean;
   readonly testTimeoutMs: number;
   readonly stageTimeoutMs: number;
 };
@@ -25,13 +27,22 @@ const folder = (name: string, rest: Partial<Stage> = {}): Stage => ({
   ...rest,
 });
 
+/** Tests beside their code that open sockets, processes or file stores: too slow for `npm run check`, a stage of `npm test`. */
+const integrationFiles: readonly string[] = [
+  "src/node/**/*.test.ts",
+  "src/client/http.test.ts",
+  "test/matrix.test.ts",
+  "test/stage-runner.test.ts",
+];
+
 /** The stages that `npm run check` runs inside its own steps, as vitest projects. */
 export const checkStages: readonly Stage[] = [
   {
     name: "unit",
     include: ["src/**/*.test.ts", "test/*.test.ts"],
-    exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts"],
+    exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts", ...integrationFiles],
     parallel: true,
+    isIsolated: false,
     testTimeoutMs: 10_000,
     stageTimeoutMs: 3 * minuteMs,
   },
@@ -50,6 +61,13 @@ export const stages: readonly Stage[] = [
     name: "check",
     include: checkStages.flatMap((stage) => stage.include),
     command: ["scripts/check.ts"],
+    parallel: true,
+    testTimeoutMs: minuteMs,
+    stageTimeoutMs: 10 * minuteMs,
+  },
+  {
+    name: "integration",
+    include: integrationFiles,
     parallel: true,
     testTimeoutMs: minuteMs,
     stageTimeoutMs: 10 * minuteMs,

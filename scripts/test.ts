@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import type { Outcome } from "./stage-runner.ts";
 import { killStages, root, runCounted, runVitest } from "./stage-runner.ts";
 import type { Stage } from "./stages.ts";
-import { stages } from "./stages.ts";
+import { checkStages, stages } from "./stages.ts";
 
 async function main(wanted: readonly string[]): Promise<number> {
   const unknown = wanted.filter((name) => !stages.some((stage) => stage.name === name));
@@ -21,6 +21,10 @@ async function main(wanted: readonly string[]): Promise<number> {
   let [passed, failed] = [0, 0];
   for (const file of findHomeless()) {
     console.log(`FAIL ${file} belongs to no stage of scripts/stages.ts, so nothing would run it`);
+    failed += 1;
+  }
+  for (const file of findTwiceHoused()) {
+    console.log(`FAIL ${file} belongs to two stages of scripts/stages.ts, so it would count twice`);
     failed += 1;
   }
   for (const stage of chosen) {
@@ -58,19 +62,31 @@ function report(stage: Stage, outcome: Outcome, took: string): void {
 }
 
 function findFiles(stage: Stage): readonly string[] {
-  const excluded = new Set(stage.exclude ?? []);
-  return globSync([...stage.include], { cwd: root })
-    .map((file) => file.split(path.sep).join("/"))
-    .filter((file) => !excluded.has(file));
+  const excluded = new Set(findAll(stage.exclude ?? []));
+  return findAll(stage.include).filter((file) => !excluded.has(file));
+}
+
+function findAll(patterns: readonly string[]): readonly string[] {
+  return globSync([...patterns], { cwd: root }).map((file) => file.split(path.sep).join("/"));
 }
 
 /** A test file in a folder that no stage names would never run and never fail. */
 function findHomeless(): readonly string[] {
-  const housed = new Set(stages.flatMap(findFiles));
-  return globSync(["{src,test,bench,scripts}/**/*.test.ts"], { cwd: root })
+  const housed = new Set(housings());
+  return findAll(["{src,test,bench,scripts}/**/*.test.ts"])
     .filter((file) => !file.includes("node_modules"))
-    .map((file) => file.split(path.sep).join("/"))
     .filter((file) => !housed.has(file));
+}
+
+/** A test that ran in two stages would be counted twice. */
+function findTwiceHoused(): readonly string[] {
+  const all = housings();
+  return [...new Set(all.filter((file, at) => all.indexOf(file) !== at))];
+}
+
+/** The files of every stage that vitest runs; those of `check` are the ones of its own stages. */
+function housings(): readonly string[] {
+  return [...checkStages, ...stages.filter((stage) => stage.command === undefined)].flatMap(findFiles);
 }
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {

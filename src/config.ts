@@ -254,12 +254,15 @@ export function settingsOf(config: Config): Partial<Settings> {
   const queue = config.queue ?? {};
   const { default: retry, ...retryByType } = config.retry ?? {};
   const { default: conflict, ...conflictByType } = config.conflict ?? {};
-  const rules = Object.entries(retryByType).map(([type, rule]) => [type, retryOf(rule)] as const);
+  const meanings = presetMeanings(config);
+  const rules = Object.entries(retryByType)
+    .filter(([type]) => !isPreset(type))
+    .map(([type, rule]) => [type, retryOf(rule, meanings)] as const);
   return {
     ...(conflict === undefined ? {} : { conflict }),
     ...(config.conflict === undefined ? {} : { conflictByType }),
-    ...(retry === undefined ? {} : { retry: retryOf(retry) }),
-    ...(config.retry === undefined ? {} : { retryByType: Object.fromEntries(rules) }),
+    ...(retry === undefined ? {} : { retry: retryOf(retry, meanings) }),
+    ...(config.retry === undefined ? {} : { retryByType: Object.fromEntries(rules), retryPresets: meanings }),
     ...named("maxOperations", queue.max_operations),
     ...named("maxBytes", parseSize(queue.max_size)),
     ...named("overflow", queue.overflow),
@@ -326,7 +329,22 @@ export const configKeys: readonly ConfigKey[] = [
     meaning: "Endpoints to probe: remote, url, and optionally the expected status and body",
     standard: "the remote's origin",
   },
-  { key: "retry.default", meaning: "Preset or table for every type without its own", standard: '"default"' },
+  {
+    key: "retry.default",
+    meaning: "Preset or table for every type without its own; a table also changes what the preset default means",
+    standard: '"default"',
+  },
+  { key: "retry.lock", meaning: "Table that changes what the preset lock means", standard: standardOf("lock") },
+  {
+    key: "retry.transfer",
+    meaning: "Table that changes what the preset transfer means",
+    standard: standardOf("transfer"),
+  },
+  {
+    key: "retry.progressive",
+    meaning: "Table that changes what the preset progressive means",
+    standard: standardOf("progressive"),
+  },
   { key: "retry.<type>", meaning: "Preset or table for one type", standard: "the type's own" },
   {
     key: "queue.max_operations",
@@ -364,6 +382,15 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "command.enabled", meaning: "Permits command.run", standard: "false" },
 ];
 
+/** A preset as the file would write it. */
+function standardOf(preset: RetryPreset): string {
+  const { maxAttempts, initialMs, maxMs, jitter, delaysMs }: RetryPolicy = retryPresets[preset];
+  const seconds = (ms: number): string => `"${ms / 1_000}s"`;
+  const pace =
+    delaysMs === undefined ? `initial = ${seconds(initialMs)}` : `delays = [${delaysMs.map(seconds).join(", ")}]`;
+  return `{ max_attempts = ${maxAttempts}, ${pace}, max = ${seconds(maxMs)}, jitter = ${jitter} }`;
+}
+
 /** The nearest of some names within two typing mistakes, or `null`. */
 export function suggest(typed: string, names: readonly string[]): string | null {
   const ranked = names.map((name) => ({ name, distance: editDistance(typed.toLowerCase(), name) }));
@@ -379,9 +406,35 @@ function parseAmount(value: unknown, table: { readonly [unit: string]: number })
   return Number.isSafeInteger(amount) ? amount : null;
 }
 
-function retryOf(rule: NonNullable<Config["retry"]>[string]): Settings["retry"] {
-  if (typeof rule === "string") return rule;
-  const base: RetryPolicy = retryPresets[rule.preset ?? "default"];
+const isPreset = (name: string): name is RetryPreset => Object.hasOwn(retryPresets, name);
+
+type Meanings = Settings["retryPresets"];
+
+/**
+ * What the file makes of the presets. Another preset that is named there means what it always does, so that no two can go round
+ * in a circle. The name of a preset under `default` only chooses one for the types without their own.
+ */
+function presetMeanings(config: Config): Meanings {
+  const rules = Object.entries(config.retry ?? {}).filter(
+    ([name, rule]) => isPreset(name) && !(name === "default" && typeof rule === "string"),
+  ) as [RetryPreset, RetryRule][];
+  return Object.fromEntries(
+    rules.map(([name, rule]) => [
+      name,
+      policyOf(typeof rule === "string" ? { preset: rule } : { preset: name, ...rule }, {}),
+    ]),
+  );
+}
+
+type RetryRule = NonNullable<Config["retry"]>[string];
+
+function retryOf(rule: RetryRule, meanings: Meanings): Settings["retry"] {
+  return typeof rule === "string" ? rule : policyOf(rule, meanings);
+}
+
+function policyOf(rule: Exclude<RetryRule, string>, meanings: Meanings) {
+  const preset = rule.preset ?? "default";
+  const base: RetryPolicy = { ...retryPresets[preset], ...(meanings[preset] as RetryPolicy | undefined) };
   const delays = rule.delays?.map((each) => parseDuration(each) ?? 0) ?? base.delaysMs;
   return {
     maxAttempts: rule.max_attempts ?? base.maxAttempts,

@@ -43,7 +43,7 @@ const network: readonly FailureRow[] = [
   }),
   unsent({
     code: "connect_timed_out",
-    on: ["UND_ERR_CONNECT_TIMEOUT"],
+    on: ["ERR_CONNECT_TIMED_OUT", "UND_ERR_CONNECT_TIMEOUT"],
     reason: "no connection was made in time",
     hint: waits,
   }),
@@ -115,7 +115,7 @@ const network: readonly FailureRow[] = [
   }),
   unanswered({
     code: "closed",
-    on: ["UND_ERR_SOCKET", "UND_ERR_CLOSED", "UND_ERR_DESTROYED"],
+    on: ["ERR_CLOSED_EARLY", "UND_ERR_SOCKET", "UND_ERR_CLOSED", "UND_ERR_DESTROYED"],
     reason: "the connection was closed before the answer was whole",
     hint: waits,
   }),
@@ -157,6 +157,9 @@ const network: readonly FailureRow[] = [
       "UND_ERR_INVALID_ARG",
       "ERR_INVALID_CHAR",
       "ERR_HTTP_INVALID_HEADER_VALUE",
+      "ERR_INVALID_HTTP_TOKEN",
+      "ERR_UNESCAPED_CHARACTERS",
+      "ERR_HTTP_CONTENT_LENGTH_MISMATCH",
       "UND_ERR_REQ_CONTENT_LENGTH_MISMATCH",
     ],
     reason: "the request cannot be sent as it is",

@@ -212,7 +212,22 @@ describe("what a handler throws:", () => {
 describe("a batch", () => {
   const batch = (run: (items: readonly BatchItem<{ half: number }>[]) => Promise<readonly (RunResult | Error)[]>) =>
     operation({ type: "halve", input: even, runBatch: { max: 10, run } });
-  const answersOf = (type: OperationType, inputs: readonly Json[]) => type.runBatch?.run(inputs.map(attemptOf));
+  const answersOf = (type: OperationType, inputs: readonly Json[]) =>
+    type.runBatch?.run(inputs.map(attemptOf), () => {});
+
+  test("tells an answer ahead of the others by the place of its item", async () => {
+    const type = batch(async (items) => {
+      items[1]?.answer(new Error("down"));
+      items[0]?.answer("first");
+      return [];
+    });
+    const told: unknown[] = [];
+    await type.runBatch?.run([2, 3, 4].map(attemptOf), (index, answer) => told.push([index, answer.kind]));
+    expect(told).toEqual([
+      [2, "retry"],
+      [0, "applied"],
+    ]);
+  });
 
   test("is answered one by one, in order; a payload that fits no more is answered without being sent", async () => {
     const sent: number[] = [];

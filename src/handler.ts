@@ -5,7 +5,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { HoldfastError } from "./errors.ts";
 import { checkOptions } from "./misuse.ts";
-import type { Json, Operation, Problem, Progress, Strategy } from "./operation.ts";
+import type { Answer, Json, Operation, Problem, Progress, Strategy } from "./operation.ts";
 import type { Reply } from "./reply.ts";
 import { answerFromError, answerFromValue } from "./reply.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
@@ -64,14 +64,21 @@ export type Declaration<S extends Schema> = {
   readonly merge?: (local: In<S>, remote: Json) => Json | null;
   /** Sends it once. Leave it out, and `runBatch` too, where operations are only queued and sent by another process. */
   readonly run?: (input: Out<S>, context: RunContext) => RunResult | Promise<RunResult>;
-  /** Sends up to `max` at once and returns one result each, in their order; an `Error` in a place fails that one alone. */
+  /**
+   * Sends up to `max` at once and returns one result each, in their order; an `Error` in a place fails that one alone. What
+   * `item.answer(result)` was told before counts in any case.
+   */
   readonly runBatch?: {
     readonly max: number;
     readonly run: (items: readonly BatchItem<Out<S>>[]) => Promise<readonly (RunResult | Error)[]>;
   };
 };
 
-export type BatchItem<T> = RunContext & { readonly input: T };
+export type BatchItem<T> = RunContext & {
+  readonly input: T;
+  /** Tells this one's result ahead of the others: it counts even if the rest of the batch runs into the time limit. */
+  readonly answer: (result: RunResult | Error) => void;
+};
 
 /** A declared type: give it to an engine, and queue with `of`. */
 export type DeclaredOperation<S extends Schema> = OperationType & {
@@ -178,12 +185,14 @@ function runMany<S extends Schema>(
   schema: S,
   run: NonNullable<Declaration<S>["runBatch"]>["run"],
 ): RunBatch {
-  return (attempts) =>
+  return (attempts, tell) =>
     Promise.resolve()
       .then(() => {
         const checks = attempts.map((attempt) => validate(type, schema, attempt.input));
         const items = checks.flatMap((checked, index) =>
-          "value" in checked ? [{ ...contextOf(attempts[index] as Attempt), input: checked.value }] : [],
+          "value" in checked
+            ? [itemOf(attempts[index] as Attempt, checked.value, (answer) => tell(index, answer))]
+            : [],
         );
         const sent =
           items.length === 0 ? Promise.resolve([]) : Promise.resolve(run(items as readonly BatchItem<Out<S>>[]));
@@ -198,8 +207,16 @@ function runMany<S extends Schema>(
       .catch((error: unknown) => attempts.map(() => answerFromError(error)));
 }
 
+function itemOf(attempt: Attempt, input: unknown, tell: (answer: Answer) => void) {
+  const answer = (result: RunResult | Error): void => tell(answerOfResult(result));
+  return { ...contextOf(attempt), input, answer };
+}
+
+const answerOfResult = (result: RunResult | Error): Answer =>
+  result instanceof Error ? answerFromError(result) : answerFromValue(result);
+
 function answerOfMember(type: string, result: IteratorResult<RunResult | Error>) {
   if (result.done === true)
     return answerFromError(new Error(`the batch of ${type} returned fewer results than it was given operations`));
-  return result.value instanceof Error ? answerFromError(result.value) : answerFromValue(result.value);
+  return answerOfResult(result.value);
 }

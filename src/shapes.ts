@@ -54,16 +54,17 @@ export const priority = z
 export const nullable = z.nullable;
 export const optional = z.optional;
 
-export const retryInput = z.union([
-  z.enum(Object.keys(retryPresets) as [keyof typeof retryPresets, ...(keyof typeof retryPresets)[]]),
-  z.strictObject({
-    maxAttempts: optional(z.int().check(z.gte(1), z.lte(1_000_000))),
-    initialMs: optional(durationMs),
-    maxMs: optional(durationMs),
-    jitter: optional(z.number().check(z.gte(0), z.lte(1))),
-    delaysMs: optional(z.array(durationMs).check(z.minLength(1), z.maxLength(100))),
-  }),
-]);
+const presetName = z.enum(Object.keys(retryPresets) as [keyof typeof retryPresets, ...(keyof typeof retryPresets)[]]);
+
+const retryParts = z.strictObject({
+  maxAttempts: optional(z.int().check(z.gte(1), z.lte(1_000_000))),
+  initialMs: optional(durationMs),
+  maxMs: optional(durationMs),
+  jitter: optional(z.number().check(z.gte(0), z.lte(1))),
+  delaysMs: optional(z.array(durationMs).check(z.minLength(1), z.maxLength(100))),
+});
+
+export const retryInput = z.union([presetName, retryParts]);
 
 /** What a caller says about a new operation. */
 export const addInput = z.strictObject({
@@ -215,6 +216,9 @@ export const settingsShape = z.strictObject({
   conflictByType: z.record(z.string(), z.enum(strategies)),
   retry: retryInput,
   retryByType: z.record(z.string(), retryInput),
+  retryPresets: z
+    .partialRecord(presetName, retryParts)
+    .check(describe("What differs in the presets; it counts wherever one of them is named")),
   maxOperations: z.int().check(z.gte(1)),
   maxBytes: z.int().check(z.gte(1)),
   overflow: z.enum(["reject", "drop-completed-first"]),
@@ -239,6 +243,7 @@ export const defaultSettings: Settings = {
   conflictByType: {},
   retry: "default",
   retryByType: {},
+  retryPresets: {},
   maxOperations: 1_000_000,
   maxBytes: 1_073_741_824,
   overflow: "drop-completed-first",

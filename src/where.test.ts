@@ -37,12 +37,12 @@ const cases: readonly (readonly [Where, boolean])[] = [
 ];
 
 test.each(cases)("%j is %s", (where, expected) => {
-  expect(meets(where, "k1", value)).toBe(expected);
+  expect(meets(where, { key: "k1", value })).toBe(expected);
 });
 
 test("texts compare by code points, so what is beyond the basic plane comes last", () => {
   const wave: Json = "\u{1f30a}";
-  expect(meets({ text: { gt: "\ufb01" } }, "k", { text: wave })).toBe(true);
-  expect(meets({ text: { gt: "a" } }, "k", { text: "ab" })).toBe(true);
-  expect(meets({ text: { lt: "ab" } }, "k", { text: "a" })).toBe(true);
+  expect(meets({ text: { gt: "\ufb01" } }, { key: "k", value: { text: wave } })).toBe(true);
+  expect(meets({ text: { gt: "a" } }, { key: "k", value: { text: "ab" } })).toBe(true);
+  expect(meets({ text: { lt: "ab" } }, { key: "k", value: { text: "a" } })).toBe(true);
 });

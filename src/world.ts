@@ -75,10 +75,16 @@ export type OperationType = {
   /** The payload to send when both sides are merged; `null` leaves it to a person. */
   readonly merge?: (local: Json, remote: Json) => Json | null;
   readonly run?: (attempt: Attempt) => Promise<Answer>;
-  /** Sends up to `max` operations at once; answers come in the order of the attempts. */
+  /**
+   * Sends up to `max` operations at once; answers come in the order of the attempts. One that is known before the others may be
+   * told with the index of its attempt: it counts, whatever becomes of the rest.
+   */
   readonly runBatch?: {
     readonly max: number;
-    readonly run: (attempts: readonly Attempt[]) => Promise<readonly Answer[]>;
+    readonly run: (
+      attempts: readonly Attempt[],
+      tell: (index: number, answer: Answer) => void,
+    ) => Promise<readonly Answer[]>;
   };
 };
 

@@ -7,6 +7,9 @@ import { sign } from "./paint.ts";
 import type { Cell } from "./text.ts";
 import { plain, table } from "./text.ts";
 
+/** Where a running daemon listens was told to others already; everything else is taken up while it runs. */
+const atStart = ["daemon.host", "daemon.port", "daemon.allow_remote"];
+
 export const runGet: Handler<[string], object> = async (context, [key]) => {
   const entry = await (await context.local()).config.get(key);
   context.answer(entry, () =>
@@ -22,10 +25,10 @@ export const runSet: Handler<[string, string], object> = async (context, [key, t
   const entry = await local.config.set(key, text);
   context.answer(entry, () => `${context.paint.green(sign.yes)} ${key} is ${show(entry)}`);
   const daemon = await local.daemon.status();
-  if (daemon.isRunning && key.startsWith("daemon.")) {
+  if (daemon.isRunning && atStart.includes(key)) {
     context.tell(
       context.errorPaint.dim(
-        `${sign.hint} the running daemon takes daemon.* when it starts: holdfast daemon stop && holdfast daemon start`,
+        `${sign.hint} the running daemon takes ${key} when it starts again: holdfast daemon stop && holdfast daemon start`,
       ),
     );
   }

@@ -71,10 +71,11 @@ function openConfig(paths: Home): Local["config"] {
 /** The keys that the file has for single types, e.g. retry.http.request. */
 async function perType(paths: Home): Promise<readonly string[]> {
   const { readConfig } = await import("../node/config.ts");
+  const { configKeys } = await import("../config.ts");
   const { retry = {}, conflict = {} } = readConfig(paths.config);
   const named = (table: string, types: object): readonly string[] =>
     Object.keys(types)
-      .filter((type) => type !== "default")
+      .filter((type) => !configKeys.some(({ key }) => key === `${table}.${type}`))
       .map((type) => `${table}."${type}"`);
   return [...named("retry", retry), ...named("conflict", conflict)];
 }

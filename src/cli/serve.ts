@@ -8,6 +8,7 @@ import { runDaemon } from "../node/daemon.ts";
 import { openEngine } from "../node/engine.ts";
 import { packageVersion } from "../node/package-version.ts";
 import type { ProbeEndpoint, ProbeOptions } from "../node/probe.ts";
+import { makeProbe } from "../node/probe.ts";
 import type { DaemonOptions } from "./host.ts";
 
 /** Runs until it is told to stop. */
@@ -16,17 +17,29 @@ export async function serve(directory: string, options: DaemonOptions): Promise<
     directory,
     version: packageVersion,
     handlesProcess: true,
-    openEngine: ({ network, sync, ...rest }) =>
-      openEngine({
+    openEngine: ({ network, sync, ...rest }) => {
+      const policy = madeOnce(policyOf);
+      const probe = madeOnce((config: NetworkConfig) => makeProbe(probeOf(config)));
+      return openEngine({
         ...rest,
         ...(sync === null ? {} : { sync }),
         commands: true,
-        network: policyOf(network),
-        probe: probeOf(network),
-      }),
+        network: () => policy(network()),
+        probe: (remote, signal) => probe(network())(remote, signal),
+      });
+    },
     ...options,
   });
   await daemon.stopped;
+}
+
+/** The same value for the same configuration, so that it is made anew only when the file has changed. */
+function madeOnce<T>(make: (config: NetworkConfig) => T): (config: NetworkConfig) => T {
+  let last: { readonly config: NetworkConfig; readonly value: T } | null = null;
+  return (config) => {
+    if (last?.config !== config) last = { config, value: make(config) };
+    return last.value;
+  };
 }
 
 /** What the configuration file says about probing, as the engine's policy. */

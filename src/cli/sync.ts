@@ -9,7 +9,7 @@ import { sign } from "./paint.ts";
 import { parseDuration, usage } from "./parse.ts";
 import type { ClearOptions } from "./queue-clear.ts";
 import { clearAll } from "./queue-clear.ts";
-import { formatDuration } from "./relative-time.ts";
+import { formatDuration, formatRelative } from "./relative-time.ts";
 import { renderLight, renderRun } from "./render-status.ts";
 import type { Session } from "./session.ts";
 import { plain, plural } from "./text.ts";
@@ -128,13 +128,28 @@ async function tellRunEnd(
       parts.push(
         `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
       );
-    else
-      parts.push(
-        `${paint.green(sign.yes)} ${run === null || run.total === 0 ? "Nothing was pending" : "All operations synced"}`,
-      );
+    else parts.push(restText(context, status, (run?.total ?? 0) > 0));
     return parts.join("\n\n");
   });
   return failed > 0 || unsent > 0 ? 1 : 0;
+}
+
+/** Nothing is left to wait for. What landed by itself before anybody looked has landed all the same, and what failed earlier has not. */
+function restText({ paint, now }: Context, status: Output<"queue.status">, hasSent: boolean): string {
+  const { lastLandedAt } = status;
+  const { failed = 0, draft = 0 } = status.counts;
+  const left = [
+    ...(failed === 0 ? [] : [`${plural(failed, "failed operation")} ${failed === 1 ? "remains" : "remain"} queued`]),
+    ...(draft === 0 ? [] : [`${plural(draft, "draft")} ${draft === 1 ? "waits" : "wait"} for release`]),
+  ];
+  const landed = lastLandedAt === null ? null : formatRelative(lastLandedAt, now());
+  const said = hasSent
+    ? "All operations synced"
+    : landed === null || left.length > 0
+      ? "Nothing was pending"
+      : `Everything has landed; the last one ${landed === "now" ? "just now" : landed}`;
+  const mark = failed > 0 ? paint.yellow(sign.warn) : paint.green(sign.yes);
+  return `${mark} ${[said, ...left].join("; ")}`;
 }
 
 type Landed = { readonly flush: () => Promise<void>; readonly stop: () => void };

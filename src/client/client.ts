@@ -182,7 +182,20 @@ function withId(input: AddInput): AddInput {
 
 /** A fresh operation id, for callers that want to know it before the operation is queued. */
 export function newOperationId(): string {
-  return newUuidV7(Date.now(), crypto.getRandomValues(new Uint8Array(uuidRandomBytes)));
+  return newUuidV7(Date.now(), nextRandom());
+}
+
+/** Random bytes are drawn for many ids at once: asking the system for them costs more than all the rest of an id. */
+const pool = new Uint8Array(uuidRandomBytes * 128);
+let used = pool.length;
+
+function nextRandom(): Uint8Array {
+  if (used === pool.length) {
+    crypto.getRandomValues(pool);
+    used = 0;
+  }
+  used += uuidRandomBytes;
+  return pool.subarray(used - uuidRandomBytes, used);
 }
 
 type Settled = (id: string, options?: SettledOptions) => Promise<Operation>;

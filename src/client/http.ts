@@ -5,6 +5,7 @@
 import { errorFrom, errorTable, HoldfastError } from "../errors.ts";
 import { isRepeatable } from "../verb-names.ts";
 import type { Input, Output, Verb } from "../verbs.ts";
+import { gatherAdds } from "./gather.ts";
 import type { Stream } from "./sse.ts";
 import { openStream } from "./sse.ts";
 import type { CallOptions, Transport } from "./transport.ts";
@@ -54,13 +55,27 @@ export function exchangeTransport(exchange: Exchange, name: string, timeoutMs: n
   // Calls wait until every open stream has its place in the feed, so that a listener hears of everything that was
   // called after `subscribe` returned.
   const streams = new Set<Stream>();
+  const line = { exchange, name, timeoutMs };
   const send = <V extends Verb>(verb: V, input: Input<V>, signals: readonly AbortSignal[]): Promise<Output<V>> =>
-    sendRepeatedly({ exchange, name, timeoutMs }, verb, { input, signals: [closing.signal, ...signals] });
+    sendRepeatedly(line, verb, { input, body: JSON.stringify(input), signals: [closing.signal, ...signals] });
+  const addGathered = gatherAdds({
+    one: (input) => send("queue.add", input, []),
+    many: async (operations, texts) => {
+      const body = `{"operations":[${texts.join(",")}]}`;
+      const call = { input: { operations: [...operations] }, body, signals: [closing.signal] };
+      return (await sendRepeatedly(line, "queue.addMany", call)).receipts;
+    },
+  });
 
   return {
     call: async <V extends Verb>(verb: V, input: Input<V>, { signal }: CallOptions = {}): Promise<Output<V>> => {
-      const unplaced = [...streams].filter((stream) => !stream.isPlaced());
-      if (unplaced.length > 0) await Promise.all(unplaced.map((stream) => stream.findPlace()));
+      if (streams.size > 0) {
+        const unplaced = [...streams].filter((stream) => !stream.isPlaced());
+        if (unplaced.length > 0) await Promise.all(unplaced.map((stream) => stream.findPlace()));
+      }
+      // Whoever may abort its call has a request of its own to abort.
+      if (verb === "queue.add" && signal === undefined)
+        return addGathered(input as Input<"queue.add">) as Promise<unknown> as Promise<Output<V>>;
       return send(verb, input, signal === undefined ? [] : [signal]);
     },
     subscribe: (listener, options = {}) => {
@@ -83,12 +98,17 @@ export function exchangeTransport(exchange: Exchange, name: string, timeoutMs: n
 }
 
 type Line = { readonly exchange: Exchange; readonly name: string; readonly timeoutMs: number };
-type Call<V extends Verb> = { readonly input: Input<V>; readonly signals: readonly AbortSignal[] };
+type Call<V extends Verb> = {
+  readonly input: Input<V>;
+  /** The input as JSON. */
+  readonly body: string;
+  readonly signals: readonly AbortSignal[];
+};
 
 async function sendRepeatedly<V extends Verb>(line: Line, verb: V, call: Call<V>): Promise<Output<V>> {
   const linked = linkSignals(call.signals, line.timeoutMs);
   const { signal } = linked;
-  const body = JSON.stringify(call.input);
+  const { body } = call;
   const headers = { "content-type": "application/json", accept: "application/json" };
   try {
     for (let sent = 1; ; sent += 1) {

@@ -2,6 +2,7 @@
  * Owns how an attempt's end is read: what a handler returned, what an abort means, and the least that must be booked.
  * Who runs attempts is `loop.ts`; what an answer does is `settle.ts`.
  */
+import { errorTable, HoldfastError } from "../errors.ts";
 import type { Evidence } from "../network.ts";
 import { evidenceOf } from "../network.ts";
 import type { Answer, Json } from "../operation.ts";
@@ -33,6 +34,16 @@ export const noAnswer = (message: string): Answer => ({
   problem: { code: "no_answer", message },
   mayHaveLanded: true,
 });
+
+/** What a handler that threw leaves behind. */
+export function failedAnswer(error: unknown): Answer {
+  const message = error instanceof Error ? error.message : String(error);
+  // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
+  if (error instanceof HoldfastError && errorTable[error.code].isTransient)
+    return noAnswer(`the attempt was broken off: ${message}`);
+  const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
+  return { kind: "retry", problem, isCharged: true, scope: "operation" };
+}
 
 const isText = (value: unknown): boolean => typeof value === "string";
 

@@ -2,8 +2,11 @@
  * Owns the commit that books answers and claims what goes next, and its fallback when one of the bookings fails by itself.
  * What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
  */
+import { HoldfastError } from "../errors.ts";
+import type { Json, Progress } from "../operation.ts";
 import { bareAnswer } from "./attempt.ts";
 import type { Claimed } from "./claim.ts";
+import { saveCheckpoint } from "./queue.ts";
 import type { Settled } from "./settle.ts";
 import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
@@ -30,6 +33,22 @@ export function commitBooking(
   }
   for (const settled of booked) bookAlone(host, settled);
   return commit(then);
+}
+
+/** Stores where a long transfer stands. Throws when the engine is closed, or when another process has the operation now. */
+export function commitCheckpoint(
+  { store, commit }: LoopHost,
+  claimed: Pick<Claimed, "seq" | "epoch" | "operation">,
+  stand: { readonly checkpoint: Json; readonly progress: Progress | null },
+): void {
+  if (store.memory.isClosed)
+    throw new HoldfastError("engine_closed", "the engine is closed", "the operation goes on after the next start");
+  if (commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, stand))) return;
+  throw new HoldfastError(
+    "aborted",
+    `operation ${claimed.operation.id} belongs to another process now`,
+    "stop this attempt",
+  );
 }
 
 function bookAlone(host: LoopHost, settled: Settled): void {

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { startBench } from "../../test/support/virtual-engine.ts";
 import type { Settings } from "../shapes.ts";
+import type { OperationType } from "../world.ts";
 
 /** Queues 20 operations, 10 for each of two remotes, and tells how many of each remote are on the wire at the same time. */
 async function mostAtOnce(settings: Partial<Settings>, isBulk = false): Promise<readonly [number, number, number]> {
@@ -48,5 +49,50 @@ describe("what is on the wire at once", () => {
 
   test("is bounded apart for bulk types", async () => {
     expect((await mostAtOnce({ concurrency: 1, bulkConcurrency: 5 }, true))[2]).toBe(5);
+  });
+});
+
+describe("what was queued before its type was known", () => {
+  const startLate = () => {
+    const bench = startBench();
+    const got: unknown[] = [];
+    const late: OperationType = {
+      type: "late",
+      remoteOf: (payload) => {
+        if (typeof payload !== "object" || payload === null) throw new Error("it names no host");
+        return `https://${String((payload as { readonly host?: string }).host)}`;
+      },
+      run: async ({ input }) => {
+        got.push(input);
+        return { kind: "applied" };
+      },
+    };
+    return { bench, got, late };
+  };
+
+  test("gets its remote with the type, and the gates of that", async () => {
+    const { bench, got, late } = startLate();
+    const ids = Array.from({ length: 40 }, (_, n) => bench.add({ type: "late", payload: { host: "a.example", n } }).id);
+    const other = bench.add({ type: "late", payload: { host: "b.example" } });
+    bench.ask("queue.pause", { scope: { kind: "remote", name: "https://a.example" } });
+    await bench.run();
+    bench.engine.register(late);
+    await bench.run();
+    expect(got).toEqual([{ host: "b.example" }]);
+    expect(bench.get(other.id).remote).toBe("https://b.example");
+    expect(ids.map((id) => bench.get(id).remote)).toEqual(ids.map(() => "https://a.example"));
+    expect(bench.ask("queue.why", { id: ids[0] ?? "" }).blockers[0]).toMatchObject({ kind: "paused" });
+    bench.ask("queue.resume", { scope: { kind: "remote", name: "https://a.example" } });
+    await bench.run();
+    expect(got.slice(1)).toEqual(ids.map((_, n) => ({ host: "a.example", n })));
+  });
+
+  test("is parked when the type can make nothing of it", async () => {
+    const { bench, got, late } = startLate();
+    const { id } = bench.add({ type: "late", payload: "no host" });
+    bench.engine.register(late);
+    await bench.run();
+    expect(got).toEqual([]);
+    expect(bench.get(id)).toMatchObject({ status: "failed", reason: "rejected" });
   });
 });

@@ -4,7 +4,7 @@
  */
 import type { Row } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
-import type { Operation } from "../operation.ts";
+import type { Json, Operation } from "../operation.ts";
 import { State } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { Settings } from "../shapes.ts";
@@ -14,11 +14,12 @@ import { readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
-import { getChannel, getSettings } from "./meta.ts";
+import { channelFor, getChannel, getSettings } from "./meta.ts";
 import { remoteGate, waitingForNetwork } from "./network.ts";
 import { followOperation } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
+  changeChannel,
   failOperation,
   getBrief,
   getRow,
@@ -117,11 +118,13 @@ export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] 
     settings: getSettings(store),
     taken: { small: new Map(), bulk: new Map() },
     claimed: [],
+    derived: 0,
     slots: capacity.slots,
     bulkSlots: capacity.bulkSlots,
   };
-  // A candidate that had to be parked may have given its lane to an older one than the rest: look again, in the right order.
-  while (claimPass(store, claiming) === "parked");
+  // A candidate that had to be parked may have given its lane to an older one than the rest, and one whose remote has become known
+  // has other gates: look again, in the right order.
+  while (claimPass(store, claiming) === "changed" && claiming.derived < wakeLimit);
   return claiming.claimed;
 }
 
@@ -130,20 +133,25 @@ type Claiming = {
   readonly settings: Settings;
   readonly taken: { readonly small: Map<string, number>; readonly bulk: Map<string, number> };
   readonly claimed: Claimed[];
+  /** Operations whose remote was found out on the way. */
+  derived: number;
   slots: number;
   bulkSlots: number;
 };
 
-function claimPass(store: Store, claiming: Claiming): "parked" | "done" {
-  const { capacity, settings, taken, claimed } = claiming;
+function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
+  const { capacity, settings, taken, claimed, derived } = claiming;
   for (const candidate of candidates(store, capacity, settings)) {
     const isBulk = candidate.type.isBulk === true;
     if ((isBulk ? claiming.bulkSlots : claiming.slots) < leastShare) continue;
     const { remote } = candidate.channel;
+    if (remote !== "" && claiming.derived > derived) continue;
     if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
     const run = claimRun(store, candidate);
     if (run.length === 0) {
-      if (isParked(getBrief(store, candidate.seq))) return "parked";
+      const now = getBrief(store, candidate.seq);
+      if (isParked(now)) return "changed";
+      if (now !== null && now.channel !== candidate.channel.id) claiming.derived += 1;
       continue;
     }
     claimed.push(...run);
@@ -154,7 +162,7 @@ function claimPass(store: Store, claiming: Claiming): "parked" | "done" {
     const counted = isBulk ? taken.bulk : taken.small;
     counted.set(remote, (counted.get(remote) ?? 0) + share);
   }
-  return "done";
+  return claiming.derived > derived ? "changed" : "done";
 }
 
 const isParked = (op: Brief | null): boolean => op !== null && (op.state === State.parked || op.state === State.aside);
@@ -239,7 +247,7 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
     return null;
   }
   const current = upcast(store, op, row, type);
-  if (current === null) return null;
+  if (current === null || isMovedToRemote(store, op, { type, payload: current.payload })) return null;
   leaseOperation(store, op.seq, store.memory.epoch);
   const operation: Operation = {
     ...current,
@@ -249,6 +257,24 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
     since: store.world.now(),
   };
   return { seq: op.seq, epoch: store.memory.epoch, operation, type };
+}
+
+/** What was queued before its type was known stands under no remote; from now on the gates of its own one hold for it. */
+function isMovedToRemote(
+  store: Store,
+  op: Brief,
+  { type, payload }: { readonly type: OperationType; readonly payload: Json },
+): boolean {
+  const { remote, subject } = getChannel(store, op.channel);
+  if (remote !== "" || type.remoteOf === undefined) return false;
+  try {
+    const derived = type.remoteOf(payload);
+    if (derived === "") return false;
+    changeChannel(store, op.seq, channelFor(store, derived, op.type, subject).id);
+  } catch (error) {
+    parkUnusable(store, op, "rejected", error instanceof Error ? error.message : String(error));
+  }
+  return true;
 }
 
 /** Brings an older payload to the type's version; a payload that cannot be brought forward is parked, never dropped. */

@@ -46,8 +46,8 @@ export type EngineOptions = {
   readonly ageing?: number;
   /** What was found and saved while opening a damaged store. */
   readonly recovery?: Json;
-  /** Where it differs from the standard policy of reachability. */
-  readonly network?: Partial<NetworkPolicy>;
+  /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
+  readonly network?: Partial<NetworkPolicy> | (() => Partial<NetworkPolicy>);
   /** Told when draining meets a damaged store; requests throw `database_corrupt` by themselves. */
   readonly onDamage?: (error: unknown) => void;
 };
@@ -163,7 +163,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
     recovery: options.recovery ?? null,
-    network: { ...networkPolicy, ...options.network },
+    network: networkOf(options.network),
     onDamage: options.onDamage ?? (() => {}),
     memory: {
       told: 0,
@@ -180,6 +180,18 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       sync: newSyncMemory(),
     },
     tell,
+  };
+}
+
+function networkOf(given: EngineOptions["network"]): () => NetworkPolicy {
+  const ask = typeof given === "function" ? given : () => given;
+  let last = ask();
+  let policy = { ...networkPolicy, ...last };
+  return () => {
+    const now = ask();
+    if (now !== last) policy = { ...networkPolicy, ...now };
+    last = now;
+    return policy;
   };
 }
 

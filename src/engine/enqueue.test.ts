@@ -58,6 +58,25 @@ describe("deduplication", () => {
     expect(bench.sent).toMatchObject([{ input: 2, key: first.id }]);
   });
 
+  test("replace-pending takes over what describes the newest payload, and leaves the place of the old one", () => {
+    const bench = startBench({ isStopped: true });
+    const at = bench.machine.wallClock.now() + 60_000;
+    const needed = bench.add({ payload: "needed" });
+    const first = bench.add({
+      ...keyed(1, "replace-pending"),
+      ...{ title: "Save draft 1", expiresAt: at, after: [needed.id], priority: 3, notBefore: at },
+    });
+    const newest = { title: "Save draft 2", expiresAt: at + 1, retry: "lock", onFailure: "skip" } as const;
+    bench.add({ ...keyed(2, "replace-pending"), ...newest, conflict: "local_wins", priority: 9 });
+    expect(bench.get(first.id)).toMatchObject({
+      ...{ title: "Save draft 2", expiresAt: at + 1, onFailure: "skip", conflict: "local_wins" },
+      ...{ retry: { maxAttempts: 5 }, dependsOn: [needed.id], priority: 3, notBefore: at },
+    });
+    bench.add(keyed(3, "replace-pending"));
+    expect(bench.get(first.id)).toMatchObject({ payload: 3, expiresAt: null, onFailure: "hold", conflict: null });
+    expect(bench.get(first.id).title).not.toContain("draft");
+  });
+
   test("what may have landed is replaced by a fresh operation with a fresh key in its place", async () => {
     const bench = startBench();
     bench.answers.push(lost);

@@ -24,6 +24,7 @@ import {
   insertOperation,
   laneHeadOf,
   replacePayload,
+  replaceTerms,
   requireOperation,
   selectBrief,
 } from "./queue.ts";
@@ -124,6 +125,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const channel = channelFor(store, prepared.remote, old.type, prepared.input.subject ?? "");
   replacePayload(store, { ...old, version: prepared.type?.version ?? 1, channel: channel.id }, payload);
   relinkReferences(store, old, prepared);
+  describeAnew(store, old, prepared);
   record(store, {
     op: old.seq,
     id: old.id,
@@ -134,6 +136,22 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const now = getBrief(store, old.seq);
   assert(now !== null, "a replaced operation is still there");
   return receiptOf(now, false, null);
+}
+
+/** What describes the payload comes with it: title, retries, what a failure and a conflict do, expiry. What gives it its place stays. */
+function describeAnew(store: Store, old: Brief, prepared: Prepared): void {
+  const { after, notBefore } = old.options;
+  const { notBefore: _place, ...described } = optionsOf(store, prepared, []);
+  const options = {
+    ...(after === undefined ? {} : { after }),
+    ...described,
+    ...(old.group === null ? {} : { onFailure: "hold" as const }),
+    ...(notBefore === undefined ? {} : { notBefore }),
+  };
+  const expires = prepared.input.expiresAt ?? null;
+  if (expires === old.expires && JSON.stringify(options) === JSON.stringify(old.options)) return;
+  const { priority, rank } = getBrief(store, old.seq) ?? old;
+  replaceTerms(store, old.seq, { priority, rank, expires, options });
 }
 
 /** It stands where the old one stood, so it takes the turn of whatever follows there. */
@@ -182,7 +200,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
     dedupe: input.dedupe?.key ?? null,
     group: input.group ?? null,
     creates: input.creates ?? null,
-    options: optionsOf(input, type, needs),
+    options: optionsOf(store, prepared, needs),
     payload,
   });
   for (const need of waitsFor) addDependency(store, need, seq);
@@ -222,12 +240,12 @@ function findNeeds(store: Store, input: AddInput): readonly Brief[] {
     });
 }
 
-function optionsOf(input: AddInput, type: OperationType | undefined, needs: readonly Brief[]): Options {
+function optionsOf(store: Store, { input, type }: Prepared, needs: readonly Brief[]): Options {
   const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
   const onCrash = input.onCrash ?? type?.onCrash;
   return {
     ...(needs.length === 0 ? {} : { after: needs.map((need) => need.id) }),
-    ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
+    ...(input.retry === undefined ? {} : { retry: wholePolicy(store, input.retry) }),
     ...(onFailure === undefined ? {} : { onFailure }),
     ...(onCrash === undefined ? {} : { onCrash }),
     // The type's own strategy is looked up when it counts, so that one set at run time can go before it.

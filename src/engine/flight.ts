@@ -35,11 +35,28 @@ export function capacityOf(flights: Iterable<Flight>, settings: Settings): Capac
   };
 }
 
+/** What goes out as one request: single operations, and batches of one type, remote and subject. */
+export function requestsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+  const singles: Claimed[][] = [];
+  const batches = new Map<string, Claimed[]>();
+  for (const each of claimed) {
+    if (each.type.runBatch === undefined) {
+      singles.push([each]);
+      continue;
+    }
+    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
+    const batch = batches.get(key);
+    if (batch === undefined) batches.set(key, [each]);
+    else batch.push(each);
+  }
+  return [...singles, ...[...batches.values()].flatMap(partsOf)];
+}
+
 /**
  * Cuts what was claimed together into requests of at most `max`. What one lane contributes stays in one request: two of a lane in two
  * requests would overtake each other.
  */
-export function partsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
+function partsOf(claimed: readonly Claimed[]): readonly (readonly Claimed[])[] {
   const parts: Claimed[][] = [];
   for (const run of runsOf(claimed)) {
     const max = run[0]?.type.runBatch?.max ?? 1;

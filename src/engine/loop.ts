@@ -2,29 +2,29 @@
  * Owns draining: it claims, lets the world perform, and books the answers. It holds the only `await` of the engine.
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
-import { errorTable, HoldfastError, isCode } from "../errors.ts";
+import { isCode } from "../errors.ts";
 import type { Answer, Json, Progress } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, noAnswer, timeoutOf } from "./attempt.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking } from "./booking.ts";
+import { commitBooking, commitCheckpoint } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
 import { dueErrands, listenForPokes, nextErrandAt, pullsBefore } from "./errands.ts";
 import type { Flight } from "./flight.ts";
-import { capacityOf, partsOf } from "./flight.ts";
+import { capacityOf, requestsOf } from "./flight.ts";
 import { setMeta } from "./meta.ts";
 import { noteEvidence } from "./network.ts";
-import { getBrief, saveCheckpoint, saveProgress, shiftDelays } from "./queue.ts";
-import { clockSlackMs, takeOver } from "./recovery.ts";
+import { getBrief, saveProgress, shiftDelays } from "./queue.ts";
+import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue } from "./retention.ts";
 import { endSyncRun, openRunId } from "./runs.ts";
 import type { Settled } from "./settle.ts";
+import { paceOf, pruneOnFullDisk, pruneSometimes, recoverSpace } from "./space.ts";
 import { movesBefore, nextWakeAt } from "./status.ts";
 import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
-import { paceOf, pruneSometimes, recoverSpace } from "./upkeep.ts";
 
 /** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
 export const longestSleepMs = 30_000;
@@ -118,7 +118,13 @@ function turn(loop: Draining): void {
 }
 
 function advance(loop: Draining): void {
-  launch(loop, work(loop));
+  pruneOnFullDisk(loop.host, loop.answers.length);
+  const claimed = work(loop);
+  if (claimed === null) {
+    yieldToNext(loop);
+    return;
+  }
+  launch(loop, claimed);
   startErrands(loop);
   closeFinishedRun(loop);
   endIdleRun(loop);
@@ -141,11 +147,15 @@ function holdLock(loop: Draining): boolean {
   }
 }
 
-function work(loop: Draining): readonly Claimed[] {
+/** Books and claims in one commit; `null` when another process has become the drainer. */
+function work(loop: Draining): readonly Claimed[] | null {
   const { store } = loop.host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
+  let isOurs = true;
   const claimed = commitBooking(loop.host, booked, () => {
+    isOurs = isDrainer(store);
+    if (!isOurs) return [];
     noteClock(loop);
     for (const tell of news) tell();
     if (loop.isStopping) return [];
@@ -158,7 +168,18 @@ function work(loop: Draining): readonly Claimed[] {
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
-  return claimed;
+  return isOurs ? claimed : null;
+}
+
+/** What is on the wire belongs to the next drainer, which has sent it again under the same key: it is broken off here. */
+function yieldToNext(loop: Draining): void {
+  const { store } = loop.host;
+  store.world.log("warn", "another process drains: the drainer's lock of this one was taken away", {});
+  store.memory.epoch = 0;
+  store.world.drainer.unlock();
+  for (const flight of loop.flights.values()) flight.abort("stopped");
+  for (const abort of loop.errands.values()) abort("stopped");
+  sleep(loop, standbyMs);
 }
 
 /** Notices a wall clock that went back while this process ran, and notes the time now and then for the next process. */
@@ -178,16 +199,7 @@ function noteClock(loop: Draining): void {
 }
 
 function launch(loop: Draining, claimed: readonly Claimed[]): void {
-  const batches = new Map<string, Claimed[]>();
-  for (const each of claimed) {
-    if (each.type.runBatch === undefined) {
-      watch(loop, perform(loop, [each]), [each]);
-      continue;
-    }
-    const key = `${each.type.type}\n${each.operation.remote}\n${each.operation.subject}`;
-    batches.set(key, [...(batches.get(key) ?? []), each]);
-  }
-  for (const batch of batches.values()) for (const part of partsOf(batch)) watch(loop, perform(loop, part), part);
+  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
 }
 
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
@@ -222,10 +234,12 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
   }
   const stopTimer = startTimeout(loop, batch, abort);
-  const answers = await firstOf(loop, signal, runHandler(loop, batch, signal));
+  const told = new Map<number, Answer>();
+  const answers = await firstOf(loop, signal, runHandler(loop, batch, { signal, told }));
   stopTimer();
   const sent = batch.map((claimed, index) => {
-    const answer = answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
+    const answer =
+      told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
     loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
     return answer;
@@ -234,22 +248,26 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
   poke(loop);
 }
 
-async function runHandler(loop: Draining, batch: readonly Claimed[], signal: Signal): Promise<readonly Answer[]> {
+type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
+
+/** What a batch tells ahead of its end is kept: a time limit that cuts off the rest takes back no answer that has come. */
+async function runHandler(
+  loop: Draining,
+  batch: readonly Claimed[],
+  { signal, told }: Hearing,
+): Promise<readonly Answer[]> {
   try {
     const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
     const [first] = attempts;
     const type = batch[0]?.type;
-    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts)).map(checkAnswer);
+    const hear = (index: number, answer: Answer): void => {
+      told.set(index, signal.aborted ? afterAbort(checkAnswer(answer), signal.reason) : checkAnswer(answer));
+    };
+    if (type?.runBatch !== undefined) return (await type.runBatch.run(attempts, hear)).map(checkAnswer);
     if (type?.run === undefined || first === undefined) return [noAnswer("the type has no handler any more")];
     return [checkAnswer(await type.run(first))];
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof HoldfastError && errorTable[error.code].isTransient) {
-      // A checkpoint that could not be stored is our own trouble, not a failure of the remote: it costs nothing.
-      return batch.map(() => noAnswer(`the attempt was broken off: ${message}`));
-    }
-    const problem = { code: "handler_failed", message: `the handler failed: ${message}` };
-    return batch.map(() => ({ kind: "retry", problem, isCharged: true, scope: "operation" }) as const);
+    return batch.map(() => failedAnswer(error));
   }
 }
 
@@ -288,24 +306,12 @@ function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
 }
 
 function keepCheckpoint(loop: Draining, claimed: Claimed, checkpoint: Json): Promise<void> {
-  const { store, commit } = loop.host;
+  const { world } = loop.host.store;
   return new Promise((resolve, reject) => {
-    store.world.defer(() => {
+    world.defer(() => {
       try {
-        if (store.memory.isClosed)
-          throw new HoldfastError(
-            "engine_closed",
-            "the engine is closed",
-            "the operation goes on after the next start",
-          );
         const progress = loop.flights.get(claimed.seq)?.progress ?? null;
-        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, { checkpoint, progress }));
-        if (!isKept)
-          throw new HoldfastError(
-            "aborted",
-            `operation ${claimed.operation.id} belongs to another process now`,
-            "stop this attempt",
-          );
+        commitCheckpoint(loop.host, claimed, { checkpoint, progress });
         resolve();
       } catch (error) {
         reject(error);
@@ -467,12 +473,14 @@ function letGo(loop: Draining): void {
   if (loop.isOver) return;
   abandon(loop);
   if (store.memory.epoch === 0 || store.memory.isClosed) return;
-  store.memory.epoch = 0;
   try {
-    commit(() => setMeta(store, "drainer", ""));
+    commit(() => {
+      if (isDrainer(store)) setMeta(store, "drainer", "");
+    });
   } catch (error) {
     store.world.log("warn", "the end of draining could not be noted", { error: String(error) });
   }
+  store.memory.epoch = 0;
   store.world.drainer.unlock();
 }
 

@@ -141,7 +141,7 @@ function editTerms(store: Store, op: Brief, input: Input<"queue.edit">): void {
     ...(conflict === undefined || conflict === null ? {} : { conflict }),
     ...(notBefore === undefined || notBefore === null ? {} : { notBefore }),
     ...(input.title === undefined ? {} : { title: input.title }),
-    ...(input.retry === undefined ? {} : { retry: wholePolicy(input.retry) }),
+    ...(input.retry === undefined ? {} : { retry: wholePolicy(store, input.retry) }),
   };
   const expires = input.expiresAt === undefined ? op.expires : input.expiresAt;
   replaceTerms(store, op.seq, { priority, rank, expires, options });

@@ -57,15 +57,18 @@ export function setSettings(store: Store, patch: Partial<Settings>): Settings {
   return getSettings(store);
 }
 
-/** A preset's name or part of a policy, made whole. */
+/** A preset's name or part of a policy, made whole by what the presets mean here. */
 export function wholePolicy(
+  store: Store,
   given: RetryPreset | Partial<RetryPolicy> | { readonly [key: string]: unknown },
 ): RetryPolicy {
-  if (typeof given === "string") return retryPresets[given];
-  const parts = Object.fromEntries(
-    Object.entries(given).filter(([, value]) => value !== undefined),
-  ) as Partial<RetryPolicy>;
-  return { ...retryPresets.default, ...parts };
+  const preset = typeof given === "string" ? given : "default";
+  const parts = typeof given === "string" ? {} : given;
+  return { ...retryPresets[preset], ...partsOf(getSettings(store).retryPresets[preset] ?? {}), ...partsOf(parts) };
+}
+
+function partsOf(given: object): Partial<RetryPolicy> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** The retry policy of a type: set for it by a person, else its own, else the general one. */
@@ -73,7 +76,7 @@ export function policyOf(store: Store, type: string, own: RetryPolicy | null): R
   if (own !== null) return own;
   const settings = getSettings(store);
   const given = settings.retryByType[type] ?? store.types.get(type)?.retry ?? settings.retry;
-  return wholePolicy(given);
+  return wholePolicy(store, given);
 }
 
 /** Finds or adds the channel of an operation. */

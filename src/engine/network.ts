@@ -37,7 +37,7 @@ export function getReachability(store: Store, remote: string): Reachability {
 
 /** Whether a remote may be sent to now, and how much at once. */
 export function remoteGate(store: Store, remote: string): Gate {
-  return gateOf(getReachability(store, remote), store.world.now(), store.network);
+  return gateOf(getReachability(store, remote), store.world.now(), store.network());
 }
 
 /** Takes one observation of a remote into account; tells listeners when its status or gate changes. */
@@ -46,7 +46,7 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
   const after = observe(before, evidence, {
     now: store.world.now(),
     random: store.world.random(),
-    policy: store.network,
+    policy: store.network(),
   });
   const isStale = (after.lastSuccessAt ?? 0) - (before.lastSuccessAt ?? 0) > refreshMs;
   if (isStale || hasChanged(before, after)) {
@@ -96,7 +96,7 @@ function probePlan(store: Store): readonly { readonly remote: string; readonly a
   const now = store.world.now();
   const rows = store.db.prepare(readRemotes).all();
   return rows.flatMap((row) => {
-    const at = nextProbeOf(parsed(text(row.state), initialReachability(now)), now, store.network);
+    const at = nextProbeOf(parsed(text(row.state), initialReachability(now)), now, store.network());
     return at === null ? [] : [{ remote: text(row.name), at }];
   });
 }
@@ -125,7 +125,7 @@ export function viewRemotes(store: Store, pendingOf: (remote: string) => number)
   const now = store.world.now();
   return knownRemotes(store).map((remote) => {
     const state = getReachability(store, remote);
-    const gate = gateOf(state, now, store.network);
+    const gate = gateOf(state, now, store.network());
     return {
       remote,
       status: state.status,
@@ -133,7 +133,7 @@ export function viewRemotes(store: Store, pendingOf: (remote: string) => number)
       since: state.since,
       lastSuccessAt: state.lastSuccessAt,
       lastFailureAt: state.lastFailureAt,
-      nextProbeAt: nextProbeOf(state, now, store.network),
+      nextProbeAt: nextProbeOf(state, now, store.network()),
       opensAt: gate.kind === "paced" ? gate.opensAt : null,
       pending: pendingOf(remote),
     };

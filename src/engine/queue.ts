@@ -85,6 +85,7 @@ const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failur
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
+const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
 const setPayload = `UPDATE op SET payload = ?, hash = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
@@ -97,7 +98,7 @@ const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('re
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
-const setChannel = "UPDATE op SET channel = ? WHERE channel = ? AND state < 8";
+const moveAll = "UPDATE op SET channel = ? WHERE channel = ? AND state < 8";
 const removeRow = "DELETE FROM op WHERE seq = ?";
 
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
@@ -402,6 +403,11 @@ export function replacePayload(
   store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
 }
 
+/** The operation stays where it stands in its lane; other gates decide now whether it may go. */
+export function changeChannel(store: Store, seq: number, channel: number): void {
+  store.db.prepare(setChannel).run(channel, seq);
+}
+
 export function replaceTerms(
   store: Store,
   seq: number,
@@ -466,7 +472,7 @@ export function flyingOperations(store: Store): readonly Brief[] {
 
 /** Leads what is queued for one channel to another: the remote has a new address. */
 export function moveChannel(store: Store, from: number, to: number): void {
-  store.db.prepare(setChannel).run(to, from);
+  store.db.prepare(moveAll).run(to, from);
 }
 
 export function deleteOperation(store: Store, seq: number): void {

@@ -23,6 +23,14 @@ export function takeOver(store: Store): number {
   return epoch;
 }
 
+/**
+ * Whether this process is still the drainer. The lock alone cannot tell: when its file is deleted or replaced, somebody else can
+ * take a lock of the same name. That one's epoch is in the store, and transactions on the store stand in one line.
+ */
+export function isDrainer(store: Store): boolean {
+  return Number(getMeta(store, "epoch") ?? 0) === store.memory.epoch;
+}
+
 /** What was on the wire when the last drainer ended goes out again under the same key, or asks a person where it must not. */
 function recover(store: Store): void {
   for (const op of flyingOperations(store)) {

@@ -38,10 +38,7 @@ export function makeRoom(store: Store, bytes: number): string | null {
   const { maxOperations, maxBytes, overflow } = getSettings(store);
   let full = knownFullness(store);
   while (full.operations + 1 > maxOperations || full.bytes + bytes > maxBytes) {
-    const dropped =
-      overflow === "drop-completed-first"
-        ? dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit / 10)))
-        : 0;
+    const dropped = overflow === "drop-completed-first" ? dropOldestDone(store, pruneLimit / 10) : 0;
     full = knownFullness(store);
     if (dropped > 0) continue;
     throw new HoldfastError(
@@ -87,11 +84,16 @@ function readFullness(store: Store): Fullness {
 export function prune(store: Store): number {
   const { retainCount, retainMs } = getSettings(store);
   const excess = Math.min(Math.max(readCount(store, State.done) - retainCount, 0), pruneLimit);
-  const byCount = excess === 0 ? 0 : dropDone(store, briefs(store.db.prepare(oldestDone).all(excess)));
+  const byCount = excess === 0 ? 0 : dropOldestDone(store, excess);
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
   pruneLog(store);
   return byCount + byAge;
+}
+
+/** Drops the oldest finished operations, as many at most, to make room. Returns how many. */
+export function dropOldestDone(store: Store, limit: number): number {
+  return dropDone(store, briefs(store.db.prepare(oldestDone).all(limit)));
 }
 
 function dropDone(store: Store, ops: readonly Brief[]): number {
@@ -117,7 +119,7 @@ export function expireDue(store: Store): number {
 export function clearCompleted(store: Store): number {
   let removed = 0;
   for (;;) {
-    const dropped = dropDone(store, briefs(store.db.prepare(oldestDone).all(pruneLimit)));
+    const dropped = dropOldestDone(store, pruneLimit);
     removed += dropped;
     if (dropped < pruneLimit) break;
   }

@@ -15,6 +15,34 @@ import {
 
 const thrown = (code: string): unknown => expect.objectContaining({ code });
 
+describe("a batch that runs into its time limit", () => {
+  test("keeps the answers that have come, and knows nothing of the rest", async () => {
+    const batches: number[] = [];
+    const bench = startBench({
+      type: {
+        timeoutMs: 1_000,
+        runBatch: {
+          max: 10,
+          run: (attempts, tell) => {
+            batches.push(attempts.length);
+            if (batches.length > 1) return Promise.resolve(attempts.map(() => applied));
+            tell(0, applied);
+            tell(1, refused);
+            return new Promise(() => {});
+          },
+        },
+      },
+    });
+    const ids = ["a", "b", "c"].map((payload) => bench.add({ payload }).id);
+    await bench.run(60_000);
+    expect(batches).toEqual([3, 1]);
+    const [first, second, third] = ids.map((id) => bench.get(id));
+    expect(first).toMatchObject({ status: "completed", attempts: 1 });
+    expect(second).toMatchObject({ status: "failed", reason: "rejected", attempts: 1 });
+    expect(third).toMatchObject({ status: "completed", attempts: 2 });
+  });
+});
+
 describe("retries", () => {
   test("a failed operation waits 1 s, 2 s, 4 s and is parked when its budget is spent", async () => {
     const bench = startBench();
@@ -24,6 +52,22 @@ describe("retries", () => {
     const times = bench.sent.map((each) => each.at);
     expect(times.slice(1).map((time, index) => Math.round((time - (times[index] ?? 0)) / 100) / 10)).toEqual([1, 2, 4]);
     expect(bench.get(id)).toMatchObject({ status: "failed", reason: "gave_up", attempts: 4, failures: 4 });
+  });
+
+  test("a preset means what the settings make of it, for types and for single operations", async () => {
+    const bench = startBench();
+    bench.ask("settings.set", {
+      retry: "lock",
+      retryPresets: { lock: { maxAttempts: 2 }, transfer: { maxAttempts: 1 } },
+    });
+    const inherited = bench.add();
+    const own = bench.add({ retry: "transfer" });
+    expect(bench.get(inherited.id).retry).toEqual({ maxAttempts: 2, initialMs: 1_000, maxMs: 15_000, jitter: 0.2 });
+    expect(bench.get(own.id).retry).toMatchObject({ maxAttempts: 1, maxMs: 30_000 });
+    bench.answers.push(failed, failed, failed);
+    await bench.run(20_000);
+    expect(bench.get(inherited.id)).toMatchObject({ reason: "gave_up", failures: 2 });
+    expect(bench.get(own.id)).toMatchObject({ reason: "gave_up", failures: 1 });
   });
 
   test("no answer and a refused token charge nothing, whatever their number", async () => {

@@ -91,7 +91,8 @@ export type Store = {
   readonly configured: Partial<Settings>;
   readonly version: string;
   readonly recovery: Json;
-  readonly network: NetworkPolicy;
+  /** The policy of reachability in force. */
+  readonly network: () => NetworkPolicy;
   readonly onDamage: (error: unknown) => void;
   readonly memory: Memory;
   /** Tells the listeners of this process what is only told live. */

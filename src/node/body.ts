@@ -2,6 +2,7 @@
  * Owns reading a request body: counted while it streams, UTF-8 without exception, and JSON that means one thing only.
  * Whether the content fits a verb is judged by `verbs.ts`.
  */
+import type { IncomingMessage } from "node:http";
 import { HoldfastError } from "../errors.ts";
 import type { Json } from "../operation.ts";
 
@@ -12,7 +13,15 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads a body of at most `limitBytes`. An empty body is an empty object, so that `curl -X POST` works. */
 export async function readJson(request: Request, limitBytes: number): Promise<Json> {
-  const bytes = await readBytes(request, limitBytes);
+  return jsonOf(await readBytes(request, limitBytes));
+}
+
+/** The same for a request that is still a socket's. */
+export async function readJsonFrom(incoming: IncomingMessage, limitBytes: number): Promise<Json> {
+  return jsonOf(await readIncoming(incoming, limitBytes));
+}
+
+function jsonOf(bytes: Uint8Array): Json {
   if (bytes.byteLength === 0) return {};
   let text: string;
   try {
@@ -41,10 +50,7 @@ async function readBytes(request: Request, limitBytes: number): Promise<Uint8Arr
     return await collect(request, limitBytes);
   } catch (error) {
     if (error instanceof HoldfastError) throw error;
-    // Only the sender can make reading fail; nobody is left to hear the answer, and it is no failure of ours.
-    throw new HoldfastError("aborted", "the client went away before its request was whole", "send it again", {
-      cause: error,
-    });
+    throw wentAway(error);
   }
 }
 
@@ -62,6 +68,36 @@ async function collect(request: Request, limitBytes: number): Promise<Uint8Array
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function readIncoming(incoming: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const refuse = (): void => {
+      reject(tooLarge(limitBytes));
+      // Node discards what still comes, bounded by the request timeout.
+      incoming.removeAllListeners("data");
+      incoming.resume();
+    };
+    if (Number(incoming.headers["content-length"] ?? 0) > limitBytes) return refuse();
+    incoming.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.byteLength;
+      if (size > limitBytes) refuse();
+    });
+    incoming.once("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    incoming.once("error", (cause) => reject(wentAway(cause)));
+    incoming.once("close", () => {
+      // Every request closes; an error is made only for the one that is not whole.
+      if (!incoming.complete) reject(wentAway(undefined));
+    });
+  });
+}
+
+/** Only the sender can make reading fail; nobody is left to hear the answer, and it is no failure of ours. */
+function wentAway(cause: unknown): HoldfastError {
+  return new HoldfastError("aborted", "the client went away before its request was whole", "send it again", { cause });
 }
 
 /** Runs before the parser and must stand any text: it counts brackets outside strings. */

@@ -89,6 +89,7 @@ status = 204
     maxBytes: 67_108_864,
     retainMs: 172_800_000,
     retry: "progressive",
+    retryPresets: {},
     retryByType: {
       "file.upload": "transfer",
       "http.request": { maxAttempts: 9, initialMs: 1_000, maxMs: 15_000, jitter: 0.2, delaysMs: [1_000, 60_000] },
@@ -102,6 +103,26 @@ status = 204
   expect(networkConfigOf(config).probes).toEqual([
     { remote: "https://api.example.com", url: "https://api.example.com/health", status: 204 },
   ]);
+});
+
+test("a table under the name of a preset changes what the preset means", () => {
+  const text = `
+[retry]
+default = "progressive"
+lock = { max_attempts = 9 }
+transfer = { preset = "lock", max = "1m" }
+"file.upload" = "transfer"
+"http.request" = { preset = "lock", jitter = 0 }
+`;
+  const lock = { maxAttempts: 9, initialMs: 1_000, maxMs: 15_000, jitter: 0.2 };
+  expect(settingsOf(parseConfig(text, path))).toEqual({
+    retry: "progressive",
+    retryPresets: { lock, transfer: { maxAttempts: 5, initialMs: 1_000, maxMs: 60_000, jitter: 0.2 } },
+    retryByType: { "file.upload": "transfer", "http.request": { ...lock, jitter: 0 } },
+  });
+  const general = settingsOf(parseConfig("[retry.default]\nmax_attempts = 2\n", path));
+  expect(general.retryPresets?.default?.maxAttempts).toBe(2);
+  expect(() => parseConfig("[retry]\nlock = { tries = 3 }\n", path)).toThrow("retry.lock");
 });
 
 describe("an error names file, line and key:", () => {

@@ -39,7 +39,8 @@ export type EngineRequest = {
   readonly types: readonly OperationType[];
   readonly collections: readonly Collection[];
   readonly settings: Partial<Settings>;
-  readonly network: NetworkConfig;
+  /** What the file says now: it may change while the engine runs. */
+  readonly network: () => NetworkConfig;
   /** `null`: no sync server is configured; records stay here until one is. */
   readonly sync: SyncConfig | null;
   readonly log: Log["write"];
@@ -104,7 +105,11 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const startedAt = Date.now();
   const configFile = options.configFile ?? home.config;
   const config = readConfig(configFile);
-  const live = { daemon: withOverrides(daemonConfigOf(config), options), isStopping: false };
+  const live: Live = {
+    daemon: withOverrides(daemonConfigOf(config), options),
+    network: networkConfigOf(config),
+    isStopping: false,
+  };
   checkBind(live.daemon.host, live.daemon.isRemoteAllowed);
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
@@ -116,7 +121,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
     types,
     collections,
     settings: settingsOf(config),
-    network: networkConfigOf(config),
+    network: () => live.network,
     sync,
     log: log.write,
   });
@@ -160,7 +165,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
 }
 
-type Live = { daemon: DaemonConfig; isStopping: boolean };
+type Live = { daemon: DaemonConfig; network: NetworkConfig; isStopping: boolean };
 
 async function takeLock(home: Home, options: DaemonOptions): Promise<FileLock> {
   const acquire = options.acquireFileLock ?? acquireFileLock;
@@ -257,6 +262,7 @@ function watchSettings({ configFile, applied, live, options, engine, log, types,
   const apply = async (config: Config): Promise<void> => {
     const daemon = withOverrides(daemonConfigOf(config), options);
     const changed = applySettings(engine, applied, settingsOf(config));
+    live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
     if (JSON.stringify(syncConfigOf(config)) !== JSON.stringify(sync))

@@ -1,5 +1,6 @@
 // Owns the tests of the engine on a data directory: built-in types, commands by permission, events across reopening, repair, collection.
 // Leaves what damage is found and saved to salvage.test.ts and test/crash.
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,6 +8,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Json } from "../operation.ts";
+import type { OperationType } from "../world.ts";
 import { makeBlobs } from "./blobs.ts";
 import { collectOnce } from "./collector.ts";
 import { openEngine } from "./engine.ts";
@@ -27,6 +29,54 @@ test("knows requests and uploads at once, and commands only by permission", asyn
   const permitted = await openEngine({ directory, log: quiet, commands: true });
   expect(permitted.handle("engine.info", {}).types).toContain("command.run");
   permitted.close();
+});
+
+/** A process of its own that drains the store and says what it sends, until it is killed. */
+const drainingProgram = `
+import { openEngine } from ${JSON.stringify(new URL("./engine.ts", import.meta.url).href)};
+const run = async ({ input }) => {
+  process.stdout.write("second " + input + "\\n");
+  return { kind: "applied" };
+};
+const engine = await openEngine({ directory: process.argv[1], types: [{ type: "note", run }] });
+engine.start();
+`;
+
+test("a drainer whose lock was taken away claims nothing more and breaks off what another one sends again", async () => {
+  const sent: string[] = [];
+  const broken: unknown[] = [];
+  const run: OperationType["run"] = async ({ input, signal }) => {
+    sent.push(`first ${String(input)}`);
+    if (input !== 1) return { kind: "applied" };
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    broken.push(signal.reason);
+    return { kind: "applied" };
+  };
+  const first = await openEngine({ directory, log: quiet, types: [{ type: "note", run }] });
+  const { id } = first.handle("queue.add", { type: "note", payload: 1 });
+  first.start();
+  await expect.poll(() => sent).toEqual(["first 1"]);
+  rmSync(join(directory, "drainer.lock"));
+  const second = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", drainingProgram, directory]);
+  second.stdout.setEncoding("utf8").on("data", (text: string) => sent.push(...text.trim().split("\n")));
+  try {
+    await expect.poll(() => first.handle("queue.get", { id }).status, { timeout: 10_000 }).toBe("completed");
+    await expect.poll(() => broken, { timeout: 5_000 }).toEqual(["stopped"]);
+    for (let n = 2; n < 12; n += 1) {
+      first.handle("queue.add", { type: "note", payload: n });
+      await delay(20);
+    }
+    await expect.poll(() => first.handle("queue.status", {}).unsent, { timeout: 5_000 }).toBe(0);
+    expect(first.handle("queue.status", {}).isDraining).toBe(false);
+    expect(sent).toEqual(["first 1", ...Array.from({ length: 11 }, (_unused, n) => `second ${n + 1}`)]);
+  } finally {
+    second.kill("SIGKILL");
+  }
+  // Once the other one has ended, it takes over again.
+  first.handle("queue.add", { type: "note", payload: 12 });
+  await expect.poll(() => sent.at(-1), { timeout: 5_000 }).toBe("first 12");
+  await first.stop();
+  first.close();
 });
 
 test("a store that is damaged while it is open is repaired under the same face, with its listeners and its unsent work", async () => {

@@ -38,7 +38,8 @@ export type OpenEngineOptions = {
   readonly sync?: SyncOptions;
   /** Defaults; what was set at run time goes before them. */
   readonly settings?: Partial<Settings>;
-  readonly network?: Partial<NetworkPolicy>;
+  /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
+  readonly network?: Partial<NetworkPolicy> | (() => Partial<NetworkPolicy>);
   readonly probe?: ProbeOptions | Probe;
   readonly log?: Log;
   /** Whether `command.run` may be queued and run here; it starts programs of this machine, so it is off by default. */

@@ -2,7 +2,7 @@
  * Owns who may call the daemon: Host, Origin, Sec-Fetch-Site, token, media type, rates, and the proof by which a client
  * recognises its own daemon. Pure functions over facts; reading them off a socket is `listen.ts`, bodies are `body.ts`.
  */
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, hash, timingSafeEqual } from "node:crypto";
 import { HoldfastError } from "../errors.ts";
 
 /** What is enforced; it may change while the daemon runs. */
@@ -88,9 +88,13 @@ export function checkOrigin(policy: GuardPolicy, facts: RequestFacts): HoldfastE
 /** Compares digests, so that neither the content nor the length of a guess shows in the time it takes. */
 export function hasToken(token: string, authorization: string): boolean {
   const match = /^bearer +([^\s]+) *$/i.exec(authorization);
-  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(match?.[1] ?? ""), digest(token)) && match !== null;
+  if (expected.token !== token) expected = { token, digest: digestOf(token) };
+  return timingSafeEqual(digestOf(match?.[1] ?? ""), expected.digest) && match !== null;
 }
+
+const digestOf = (text: string): Buffer => hash("sha256", text, "buffer");
+/** The token's digest is made once: a daemon has one token. */
+let expected = { token: "", digest: digestOf("") };
 
 /** Bodies are JSON in UTF-8, unpacked: forms and plain text are what a foreign page can post without asking. */
 export function checkMedia(facts: RequestFacts): HoldfastError | null {

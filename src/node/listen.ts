@@ -9,6 +9,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import type { ErrorCode } from "../errors.ts";
 import { HoldfastError } from "../errors.ts";
+import { calledVerb } from "./calls.ts";
 import type { Caller, GuardPolicy, RequestFacts, TokenBucket } from "./guard.ts";
 import { isLoopback, judge, openBucket, pathOf } from "./guard.ts";
 import { errorOf, problemMediaType, problemOf, problemResponse, safetyHeaders } from "./problem.ts";
@@ -160,6 +161,12 @@ function makeHandler(
       return refuse(options, outgoing, { facts, error: verdict.error, headers: verdict.headers });
     if (verdict.kind === "preflight") {
       outgoing.writeHead(204, { ...safetyHeaders, ...verdict.headers }).end();
+      return;
+    }
+    const verb = calledVerb(incoming, caller);
+    if (verb !== null) {
+      const call = { verb, caller, port: facts.port, headers: verdict.headers };
+      void options.app.answerCall(call, { incoming, outgoing });
       return;
     }
     for (const [name, value] of Object.entries(verdict.headers)) outgoing.setHeader(name, value);

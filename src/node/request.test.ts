@@ -6,6 +6,8 @@ import { describe, expect, test } from "vitest";
 import { codeOf, listen, send, sendJson, serve } from "../../test/support/unruly-server.ts";
 import { HoldfastError } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
+import type { Send } from "./sender.ts";
+import { sendHttp } from "./sender.ts";
 
 describe("a request that lands", () => {
   test("carries key, credential, body and headers, and keeps the answer and the server's id", async () => {
@@ -234,18 +236,15 @@ describe("a network that fails", () => {
 describe("a network that lies", () => {
   /** Reaches a local server under a foreign name, as a request through a hotel's network does. */
   const through =
-    (host: string): typeof fetch =>
-    async (input, init) => {
-      const url = new URL(String(input));
-      const found = await fetch(`http://${host}${url.pathname}`, init);
-      return found;
-    };
+    (host: string): Send =>
+    (outgoing) =>
+      sendHttp({ ...outgoing, url: new URL(outgoing.url.pathname, `http://${host}`) });
 
   test("a portal's page with status 200 over plain http is no answer", async () => {
     const portal = await serve((_request, response) =>
       response.writeHead(200, { "content-type": "text/html" }).end("<html>Welcome"),
     );
-    const answer = await send({ url: "http://api.example.com/notes" }, { fetch: through(portal.host) });
+    const answer = await send({ url: "http://api.example.com/notes" }, { send: through(portal.host) });
     expect(answer).toMatchObject({ kind: "unknown", mayHaveLanded: true, problem: { code: "portal_page" } });
   });
 
@@ -253,7 +252,7 @@ describe("a network that lies", () => {
     const portal = await serve((_request, response) =>
       response.writeHead(302, { location: "http://login.hotel.example/" }).end(),
     );
-    const answer = await send({ url: "http://api.example.com/notes" }, { fetch: through(portal.host) });
+    const answer = await send({ url: "http://api.example.com/notes" }, { send: through(portal.host) });
     expect(answer).toMatchObject({ kind: "unknown", problem: { code: "portal_redirect" } });
     expect(portal.seen).toHaveLength(1);
   });

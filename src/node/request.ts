@@ -14,6 +14,8 @@ import type { Credentials } from "./credentials.ts";
 import type { Hop } from "./redirect.ts";
 import { isTrustedUrl, nextHop, redirectLimit } from "./redirect.ts";
 import { readBody, resultOf, serverIdOf } from "./response.ts";
+import type { Arrival, FileBody, Send } from "./sender.ts";
+import { namedError, sendHttp } from "./sender.ts";
 
 /** An open captured file, as `blobs.ts` gives it. */
 export type OpenFile = {
@@ -28,7 +30,8 @@ export type HttpRequestDeps = {
   readonly credentials: Pick<Credentials, "resolve">;
   /** Opens a captured body; throws `file_missing` or `file_changed`. */
   readonly readBlob?: (file: FileRef) => Promise<OpenFile>;
-  readonly fetch?: typeof globalThis.fetch;
+  /** Default: over the connections that the process shares. */
+  readonly send?: Send;
 };
 
 /** How long a remote counts as proven after a well-formed answer. */
@@ -80,36 +83,33 @@ async function send(sending: Sending): Promise<Answer> {
   const stand: Stand = { phase: "request", file: null };
   const clock = startClock(attempt, payload.timeoutMs ?? requestLimits.timeoutMs.default);
   try {
-    return await follow(sending, first, { stand, clock, fetch: deps.fetch ?? globalThis.fetch });
+    return await follow(sending, first, { stand, clock, sendHop: deps.send ?? sendHttp });
   } catch (error) {
     const own = ownError(error);
     if (own !== null) return { kind: "rejected", problem: { code: own.code, message: own.message, hint: own.hint } };
     // Our own stop wins over what the torn connection says.
     if (attempt.signal.aborted) return stoppedAnswer(attempt, stand.phase);
-    return classifyError(error, stand.phase);
+    return classifyError(namedError(error), stand.phase);
   } finally {
     clock.end();
     await stand.file?.close().catch(() => undefined);
   }
 }
 
-type Tools = { readonly stand: Stand; readonly clock: Clock; readonly fetch: typeof globalThis.fetch };
+type Tools = { readonly stand: Stand; readonly clock: Clock; readonly sendHop: Send };
 
-async function follow(sending: Sending, first: Hop, { stand, clock, fetch }: Tools): Promise<Answer> {
+async function follow(sending: Sending, first: Hop, { stand, clock, sendHop }: Tools): Promise<Answer> {
   const changesData = first.method !== "GET" && first.method !== "HEAD";
   let hop = first;
   let isDiverted = false;
   for (let count = 0; count <= redirectLimit; count += 1) {
-    const response = await fetch(hop.url, {
-      ...(await bodyOf(sending, hop, stand)),
-      method: hop.method,
-      redirect: "manual",
-      signal: clock.signal,
-    });
-    const next = nextHop(hop, { status: response.status, location: response.headers.get("location") }, changesData);
-    if (next.kind === "none") return await finish(sending, { hop, response, isDiverted, stand, clock });
-    // What a redirect carries is not read; its connection goes back to the pool or is closed.
-    await response.body?.cancel().catch(() => undefined);
+    const body = await bodyOf(sending, hop, stand);
+    const { url, method, headers } = hop;
+    const arrival = await sendHop({ url, method, headers, body, onStoppable: clock.onStoppable });
+    const next = nextHop(hop, { status: arrival.status, location: arrival.headers.location ?? null }, changesData);
+    if (next.kind === "none") return await finish(sending, { hop, arrival, isDiverted, stand, clock });
+    // What a redirect carries is not read.
+    arrival.giveUp();
     if (next.kind === "refuse") return answerOfCode(next.code);
     hop = next.hop;
     stand.phase = "redirected";
@@ -121,22 +121,22 @@ async function follow(sending: Sending, first: Hop, { stand, clock, fetch }: Too
 
 type Arrived = {
   readonly hop: Hop;
-  readonly response: Response;
+  readonly arrival: Arrival;
   readonly isDiverted: boolean;
   readonly stand: Stand;
   readonly clock: Clock;
 };
 
-async function finish(sending: Sending, { hop, response, isDiverted, stand, clock }: Arrived): Promise<Answer> {
+async function finish(sending: Sending, { hop, arrival, isDiverted, stand, clock }: Arrived): Promise<Answer> {
   const { payload, isProven } = sending;
   stand.phase = "body";
   clock.restart();
-  const body = await readBody(response.body);
-  const { status, headers } = response;
+  const body = await readBody(arrival.body);
+  const { status, headers } = arrival;
   const accept = payload.accept ?? payload.headers?.accept;
   const answer = classifyResponse({
     status,
-    headers: Object.fromEntries(headers),
+    headers,
     bodyText: body.text,
     request: {
       method: hop.method,
@@ -182,19 +182,12 @@ function contentTypeOf(body: NonNullable<RequestPayload["body"]>): string {
   return "text" in body ? "text/plain;charset=utf-8" : (body.file.mediaType ?? "application/octet-stream");
 }
 
-type FetchBody = {
-  readonly headers: Record<string, string>;
-  readonly body?: string | ReadableStream<Uint8Array>;
-  readonly duplex?: "half";
-};
-
 /** A file is opened anew for each hop, because a stream can be sent only once. */
-async function bodyOf({ deps, payload }: Sending, hop: Hop, stand: Stand): Promise<FetchBody> {
-  const headers = { ...hop.headers };
+async function bodyOf({ deps, payload }: Sending, hop: Hop, stand: Stand): Promise<string | FileBody | null> {
   const { body } = payload;
-  if (body === undefined || !hop.hasBody) return { headers };
-  if ("json" in body) return { headers, body: JSON.stringify(body.json) };
-  if ("text" in body) return { headers, body: body.text };
+  if (body === undefined || !hop.hasBody) return null;
+  if ("json" in body) return JSON.stringify(body.json);
+  if ("text" in body) return body.text;
   if (deps.readBlob === undefined) {
     throw new HoldfastError(
       "file_missing",
@@ -205,8 +198,7 @@ async function bodyOf({ deps, payload }: Sending, hop: Hop, stand: Stand): Promi
   await stand.file?.close();
   const file = await deps.readBlob(body.file);
   stand.file = file;
-  const stream = ReadableStream.from(readWhole(file)) as ReadableStream<Uint8Array>;
-  return { headers: { ...headers, "content-length": String(file.sizeBytes) }, body: stream, duplex: "half" };
+  return { sizeBytes: file.sizeBytes, blocks: readWhole(file) };
 }
 
 /** The last block waits for the check, so that a file which changed under way never arrives as a whole. */
@@ -226,7 +218,7 @@ function isProof(answer: Answer): boolean {
   return (answer.kind === "rejected" || answer.kind === "conflict") && answer.problem.status !== undefined;
 }
 
-/** A failure of ours in the middle of sending, e.g. a captured file that changed; fetch wraps it as a cause. */
+/** A failure of ours in the middle of sending, e.g. a captured file that changed. */
 function ownError(error: unknown): HoldfastError | null {
   let current = error;
   for (let depth = 0; depth < 8 && current instanceof Error; depth += 1) {
@@ -242,25 +234,34 @@ function stoppedAnswer(attempt: Attempt, phase: Phase): Answer {
   return isTimeout ? classifyError(reason, phase) : answerOfCode("stopped");
 }
 
-type Clock = { readonly signal: AbortSignal; readonly restart: () => void; readonly end: () => void };
+type Clock = {
+  readonly onStoppable: (stop: (reason: Error) => void) => void;
+  readonly restart: () => void;
+  readonly end: () => void;
+};
 
 /** One time limit up to the headers and, restarted, one for the body: a server that drips bytes does not hold a slot for ever. */
 function startClock(attempt: Attempt, timeoutMs: number): Clock {
-  const abort = new AbortController();
-  const stop = (): void => abort.abort(attempt.signal.reason ?? new DOMException("stopped", "AbortError"));
-  const expire = (): void => abort.abort(new DOMException(`no answer within ${timeoutMs} ms`, "TimeoutError"));
-  let timer = setTimeout(expire, timeoutMs);
-  attempt.signal.addEventListener("abort", stop);
-  if (attempt.signal.aborted) stop();
+  let stopped: Error | null = null;
+  let stopExchange: (reason: Error) => void = () => {};
+  const stop = (reason: Error): void => {
+    stopped ??= reason;
+    stopExchange(stopped);
+  };
+  const onAbort = (): void => stop(new DOMException("stopped", "AbortError"));
+  const expire = (): void => stop(new DOMException(`no answer within ${timeoutMs} ms`, "TimeoutError"));
+  const timer = setTimeout(expire, timeoutMs);
+  attempt.signal.addEventListener("abort", onAbort);
+  if (attempt.signal.aborted) onAbort();
   return {
-    signal: abort.signal,
-    restart: () => {
-      clearTimeout(timer);
-      timer = setTimeout(expire, timeoutMs);
+    onStoppable: (stopThis) => {
+      stopExchange = stopThis;
+      if (stopped !== null) stopThis(stopped);
     },
+    restart: () => void timer.refresh(),
     end: () => {
       clearTimeout(timer);
-      attempt.signal.removeEventListener("abort", stop);
+      attempt.signal.removeEventListener("abort", onAbort);
     },
   };
 }

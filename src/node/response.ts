@@ -2,6 +2,7 @@
  * Owns reading an answer within bounds: its body, what of it is kept as a result, and the id that the server gave.
  * Judging it is `failure.ts`.
  */
+import type { Readable } from "node:stream";
 import type { Json } from "../operation.ts";
 import { parseJson } from "../problem.ts";
 import type { RequestPayload } from "../request.ts";
@@ -17,47 +18,55 @@ const secretResponseHeaders = new Set([
   "proxy-authentication-info",
 ]);
 
+/** By their names in lower case. */
+export type AnswerHeaders = Readonly<Record<string, string>>;
+
 export type Body = { readonly bytes: Uint8Array; readonly text: string; readonly isTruncated: boolean };
 
 /** Reads at most a mebibyte of the decoded body and gives the rest up: an answer of any size takes the same memory. */
-export async function readBody(stream: ReadableStream<Uint8Array> | null): Promise<Body> {
+export function readBody(stream: Readable): Promise<Body> {
   const limit = requestLimits.keptBytes.max;
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  let isTruncated = false;
-  if (stream !== null) {
-    const reader = stream.getReader();
-    while (size <= limit) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      parts.push(value);
-      size += value.byteLength;
-    }
-    isTruncated = size > limit;
-    // The yes is in the headers already; what else comes is not needed.
-    if (isTruncated) await reader.cancel().catch(() => undefined);
-  }
-  const bytes = Buffer.concat(parts).subarray(0, limit);
-  return { bytes, text: bytes.toString("utf8"), isTruncated };
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    const end = (isTruncated: boolean): void => {
+      const bytes = (parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)).subarray(0, limit);
+      resolve({ bytes, text: bytes.toString("utf8"), isTruncated });
+    };
+    stream.on("data", (part: Buffer) => {
+      parts.push(part);
+      size += part.byteLength;
+      if (size <= limit) return;
+      end(true);
+      // The yes is in the headers already; what else comes is not needed.
+      stream.destroy();
+    });
+    stream.on("end", () => end(false));
+    stream.on("error", reject);
+    stream.on("close", () => {
+      if (!stream.readableEnded)
+        reject(Object.assign(new Error("the answer ended early"), { code: "ERR_CLOSED_EARLY" }));
+    });
+  });
 }
 
 /** The result that is kept with the operation. */
 export function resultOf(
-  answer: { readonly status: number; readonly url: string; readonly headers: Headers; readonly body: Body },
+  answer: { readonly status: number; readonly url: string; readonly headers: AnswerHeaders; readonly body: Body },
   payload: RequestPayload,
 ): Json {
   const { status, url, headers, body } = answer;
   const names = payload.keep?.headers?.map((name) => name.toLowerCase()) ?? keptHeaders;
   const kept = names.flatMap((name) => {
-    const value = secretResponseHeaders.has(name) ? null : headers.get(name);
-    return value === null ? [] : [[name, value] as const];
+    const value = secretResponseHeaders.has(name) ? undefined : headers[name];
+    return value === undefined ? [] : [[name, value] as const];
   });
   const limit = payload.keep?.bodyBytes ?? requestLimits.keptBytes.default;
   return {
     status,
     url,
     headers: Object.fromEntries(kept),
-    ...keptBody(body, headers.get("content-type") ?? "", limit),
+    ...keptBody(body, headers["content-type"] ?? "", limit),
   };
 }
 
@@ -81,10 +90,10 @@ function keptBody({ bytes, text, isTruncated }: Body, type: string, limit: numbe
  * Whole numbers beyond 2 ** 53 keep their digits, which `JSON.parse` alone would change.
  */
 export function serverIdOf(
-  answer: { readonly status: number; readonly headers: Headers; readonly body: Body },
+  answer: { readonly status: number; readonly headers: AnswerHeaders; readonly body: Body },
   idFrom: string | undefined,
 ): string | null {
-  const location = answer.headers.get("location");
+  const location = answer.headers.location ?? null;
   if (idFrom === "location") return lastSegment(location);
   const body = answer.body.isTruncated ? undefined : parseExact(answer.body.text);
   if (idFrom !== undefined) return idText(valueAt(body, idFrom));

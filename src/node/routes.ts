@@ -2,14 +2,17 @@
  * Owns the routes: every verb at POST /v1/<verb>, the event stream, health, metrics and the OpenAPI document.
  * Who may call is decided before, in `guard.ts`; sockets and limits per connection are `listen.ts`.
  */
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context } from "hono";
 import { Hono } from "hono";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Verb } from "../verbs.ts";
-import { isVerb, verbs } from "../verbs.ts";
+import { isVerb } from "../verbs.ts";
 import type { LogLevel } from "../world.ts";
 import { readJson } from "./body.ts";
+import type { AdmittedCall } from "./calls.ts";
+import { answerCall, perform } from "./calls.ts";
 import { refuseForeignCommands } from "./command-gate.ts";
 import type { EventStream } from "./events.ts";
 import { openEventStream } from "./events.ts";
@@ -42,6 +45,11 @@ export type AppOptions = {
 
 export type App = {
   readonly fetch: (request: Request, facts: CallFacts) => Response | Promise<Response>;
+  /** Answers an admitted call of a verb straight to its socket. */
+  readonly answerCall: (
+    call: AdmittedCall & { readonly verb: Verb },
+    at: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse },
+  ) => Promise<void>;
   readonly countEventClients: () => number;
   /** Ends every event stream; their clients come back to whoever serves next. */
   readonly endEvents: () => void;
@@ -84,6 +92,7 @@ export function makeApp(options: AppOptions): App {
   });
   return {
     fetch: (request, facts) => app.fetch(request, facts),
+    answerCall: (call, at) => answerCall(options, call, at),
     countEventClients: () => streams.size,
     endEvents: () => {
       for (const stream of [...streams]) stream.end();
@@ -97,12 +106,6 @@ async function callVerb(options: AppOptions, context: AppContext): Promise<Respo
   const input = await readJson(context.req.raw, options.limits().bodyBytes);
   if (context.env.port !== null) refuseForeignCommands(options.engine, name, input);
   return answer(JSON.stringify(await perform(options.engine, name, input)), "application/json");
-}
-
-/** Writes of one tick share a commit; reads have nothing to share. Either way the engine checks the input. */
-function perform<V extends Verb>(engine: Engine, verb: V, input: unknown): unknown {
-  const unchecked = input as Parameters<typeof engine.handle<V>>[1];
-  return verbs[verb].kind === "write" ? engine.submit(verb, unchecked) : engine.handle(verb, unchecked);
 }
 
 function streamEvents(options: AppOptions, streams: Set<EventStream>, context: AppContext): Response {

@@ -4,10 +4,13 @@
  */
 import type { Database } from "../database.ts";
 import { HoldfastError, isCode } from "../errors.ts";
+import { checkParameter } from "./parameter.ts";
 import type { Dialect, ServerRow, ServerStore, SqlParameter, Tx } from "./store.ts";
 
 const begin = "BEGIN IMMEDIATE";
 const beginRead = "BEGIN";
+const refuseWrites = "PRAGMA query_only = 1";
+const allowWrites = "PRAGMA query_only = 0";
 const commit = "COMMIT";
 const rollback = "ROLLBACK";
 const backupInto = "VACUUM INTO ?";
@@ -109,12 +112,15 @@ async function runGroup(database: Database, jobs: readonly Job[]): Promise<void>
     database.prepare(begin).run();
     for (const job of jobs) {
       const { resolve, reject } = job;
+      const open = openTx(database);
       try {
-        const value = await within(database, () => job.run(makeTx(database)));
+        const value = await open.tx.savepoint(() => job.run(open.tx));
         settled.push(() => resolve(value));
       } catch (error) {
         if (isFatal(error)) throw error;
         settled.push(() => reject(error));
+      } finally {
+        open.end();
       }
     }
     database.prepare(commit).run();
@@ -132,14 +138,19 @@ function isFatal(error: unknown): boolean {
 }
 
 async function runRead(database: Database, job: Job): Promise<void> {
+  const open = openTx(database);
   try {
+    database.prepare(refuseWrites).run();
     database.prepare(beginRead).run();
-    const value = await job.run(makeTx(database));
+    const value = await job.run(open.tx);
     database.prepare(commit).run();
     job.resolve(value);
   } catch (error) {
     abandon(database);
     job.reject(error);
+  } finally {
+    open.end();
+    database.prepare(allowWrites).run();
   }
 }
 
@@ -159,11 +170,43 @@ async function within<T>(database: Database, work: () => Promise<T>): Promise<T>
   }
 }
 
-function makeTx(database: Database): Tx {
+type OpenTx = { readonly tx: Tx; readonly end: () => void };
+
+/** SQLite goes on after a statement that failed, PostgreSQL does not: here, too, only a savepoint gets over it. */
+function openTx(database: Database): OpenTx {
+  let failure: unknown;
+  let hasEnded = false;
+  const attempt = <T>(parameters: readonly SqlParameter[], task: () => T): T => {
+    if (hasEnded) throw new TypeError("this transaction has ended: await every statement inside of its work");
+    if (failure !== undefined) throw failure;
+    try {
+      parameters.forEach(checkParameter);
+      return task();
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  };
+  const tx: Tx = {
+    all: async (sql, ...parameters) =>
+      attempt(parameters, () => database.prepare(sql).all(...parameters) as readonly ServerRow[]),
+    run: async (sql, ...parameters) => attempt(parameters, () => database.prepare(sql).run(...parameters)),
+    savepoint: (work) => {
+      const before = failure;
+      return within(database, async () => {
+        const value = await work();
+        if (failure !== before) throw failure;
+        return value;
+      }).finally(() => {
+        if (!isFatal(failure)) failure = before;
+      });
+    },
+  };
   return {
-    all: async (sql, ...parameters) => database.prepare(sql).all(...parameters) as readonly ServerRow[],
-    run: async (sql, ...parameters: readonly SqlParameter[]) => database.prepare(sql).run(...parameters),
-    savepoint: (work) => within(database, work),
+    tx,
+    end: () => {
+      hasEnded = true;
+    },
   };
 }
 

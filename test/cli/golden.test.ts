@@ -73,6 +73,7 @@ const run = {
 };
 
 const noRecords = { "collections.list": has.noCollections };
+const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
 
 type Case = readonly [name: string, argv: readonly string[], script: Script];
 
@@ -327,6 +328,28 @@ const changing: readonly Case[] = [
         "queue.get": ({ id }) => (id === has.ids.push ? has.failedPush : has.landedNote),
       },
       events: [has.event(), has.event({ id: has.ids.push, kind: "parked", status: "failed" })],
+    },
+  ],
+  [
+    "sync wait landed already",
+    ["sync", "--wait"],
+    {
+      answers: {
+        "sync.run": { pending: 0, isOffline: false, sentence: "Nothing to send." },
+        "sync.status": { isSyncing: false, mode: "eager", run: { ...run, ...nothingSent } },
+        "queue.status": has.queueStatus(),
+      },
+    },
+  ],
+  [
+    "sync wait failed before",
+    ["sync", "--wait"],
+    {
+      answers: {
+        "sync.run": { pending: 0, isOffline: false, sentence: "Nothing to send." },
+        "sync.status": { isSyncing: false, mode: "eager", run: { ...run, ...nothingSent } },
+        "queue.status": has.queueStatus({ counts: { ...has.queueStatus().counts, failed: 2, draft: 1 } }),
+      },
     },
   ],
   [

@@ -3,6 +3,8 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { daemonStatus, findDaemon, startDetached, stopDaemon } from "../../src/node/detached.ts";
@@ -10,6 +12,7 @@ import { readPortFile } from "../../src/node/home.ts";
 import { temporaryDirectory } from "../support/daemon.ts";
 
 const main = join(import.meta.dirname, "../support/daemon-main.ts");
+const realMain = join(import.meta.dirname, "../../src/cli/main.ts");
 const command = [process.execPath, "--no-warnings", main];
 
 let place: ReturnType<typeof temporaryDirectory>;
@@ -236,4 +239,39 @@ test("a changed config.toml takes effect while the daemon runs, a broken one cha
   writeFileSync(path, "[queue]\nconcurrency = 6\n");
   await startDetached(place.path, { command });
   expect(await concurrency()).toBe(6);
+});
+
+test("what config.toml says of commands and probes takes effect while the daemon runs", async () => {
+  const path = join(place.path, "config.toml");
+  const asked: (string | undefined)[] = [];
+  const health = createServer((request, response) => {
+    asked.push(request.url);
+    response.end("fine");
+  });
+  await new Promise<void>((resolve) => health.listen(0, "127.0.0.1", resolve));
+  const { port } = health.address() as AddressInfo;
+  try {
+    await startDetached(place.path, { command: [process.execPath, "--no-warnings", realMain, "daemon", "run"] });
+    const run = { type: "command.run", payload: { argv: ["true"], cwd: "/" }, isDraft: true };
+    expect((await call("queue.add", run)).body.code).toBe("command_disabled");
+    // Nobody listens there, so only the endpoint that the file names can prove that it is reachable.
+    const remote = "http://127.0.0.1:9";
+    const request = { type: "http.request", payload: { method: "POST", url: `${remote}/notes` } };
+    expect((await call("queue.add", request)).status).toBe(200);
+    const probe = `[[network.probes]]\nremote = "${remote}"\nurl = "http://127.0.0.1:${port}/health"\n`;
+    writeFileSync(path, `[command]\nenabled = true\n\n${probe}`);
+    await expect.poll(async () => (await call("queue.add", run)).status, { timeout: 5_000 }).toBe(200);
+    await expect
+      .poll(
+        async () => {
+          await call("network.check", { remote });
+          return asked;
+        },
+        { timeout: 20_000, interval: 500 },
+      )
+      .toContain("/health");
+  } finally {
+    await stopDaemon(place.path);
+    await new Promise((resolve) => health.close(resolve));
+  }
 });

@@ -247,7 +247,8 @@ export function boot(sim: Simulation, slot: number): void {
       world: process.world,
       types,
       ageing,
-      settings: { retainMs: 400 * 86_400_000 },
+      // Nothing is dropped unasked, not even on a full disk: the model knows an end only by looking at the row.
+      settings: { retainMs: 400 * 86_400_000, overflow: "reject" },
     });
     if (slot === 0 || random.chance(0.7)) engine.start();
     // One listener is enough for the trace; the others would only read the same feed again.

@@ -9,8 +9,16 @@ export type Import = {
   readonly isReexport: boolean;
 };
 
+const sources = new Map<string, ts.SourceFile>();
+
+/** Every law asks for the same files, so a text is parsed once. */
 export function parse(file: string, text: string): ts.SourceFile {
-  return ts.createSourceFile(file, text, ts.ScriptTarget.ESNext, true);
+  const key = `${file}\n${text}`;
+  const known = sources.get(key);
+  if (known !== undefined) return known;
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.ESNext, true);
+  sources.set(key, source);
+  return source;
 }
 
 export function lineOf(source: ts.SourceFile, node: ts.Node): number {

@@ -44,6 +44,7 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "@clack/prompts": ["src/cli/"],
   picocolors: ["src/cli/"],
   "@bomb.sh/tab": ["src/cli/"],
+  postgres: ["src/server/postgres.ts"],
 };
 
 /** Where a module may be loaded whose name is known at run time only: the user's own configuration. */

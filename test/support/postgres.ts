@@ -22,7 +22,7 @@ import { createRequire } from "node:module";
 import { tmpdir, userInfo } from "node:os";
 import path from "node:path";
 import postgres from "postgres";
-import { freePort } from "./processes.ts";
+import { freePort, isAlive, until } from "./processes.ts";
 
 export type Cluster = {
   /** Makes a new, empty database and returns its address. */
@@ -49,6 +49,9 @@ const flags = [
   ["unix_socket_directories", ""],
   ["max_connections", "200"],
   ["shared_buffers", "64MB"],
+  ["deadlock_timeout", "100ms"],
+  // Else a restart after a kill syncs every file of every database one by one.
+  ["recovery_init_sync_method", process.platform === "linux" ? "syncfs" : "fsync"],
   ["dynamic_shared_memory_type", "mmap"],
 ] as const;
 
@@ -80,14 +83,15 @@ export async function startPostgres({ isDurable = false } = {}): Promise<Cluster
       rmSync(folder, { recursive: true, force: true });
     },
   };
-  async function endChild(signal: NodeJS.Signals): Promise<void> {
+  async function endChild(how: NodeJS.Signals): Promise<void> {
     const ending = child;
     child = undefined;
     if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return;
     const ended = new Promise((resolve) => ending.once("exit", resolve));
-    if (signal === "SIGKILL") killFamily(ending.pid ?? 0);
-    ending.kill(signal);
+    const family = how === "SIGKILL" ? killFamily(ending.pid ?? 0) : [];
+    ending.kill(how);
     await ended;
+    await until(() => !family.some(isAlive), "the backends are gone");
   }
   function killAtExit(): void {
     killFamily(child?.pid ?? 0);
@@ -163,15 +167,23 @@ async function createDatabase(port: number): Promise<string> {
 
 const urlOf = (port: number, name: string): string => `postgres://postgres:${password}@127.0.0.1:${port}/${name}`;
 
-/** The server and its backends: a backend left alone would go on, and would hold the port and the shared memory. */
-function killFamily(pid: number): void {
-  if (pid === 0) return;
-  for (const each of [pid, ...childrenOf(pid)]) {
-    try {
-      process.kill(each, "SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
+/**
+ * The server and its backends: one left alone would go on, and would hold the port and the shared memory. The server is stopped first,
+ * so that it starts no new one in between. Returns all of them.
+ */
+function killFamily(pid: number): readonly number[] {
+  if (pid === 0) return [];
+  signal(pid, "SIGSTOP");
+  const family = [pid, ...childrenOf(pid)];
+  for (const each of family) signal(each, "SIGKILL");
+  return family;
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended by itself.
   }
 }
 

@@ -7,6 +7,7 @@ import { afterEach } from "vitest";
 import type { Resolved } from "../../src/node/credentials.ts";
 import type { HttpRequestDeps } from "../../src/node/request.ts";
 import { makeHttpRequest } from "../../src/node/request.ts";
+import type { Send } from "../../src/node/sender.ts";
 import type { Answer, Json, Operation } from "../../src/operation.ts";
 import { checkRequest } from "../../src/request.ts";
 
@@ -65,14 +66,14 @@ export type Options = {
   readonly signal?: AbortSignal;
   readonly resolved?: Resolved;
   readonly readBlob?: HttpRequestDeps["readBlob"];
-  readonly fetch?: typeof fetch;
+  readonly send?: Send;
 };
 export function send(payload: object, options: Options = {}): Promise<Answer> {
-  const { signal = new AbortController().signal, resolved = secret, readBlob, fetch: sender } = options;
+  const { signal = new AbortController().signal, resolved = secret, readBlob, send: sender } = options;
   const type = makeHttpRequest({
     credentials: { resolve: () => resolved },
     ...(readBlob === undefined ? {} : { readBlob }),
-    ...(sender === undefined ? {} : { fetch: sender }),
+    ...(sender === undefined ? {} : { send: sender }),
   });
   const input = checkRequest({ method: "POST", timeoutMs: 3_000, ...payload } as Json) as Json;
   const running = type.run?.({
