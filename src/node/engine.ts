@@ -99,7 +99,7 @@ type Face = {
   readonly engine: Engine;
   readonly signIn: (subject: string) => void;
   /** A token may have been given while no process looked: the server is asked once more at the start. */
-  readonly lookAgain: (sync: SyncPort) => void;
+  readonly lookAgain: (sync: SyncPort) => unknown;
 };
 
 type Running = {
@@ -178,12 +178,13 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
   const signIn = (subject: string): void => {
     if (!state.isClosed) tellSignIn(engine, subject, log);
   };
-  const lookAgain = ({ subject, remote }: SyncPort): void => {
-    const gates = engine.handle("queue.status", {}).signedOut.filter((each) => each.subject === subject);
-    // Who was signed out by a person stays signed out.
-    if (gates.some((each) => each.remote === remote) && gates.every((each) => each.remote !== "")) signIn(subject);
-  };
-  return { engine, signIn, lookAgain };
+  return { engine, signIn, lookAgain: (sync) => isRefused(engine, sync) && signIn(sync.subject) };
+}
+
+/** Who was signed out by a person stays signed out. */
+function isRefused(engine: Engine, { subject, remote }: SyncPort): boolean {
+  const gates = engine.handle("queue.status", {}).signedOut.filter((each) => each.subject === subject);
+  return gates.some((each) => each.remote === remote) && gates.every((each) => each.remote !== "");
 }
 
 function tellSignIn(engine: Engine, subject: string, log: Log): void {
