@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { choices } from "./conflict.ts";
 import { HoldfastError } from "./errors.ts";
 import { strategies } from "./operation.ts";
+import { plainAdd, plainAddMany } from "./plain-add.ts";
 import { recordLimits } from "./record.ts";
 import {
   collectionName,
@@ -513,6 +514,8 @@ export function isVerb(text: string): text is Verb {
  * Throws `invalid_input` that names the field and what was expected.
  */
 export function parseInput<V extends Verb>(verb: V, input: unknown): Input<V> {
+  const plain = verb === "queue.add" ? plainAdd(input) : verb === "queue.addMany" ? plainAddMany(input) : null;
+  if (plain !== null) return plain as Input<V>;
   const parsed = z.safeParse(verbs[verb].input, input);
   if (parsed.success) return parsed.data as Input<V>;
   const issue = parsed.error.issues[0];

@@ -87,9 +87,10 @@ export function pullRequestOf({ space, infos }: PullPlan): PullRequest {
   return {
     space: space.name,
     history: space.history,
-    wants: infos.map(({ name, cursor, spec }) => ({
+    wants: infos.map(({ name, cursor, floor, spec }) => ({
       collection: name,
       after: cursor,
+      ...(floor === 0 ? {} : { floor }),
       ...(spec.filter === undefined ? {} : { filter: spec.filter as Json }),
     })),
     limit: pullPage,
@@ -112,7 +113,7 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
-  for (const info of infos) moveCursor(store, info, { cursor: response.upTo, isComplete, at: askedAt });
+  for (const info of infos) moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteAnswer(
@@ -178,6 +179,8 @@ function applyRecord(store: Store, info: CollectionInfo, record: WireRecord, run
   const ground: Ground = { version, snapshot: written, schema, author, confirmed: now, mark: info.mark };
   // A first pull meets nothing but new records: the insertion itself finds out.
   const row = info.state === "initial" ? null : findRecord(store, info, key);
+  // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
+  if (record.isHidden === true && row !== null && row.pendings > 0) return null;
   if (row === null) {
     if (written === null && info.state !== "initial") return null;
     const made = written === null ? null : addPulled(store, info, key, ground);

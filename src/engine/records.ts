@@ -28,8 +28,6 @@ const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema =
 const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
 const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
 const setKey = "UPDATE record SET key = ? WHERE id = ?";
-const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
-const setUsed = "UPDATE record SET used = ? WHERE id = ? AND used < ?";
 const removeRow = "DELETE FROM record WHERE id = ?";
 const unsettled = "SELECT count(*) AS n FROM record WHERE collection = ? AND status IN (1, 2, 3)";
 const unsettledOf = `SELECT ${columns} FROM record WHERE collection = ? AND status IN (1, 2, 3)`;
@@ -199,14 +197,6 @@ export function hasRecords(store: Store, collection: number): boolean {
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
-}
-
-export function markPinned(store: Store, id: number, isPinned: boolean): void {
-  store.db.prepare(setPinned).run(isPinned ? 1 : 0, id);
-}
-
-export function markUsed(store: Store, id: number, at: number): void {
-  store.db.prepare(setUsed).run(at, id, at);
 }
 
 export function setRecordKey(store: Store, id: number, key: string): void {
