@@ -27,6 +27,8 @@ const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema =
   pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
 const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
 const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
+const setUsed = "UPDATE record SET used = max(used, ?) WHERE id = ?";
+const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
 const setKey = "UPDATE record SET key = ? WHERE id = ?";
 const removeRow = "DELETE FROM record WHERE id = ?";
 const unsettled = "SELECT count(*) AS n FROM record WHERE collection = ? AND status IN (1, 2, 3)";
@@ -174,6 +176,15 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): v
 
 export function markStatus(store: Store, id: number, status: number): void {
   store.db.prepare(setStatus).run(status, id, status);
+}
+
+/** A record was read; see `record-cache.ts`. */
+export function markUsed(store: Store, id: number, at: number): void {
+  store.db.prepare(setUsed).run(at, id);
+}
+
+export function markPinned(store: Store, id: number, isPinned: boolean): void {
+  store.db.prepare(setPinned).run(isPinned ? 1 : 0, id);
 }
 
 /** A resync has met a record that has not changed. */
