@@ -42,6 +42,8 @@ export type RunResult = {
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const storeEvery = 60;
+/** Rounds of the rest in which everything that moves by itself has moved. */
+const patienceRounds = 7;
 
 /** Runs one seed. Equal options give equal results. */
 export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
@@ -164,7 +166,9 @@ async function comeToRest(
     await scheduler.runFor(Math.min(hourMs, 2 * minuteMs * 2 ** round));
     const wrong = unseen() ?? judgeStep(stage, witnesses, round);
     if (wrong !== null) return wrong;
-    if (replicas.every((replica) => isAtRest(stage, replica))) break;
+    // Everybody decides, whoever else is not done yet.
+    const resting = replicas.map((replica) => isAtRest(stage, replica, round));
+    if (resting.every((isQuiet) => isQuiet)) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
@@ -177,7 +181,7 @@ async function comeToRest(
 }
 
 /** Decides what waits for a person; true when nothing does and nothing is unsent. */
-function isAtRest(stage: Stage, replica: Replica): boolean {
+function isAtRest(stage: Stage, replica: Replica, round: number): boolean {
   const open = replica.ask("conflicts.list", { status: "open", limit: 1000 });
   if (open.kind !== "ok") return false;
   const ids = open.output.conflicts.map(({ id }) => id);
@@ -197,6 +201,10 @@ function isAtRest(stage: Stage, replica: Replica): boolean {
     decided(stage, replica);
     stage.note(`${replica.name} gives ${failed.length} up at rest: ${JSON.stringify(answered)}`);
   }
+  // What was held when a person gave up what it depends on waits for that person.
+  const held = operations.filter(({ reason }) => reason === "dependency").map(({ id }) => id);
+  if (round > patienceRounds && held.length === operations.length)
+    for (const id of held) stage.note(`${replica.name} detaches ${id}: ${replica.ask("queue.detach", { id }).kind}`);
   return ids.length === 0 && operations.length === 0;
 }
 
