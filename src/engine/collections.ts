@@ -24,7 +24,8 @@ const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
 const all = `SELECT ${columns} FROM collection ORDER BY name`;
 const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?)";
 const setSpec = "UPDATE collection SET spec = ?, space = ? WHERE id = ?";
-const setProgress = "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
+const setProgress =
+  "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
 const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
@@ -224,7 +225,9 @@ export function moveCursor(
   const state = to.isComplete ? "idle" : reading;
   const resync = to.isComplete || info.resync === null ? null : JSON.stringify(info.resync);
   const checked = to.isComplete ? to.at : info.checked;
-  store.db.prepare(setProgress).run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
+  store.db
+    .prepare(setProgress)
+    .run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
   if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
 }
 

@@ -113,7 +113,8 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
-  for (const info of infos) moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
+  for (const info of infos)
+    moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteAnswer(
