@@ -4,6 +4,8 @@ CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
 
 CREATE INDEX conflict_decided ON conflict (status, seq);
 
+CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';
+
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
 
 CREATE INDEX conflict_record ON conflict (record, seq);
@@ -67,6 +69,7 @@ CREATE TABLE collection (
   problem TEXT,
   records INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
+  floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT
 );
