@@ -9,6 +9,7 @@ import { recordWriteType } from "../record.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
+import { requireOperation } from "./find.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
@@ -25,7 +26,6 @@ import {
   laneHeadOf,
   replacePayload,
   replaceTerms,
-  requireOperation,
   selectBrief,
 } from "./queue.ts";
 import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
