@@ -4,6 +4,7 @@
  */
 export type { Engine, EngineOptions } from "../engine/engine.ts";
 export { openEngine } from "../engine/engine.ts";
+export type { TransportWorld } from "./contract.ts";
 export type { ContractCase, DatabaseHarness } from "./database-contract.ts";
 export { databaseContract } from "./database-contract.ts";
 export { mortalDatabase } from "./mortal-database.ts";
@@ -11,7 +12,6 @@ export type { Random } from "./random.ts";
 export { seededRandom } from "./random.ts";
 export type { Scheduler } from "./scheduler.ts";
 export { newScheduler } from "./scheduler.ts";
-export type { TransportWorld } from "./transport-contract.ts";
 export { contractTypes, transportContract } from "./transport-contract.ts";
 export type { VirtualDisk, VirtualMachine, VirtualMachineOptions } from "./virtual-machine.ts";
 export { newVirtualMachine } from "./virtual-machine.ts";
