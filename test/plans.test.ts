@@ -19,7 +19,7 @@ import type { OperationType } from "../src/world.ts";
 const allowed: readonly (readonly [part: string, reason: string])[] = [
   ["SELECT 1 AS n FROM alias LIMIT 1", "it looks at one row"],
   [
-    "ORDER BY bucket, key, seq LIMIT ?",
+    "ORDER BY bucket, key, seq LIMIT +?",
     "the order in which things will go, for a person who asks; nothing that sends waits for it",
   ],
   ["WHERE substr(id, -length(?)) = ? LIMIT 3", "a person's short id; it walks an index of ids alone"],
@@ -32,7 +32,7 @@ const allowed: readonly (readonly [part: string, reason: string])[] = [
     "FROM op WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled",
     "along the order wanted, up to its limit",
   ],
-  ["outcome FROM op ORDER BY seq LIMIT ?", "clearing everything means everything"],
+  ["outcome FROM op ORDER BY seq LIMIT +?", "clearing everything means everything"],
   // What follows is `engine.check`, whose purpose is to look at every row.
   ["SELECT state AS id, count(*) AS n FROM op GROUP BY state", "a recount"],
   ["SELECT coalesce(sum(bytes), 0) AS n FROM op", "a recount"],

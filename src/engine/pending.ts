@@ -187,11 +187,7 @@ export function rewriteChange(
   });
   if (changes.length === 0) return 0;
   const next = { ...payload, changes };
-  replacePayload(
-    store,
-    { seq: op.seq, id: op.id, type: op.type, version: integer(row.version), channel: op.channel },
-    JSON.stringify(next),
-  );
+  replacePayload(store, { seq: op.seq, version: integer(row.version), channel: op.channel }, JSON.stringify(next));
   // Another body under the same key would be refused by a server that keeps receipts.
   if (op.attempts > 0) {
     resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds });
