@@ -2,7 +2,6 @@
  * Owns what every transport promises about records, as cases that run over any of them: typed handles, transactions, live queries.
  * Operations and events are `transport-contract.ts`; what a write means is tested with the engine.
  */
-import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Client } from "../client/client.ts";
 import type { CollectionHandle, Page } from "../client/records.ts";
 import { collection } from "../collection.ts";
@@ -12,12 +11,18 @@ import { codeOf, equal, errorOf, pause, until } from "./contract.ts";
 
 type Note = { readonly title: string; readonly stars?: number; readonly body?: string };
 
+type Verdict =
+  | { readonly value: Note & { readonly body: string } }
+  | { readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[] };
+type Types = { readonly input: Note; readonly output: Note & { readonly body: string } };
+
 /** A schema without any library: a note has a title, and gets a body. */
-const noteSchema: StandardSchemaV1<Note, Note & { readonly body: string }> = {
+const noteSchema = {
   "~standard": {
-    version: 1,
+    version: 1 as const,
     vendor: "holdfast",
-    validate: (value) => {
+    types: undefined as Types | undefined,
+    validate: (value: unknown): Verdict => {
       const note = value as Note;
       if (typeof note?.title !== "string") return { issues: [{ message: "expected a text", path: ["title"] }] };
       return { value: { body: "", ...note } };

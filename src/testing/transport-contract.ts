@@ -1,3 +1,7 @@
+/**
+ * Owns what every transport promises, as cases that run over any of them in any test runner: same calls, same errors, same events.
+ * What it promises about records is `record-contract.ts`, what the cases share `contract.ts`; what the verbs mean is tested with the engine.
+ */
 import { connect } from "../client/client.ts";
 import { assert, isCode } from "../errors.ts";
 import type { HoldfastEvent } from "../verbs.ts";
