@@ -38,13 +38,16 @@ export type Space = {
 /** Where the sync server is, as the program that sends has told the store. */
 export type SyncPlace = { readonly remote: string; readonly space: string; readonly subject: string };
 
+const nowhere: SyncPlace = { remote: "", space: unnamedSpace, subject: "" };
+
 /** Processes without a way to the server queue for the one that another process named. */
 export function syncPlace(store: Store): SyncPlace {
   if (store.sync !== null) {
     const { remote, space, subject } = store.sync;
     return { remote, space, subject };
   }
-  return parsed<SyncPlace>(getMeta(store, "sync") ?? "", { remote: "", space: unnamedSpace, subject: "" });
+  const told = getMeta(store, "sync");
+  return told === null ? nowhere : parsed<SyncPlace>(told, nowhere);
 }
 
 export function saveSyncPlace(store: Store, place: SyncPlace): void {
