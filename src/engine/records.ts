@@ -102,7 +102,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
     changedAt: row.changed,
     operations: operations.map(({ id }) => id),
     problem: refused?.problem ?? null,
-    conflict: row.pendings === 0 ? null : openConflictOf(store, row.id),
+    conflict: refused === undefined ? null : openConflictOf(store, row.id),
     isPinned: row.pinned === 1,
   };
 }
