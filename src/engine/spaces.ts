@@ -38,6 +38,8 @@ export type Space = {
 /** Where the sync server is, as the program that sends has told the store. */
 export type SyncPlace = { readonly remote: string; readonly space: string; readonly subject: string };
 
+const nowhere: SyncPlace = { remote: "", space: unnamedSpace, subject: "" };
+
 /** Processes without a way to the server queue for the one that another process named. */
 export function syncPlace(store: Store): SyncPlace {
   if (store.sync !== null) {
