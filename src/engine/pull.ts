@@ -86,9 +86,11 @@ export function pullRequestOf({ space, infos }: PullPlan): PullRequest {
   return {
     space: space.name,
     history: space.history,
-    wants: infos.map(({ name, cursor, spec }) => ({
+    wants: infos.map(({ name, cursor, spec, resync }) => ({
       collection: name,
       after: cursor,
+      // Begun at 0 when the server's floor was there already: nothing below it can have been missed.
+      ...(resync === null ? {} : { floor: resync.floor }),
       ...(spec.filter === undefined ? {} : { filter: spec.filter as Json }),
     })),
     limit: pullPage,
