@@ -35,6 +35,7 @@ export function openEvents(core: Core): Events {
   const streams = new Set<Stream>();
   const bySpace = new Map<string, Set<Stream>>();
   const perToken = new Map<string, number>();
+  let isClosed = false;
   const remove = (stream: Stream): void => {
     if (!streams.delete(stream)) return;
     for (const space of stream.spaces) {
@@ -75,6 +76,8 @@ export function openEvents(core: Core): Events {
   return {
     open: async ({ spaces, tokenId, expiresAt }) => {
       const own = perToken.get(tokenId) ?? 0;
+      // Whoever comes back at once to a server that goes would keep it from going.
+      if (isClosed) return null;
       if (streams.size >= core.limits.streams || own >= core.limits.streamsPerToken) return null;
       const endsAt = Math.min(core.now() + core.limits.streamMs, expiresAt ?? Number.MAX_SAFE_INTEGER);
       const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, endsAt }, remove);
@@ -93,6 +96,7 @@ export function openEvents(core: Core): Events {
     },
     count: () => streams.size,
     close: () => {
+      isClosed = true;
       clearInterval(timer);
       stopListening();
       for (const stream of [...streams]) stream.end();
