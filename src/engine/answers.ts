@@ -37,7 +37,14 @@ export function settleRecords(store: Store, op: Brief, settled: Settled): boolea
       const detail = (answer.problem.detail ?? {}) as Detail;
       const found = detail.kind === undefined ? null : findChange(store, op, detail);
       if (found === null) return false;
-      refuse(store, op, { found, settled, kind: kindOf(detail.kind ?? ""), problem: answer.problem, remote: null });
+      refuse(store, op, {
+        found,
+        settled,
+        kind: kindOf(detail.kind ?? ""),
+        problem: answer.problem,
+        remote: null,
+        fields: fieldsIn(answer.problem),
+      });
       return true;
     }
     case "retry":
@@ -73,7 +80,7 @@ type Conflict = {
 function meetConflict(store: Store, op: Brief, { said, found, settled, problem }: Conflict): boolean {
   const { kind, remote } = said;
   if (kind === "unique_violation") {
-    refuse(store, op, { found, settled, kind, problem, remote });
+    refuse(store, op, { found, settled, kind, problem, remote, fields: said.fields });
     return true;
   }
   const { row } = found;
@@ -92,10 +99,11 @@ type Refusal = {
   readonly problem: Problem;
   /** For a unique value: the record that has it. */
   readonly remote: ConflictAnswer["remote"] | null;
+  readonly fields: readonly string[];
 };
 
 /** The server refuses the value itself. A rule may have another one; else it is parked in the server's words, and in the inbox. */
-function refuse(store: Store, op: Brief, { found, settled, kind, problem, remote }: Refusal): void {
+function refuse(store: Store, op: Brief, { found, settled, kind, problem, remote, fields }: Refusal): void {
   const { row, pending } = found;
   const info = collectionOf(store, row.collection);
   const ground = groundOf(row);
@@ -108,7 +116,7 @@ function refuse(store: Store, op: Brief, { found, settled, kind, problem, remote
     row,
     op,
     sides,
-    fields: problem.field === undefined ? fieldsIn(problem) : [problem.field],
+    fields,
     remoteVersion: remote?.version ?? ground.version,
     remoteAuthor: remote?.author ?? ground.author,
     isAtomic: pendingsOfOperation(store, op.seq).length > 1,
@@ -126,7 +134,7 @@ function refuse(store: Store, op: Brief, { found, settled, kind, problem, remote
   countInSyncRun(store, reason === "conflict" ? { conflicts: 1 } : { failures: 1 });
 }
 
-const fieldsIn = ({ detail }: Problem): readonly string[] => {
+const fieldsIn = ({ field, detail }: Problem): readonly string[] => {
   const { fields } = (detail ?? {}) as { readonly fields?: readonly string[] };
-  return fields ?? [];
+  return field === undefined ? (fields ?? []) : [field];
 };

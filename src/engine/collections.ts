@@ -18,13 +18,14 @@ import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
-const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, mark, resync";
+const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, floor, mark, resync";
 const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
 const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
 const all = `SELECT ${columns} FROM collection ORDER BY name`;
 const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?)";
 const setSpec = "UPDATE collection SET spec = ?, space = ? WHERE id = ?";
-const setProgress = "UPDATE collection SET cursor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
+const setProgress =
+  "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
 const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
@@ -56,6 +57,8 @@ export type CollectionInfo = {
   readonly problem: Json;
   readonly records: number;
   readonly bytes: number;
+  /** The server's floor when the cursor began at 0: no removal since then was missed. */
+  readonly floor: number;
   /** Number of the latest resync; records that it has not met carry an older one. */
   readonly mark: number;
   readonly resync: Resync | null;
@@ -110,6 +113,7 @@ function toInfo(store: Store, row: Row): CollectionInfo {
     problem: parsed<Json>(textOrNull(row.problem) ?? "null", null),
     records: integer(row.records),
     bytes: integer(row.bytes),
+    floor: integer(row.floor),
     mark: integer(row.mark),
     resync: parsed<Resync | null>(textOrNull(row.resync) ?? "null", null),
     ...(declared === undefined ? {} : { declared }),
@@ -215,13 +219,15 @@ export function viewCollection(store: Store, info: CollectionInfo): CollectionVi
 export function moveCursor(
   store: Store,
   info: CollectionInfo,
-  to: { readonly cursor: number; readonly isComplete: boolean; readonly at: number },
+  to: { readonly cursor: number; readonly floor: number; readonly isComplete: boolean; readonly at: number },
 ): void {
   const reading = info.state === "initial" || info.state === "resync" ? info.state : "pulling";
   const state = to.isComplete ? "idle" : reading;
   const resync = to.isComplete || info.resync === null ? null : JSON.stringify(info.resync);
   const checked = to.isComplete ? to.at : info.checked;
-  store.db.prepare(setProgress).run(Math.max(info.cursor, to.cursor), state, checked, resync, info.id);
+  store.db
+    .prepare(setProgress)
+    .run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
   if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
 }
 

@@ -25,7 +25,7 @@ const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS stat
   decided_by, choice, outcome, detail`;
 const byId = `SELECT ${columns} FROM conflict WHERE id = ?`;
 const openOf = `SELECT ${columns} FROM conflict WHERE record = ? AND status = 'open' ORDER BY seq DESC LIMIT 1`;
-const openOfOperation = `SELECT ${columns} FROM conflict WHERE record IN (SELECT record FROM pending WHERE op = ?) AND status = 'open' AND op = ?`;
+const openOfOperation = `SELECT ${columns} FROM conflict WHERE op = ? AND status = 'open' ORDER BY seq`;
 const lastDecided = `SELECT decided FROM conflict WHERE record = ? AND op = ? AND status = 'resolved' AND decided_by <> 'automatic'
   ORDER BY seq DESC LIMIT 1`;
 const insert = `INSERT INTO conflict (id, status, kind, collection, record, op, fields, base, local, remote, remote_version, remote_author,
@@ -334,7 +334,7 @@ export function openConflictOf(store: Store, recordId: number): string | null {
 
 /** Open conflicts that one operation is parked for. */
 export function openConflictsOfOperation(store: Store, op: number): readonly ConflictRow[] {
-  return store.db.prepare(openOfOperation).all(op, op).map(toConflict);
+  return store.db.prepare(openOfOperation).all(op).map(toConflict);
 }
 
 export function openConflictsOf(store: Store, collection: number): number {

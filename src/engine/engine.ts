@@ -18,10 +18,12 @@ import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { adoptRemote, makeRecordWrite } from "./push.ts";
+import { takeWantedNews } from "./record-cache.ts";
 import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
   bearWitness,
+  countsSoFar,
   forgetRolledBack,
   isStorageFailure,
   newSyncMemory,
@@ -171,6 +173,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       transaction: null,
       committed: 0,
       epoch: 0,
+      commitMs: 0,
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
@@ -204,7 +207,11 @@ function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V>
   const { store } = face;
   refuseClosed(store);
   const checked = parseInput(verb, input);
-  if (verbs[verb].kind === "read") return snapshot(store, () => dispatch(store, verb, checked));
+  if (verbs[verb].kind === "read") {
+    const output = snapshot(store, () => dispatch(store, verb, checked));
+    if (takeWantedNews(store)) face.loop?.poke();
+    return output;
+  }
   refuseWhenUnwritable(store);
   const output = commit(face, () => dispatch(store, verb, checked));
   face.loop?.poke();
@@ -251,7 +258,7 @@ function flush(face: Face): void {
     for (const each of asked) each.reject(error);
     return;
   }
-  if (isWriting) face.loop?.poke();
+  if (isWriting || takeWantedNews(face.store)) face.loop?.poke();
 }
 
 /** Savepoints cost more than most requests, so they come in only when one of the requests has failed, in a second run of all. */
@@ -277,6 +284,7 @@ function runPlainly(store: Store, asked: Asked): () => void {
 /** Runs one request of a shared commit so that its failure undoes only itself. */
 function runApart(store: Store, asked: Asked): () => void {
   store.db.prepare(openSavepoint).run();
+  const counts = countsSoFar(store);
   try {
     const output = dispatch(store, asked.verb, asked.input as never);
     store.db.prepare(keepSavepoint).run();
@@ -286,7 +294,7 @@ function runApart(store: Store, asked: Asked): () => void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     return () => asked.reject(error);
   }
 }

@@ -17,12 +17,13 @@ import { dueProbes, nextProbeAt, noteEvidence, remoteGate } from "./network.ts";
 import { missingEchoes, nextEchoAt, postponeEcho } from "./pending.ts";
 import type { PullPlan } from "./pull.ts";
 import { applyPull, applyRecords, pullClosedUntil, pullDueAt, pullPlans, pullRequestOf } from "./pull.ts";
+import { forgetWanted, wantedKeys, wantingCollections } from "./record-cache.ts";
 import { getRecord } from "./records.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
 import type { Space } from "./spaces.ts";
 import { getSpace, noteFailure, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { forgetRolledBack, isStorageFailure, parsed } from "./store.ts";
+import { countsSoFar, forgetRolledBack, isStorageFailure, parsed } from "./store.ts";
 
 /** After a failure the server is asked again this soon, doubling up to the most, half of it drawn by lot; it never stops. */
 export const pullRetryMs = { first: 1_000, refused: 60_000, most: 300_000 } as const;
@@ -161,6 +162,7 @@ function refuseSubject(store: Store, message: string): void {
 
 /** A page that cannot be applied must not keep anything else from being booked: it is undone by itself and asked for again later. */
 function apartFrom(store: Store, space: string, work: () => void): void {
+  const counts = countsSoFar(store);
   store.db.prepare(openSavepoint).run();
   try {
     work();
@@ -169,7 +171,7 @@ function apartFrom(store: Store, space: string, work: () => void): void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     store.world.log("error", "what the server sent could not be applied; it is asked for again", {
       error: String(error),
     });
@@ -199,6 +201,7 @@ function fetches(store: Store): readonly Errand[] {
     wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
   };
   for (const [collection, key] of wishes(store)) add(collection, key);
+  for (const name of wantingCollections(store)) for (const key of wantedKeys(store, name)) add(name, key);
   for (const { record: id } of missingEchoes(store, wireLimits.fetchKeys)) {
     const row = getRecord(store, id);
     if (row !== null) add(collectionOf(store, row.collection).name, row.key);
@@ -235,6 +238,7 @@ function bookFetch(store: Store, { info, keys }: Fetched, response: FetchRespons
   // Records of another history mean nothing here; the pull finds out what has become of it.
   if (space.history !== "" && response.history !== space.history) wantPull(store, info.space);
   else applyRecords(store, [now], response.records);
+  forgetWanted(store, info.name, keys);
   const asked = new Set(keys);
   const left = wishes(store).filter(([collection, key]) => collection !== info.name || !asked.has(key));
   setMeta(store, "fetch", JSON.stringify(left));

@@ -9,7 +9,9 @@ import { mergeFields } from "../merge.ts";
 import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
+import { applyChange } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
+import type { CollectionInfo } from "./collections.ts";
 import { collectionOf, requireCollection } from "./collections.ts";
 import type { ConflictRow } from "./conflicts.ts";
 import {
@@ -25,10 +27,12 @@ import {
 } from "./conflicts.ts";
 import { settleInto } from "./lanes.ts";
 import { aimAt, followOperation, groundOf } from "./overlay.ts";
+import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, resetBudget, setSchedule } from "./queue.ts";
-import { fieldsOf, findRecord, getRecord, valueOf } from "./records.ts";
+import type { RecordRow } from "./records.ts";
+import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { apart, integer, text } from "./store.ts";
@@ -41,7 +45,7 @@ const filtered = `FROM conflict JOIN record ON record.id = conflict.record
   WHERE conflict.status = ?1 AND conflict.seq < ?2 AND (?3 IS NULL OR conflict.collection = ?3) AND (?4 IS NULL OR conflict.kind = ?4)
   AND (?5 IS NULL OR remote_author = ?5) AND (?6 IS NULL OR record.key = ?6)
   AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?7))`;
-const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT ?8`;
+const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?8`;
 const openCount = "SELECT count(*) AS n FROM conflict WHERE status = 'open'";
 const groups = `SELECT collection, kind, fields, remote_author, count(*) AS n, min(created) AS oldest FROM conflict WHERE status = 'open'
   GROUP BY collection, kind, fields, remote_author ORDER BY n DESC`;
@@ -186,6 +190,8 @@ function refuse(conflict: ConflictRow, what: string, hint: string): never {
   throw new HoldfastError("refused_by_state", `conflict ${conflict.id}: ${what}`, hint);
 }
 
+type Place = { readonly info: CollectionInfo; readonly row: RecordRow; readonly pending: Pending };
+
 function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: Fields | null | undefined): void {
   if (conflict.status !== "open") refuse(conflict, `it is ${conflict.status} already`, "see `holdfast conflicts show`");
   const op = conflict.op === null ? null : getBrief(store, conflict.op);
@@ -198,7 +204,7 @@ function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: 
   if (pending === undefined) refuse(conflict, "its change has landed meanwhile", "see `holdfast records history`");
   const info = collectionOf(store, row.collection);
   const before = row.value;
-  const wanted = wantedValue(conflict, choose, value, info.spec.merge ?? {});
+  const wanted = wantedValue(conflict, choose, value, { info, row, pending });
   const outcome = wanted === null ? null : (info.declared?.check?.(wanted) ?? wanted);
   // What belongs together is applied all or none: giving up one of its records gives up all of them.
   if (choose === "remote" && pendings.length > 1)
@@ -215,24 +221,29 @@ function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: 
   tellKeys(store, info.name, [row.key], "resolve");
 }
 
+/** What a choice makes of the change, over what the server has by now: the inbox has followed it. */
 function wantedValue(
   conflict: ConflictRow,
   choose: Choice,
   value: Fields | null | undefined,
-  rules: Parameters<typeof mergeFields>[1],
+  at: Place,
 ): Fields | null {
-  const { base, local, remote, kind } = conflict;
+  const { info, row, pending } = at;
+  const remote = fieldsOf(groundOf(row).snapshot);
+  const base = fieldsOf(pending.baseValue);
+  const local = applyChange(base ?? remote, pending.change);
   switch (choose) {
     case "value":
       return value ?? null;
     case "remote":
-      return isRefusal(kind) ? base : remote;
+      return remote;
     case "local":
-      return localValue({ kind, collection: "", key: "", base, local, remote });
+      if (isRefusal(conflict.kind)) return applyChange(remote, pending.change);
+      return localValue({ kind: conflict.kind, collection: info.name, key: row.key, base, local, remote });
     case "merge":
-      if (local === null || remote === null || isRefusal(kind))
+      if (local === null || remote === null || isRefusal(conflict.kind))
         refuse(conflict, "there are no two values to merge", "choose local, remote, or give a value");
-      return mergeFields({ base, local, remote }, rules).value;
+      return mergeFields({ base, local, remote }, info.spec.merge ?? {}).value;
   }
 }
 
@@ -275,7 +286,7 @@ function undoOne(store: Store, conflict: ConflictRow): void {
   const info = collectionOf(store, row.collection);
   const { before } = (conflict.detail ?? {}) as { readonly before?: Fields | null };
   if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
-  const now = valueOf(info, row);
+  const now = shownValue(info, row);
   if (!isSameJson(now as Json, conflict.outcome as Json)) {
     refuse(conflict, `"${row.key}" has changed since`, "restore what you want: `holdfast records restore`");
   }

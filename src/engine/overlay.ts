@@ -10,8 +10,14 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf } from "./collections.ts";
-import { closeConflicts, decideSides, noteDecision, openConflict } from "./conflicts.ts";
-import { declareLocalId, getAlias } from "./ids.ts";
+import {
+  closeConflicts,
+  decideSides,
+  isRefusal,
+  noteDecision,
+  openConflict,
+  openConflictsOfOperation,
+} from "./conflicts.ts";
 import { dependentsOf, detachFrom, settleInto } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
@@ -20,7 +26,6 @@ import {
   changePending,
   dropPending,
   isFrozen,
-  movePendings,
   pendingsOf,
   pendingsOfOperation,
   rewriteChange,
@@ -28,24 +33,12 @@ import {
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, resetBudget, setSchedule } from "./queue.ts";
-import { logRecord, moveLog } from "./record-log.ts";
+import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import {
-  dropRecord,
-  fieldsOf,
-  findRecord,
-  getRecord,
-  localFieldsOf,
-  markStatus,
-  raised,
-  renamedText,
-  saveRecord,
-  setRecordKey,
-  takeMentions,
-  unsettledRecords,
-} from "./records.ts";
+import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsettledRecords } from "./records.ts";
+import { renameRecord } from "./renaming.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
-import { assignServerId, giveUp, park, supersede } from "./settle.ts";
+import { giveUp, park, supersede } from "./settle.ts";
 import { wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { tellKeys } from "./writes.ts";
@@ -172,6 +165,7 @@ function rebase(store: Store, step: Step): Overlay | null {
   const { info, pending, under, isBehind, ground, cause } = step;
   const op = getBrief(store, pending.op);
   const isAnswered = cause.answered?.op === pending.op;
+  if (op !== null && !isAnswered && op.reason === "conflict") return follow(store, step, op);
   // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
   if (op === null || ground.schema > info.version || (isFrozen(op) && !isAnswered)) return pending.change;
   const base = fieldsOf(pending.baseValue);
@@ -193,6 +187,31 @@ function rebase(store: Store, step: Step): Overlay | null {
     wanted,
     version,
   });
+}
+
+/** The server has moved while a person was to decide: the inbox shows what it has now, and what has become equal is done. */
+function follow(store: Store, step: Step, op: Brief): Overlay | null {
+  const { info, row, pending, under, ground, cause } = step;
+  if (ground.version === row.version || cause.isOurs === true) return pending.change;
+  const open = openConflictsOfOperation(store, op.seq).find(({ record }) => record === row.id);
+  if (open === undefined || isRefusal(open.kind)) return pending.change;
+  const base = fieldsOf(pending.baseValue);
+  const local = applyChange(base ?? under.value, pending.change);
+  if (isSameJson(local, under.value)) return aim(store, step, op, { value: under.value, version: ground.version });
+  const { kind, fields } = meet(pending.change, { base, local, remote: under.value });
+  const sides = { kind: kind ?? open.kind, collection: info.name, key: row.key, base, local, remote: under.value };
+  const at = {
+    info,
+    row,
+    op,
+    sides,
+    fields,
+    remoteVersion: ground.version,
+    remoteAuthor: ground.author,
+    isAtomic: false,
+  };
+  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : fields });
+  return pending.change;
 }
 
 type Sides = { readonly base: Fields | null; readonly local: Fields | null; readonly remote: Fields | null };
@@ -269,7 +288,10 @@ function aim(
   if (change !== null) return put(store, step, change);
   dropPending(store, pending);
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
-  if (left === 0) supersede(store, op, { value: under.value });
+  if (left === 0) {
+    supersede(store, op, { value: under.value });
+    closeConflicts(store, op.seq, { choice: "remote", outcome: under.value });
+  }
   return null;
 }
 
@@ -304,7 +326,8 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
     const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
     ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
-    const named = entry?.serverKey === undefined ? row : rename(store, { info, row, op, server: entry.serverKey });
+    const named =
+      entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
     replay(store, info, named, { ...groundOf(named), confirmed: now }, { origin: "push", run });
     wantPull(store, info.space, ackPullMs);
   }
@@ -374,61 +397,6 @@ function freeLater(store: Store, op: Brief, later: Pending, isCreation: boolean)
   if (next === null || next.state === State.done || next.state === State.inFlight) return;
   if (isCreation) giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
   else if (dependentsOf(store, op.seq).includes(later.op)) detachFrom(store, op.seq, later.op);
-}
-
-// ---- keys that the server gives -------------------------------------------------------------------------------
-
-type Renaming = {
-  readonly info: CollectionInfo;
-  readonly row: RecordRow;
-  readonly op: Brief;
-  readonly server: string;
-};
-
-/** The server has named a record: key, references in queue and records, and alias change together. */
-function rename(store: Store, { info, row, op, server }: Renaming): RecordRow {
-  if (server === row.key) return row;
-  if (getAlias(store, row.key) === null) declareLocalId(store, row.key, { seq: op.seq, id: op.id, isFree: () => true });
-  const mentioning = takeMentions(store, row.key);
-  assignServerId(store, row.key, server);
-  for (const each of mentioning) renameIn(store, each, { local: row.key, server });
-  const mine = getRecord(store, row.id) ?? row;
-  const twin = findRecord(store, info, server);
-  const merged = twin === null || twin.id === row.id ? mine : absorb(store, mine, twin);
-  setRecordKey(store, row.id, server);
-  return { ...merged, key: server };
-}
-
-/** The server's record came by pull before the answer that names it: both rows are one. */
-function absorb(store: Store, mine: RecordRow, twin: RecordRow): RecordRow {
-  movePendings(store, twin.id, mine.id);
-  moveLog(store, twin.id, mine.id);
-  dropRecord(store, twin);
-  const ground = groundOf(twin);
-  const pendings = pendingsOf(store, mine.id).length;
-  const merged: RecordRow = { ...mine, ...ground, pendings, pinned: Math.max(mine.pinned, twin.pinned) };
-  saveRecord(store, mine, merged);
-  return merged;
-}
-
-function renameIn(store: Store, row: RecordRow, id: { readonly local: string; readonly server: string }): void {
-  const value = renamedText(row.value, id.local, id.server);
-  for (const pending of pendingsOf(store, row.id)) {
-    const fields = renamedText(JSON.stringify(pending.change), id.local, id.server);
-    changePending(store, pending, renamedText(pending.baseValue, id.local, id.server), JSON.parse(fields ?? "{}"));
-  }
-  if (value === row.value) return;
-  saveRecord(store, row, { ...row, value, changed: store.world.now() });
-  logRecord(store, {
-    record: row.id,
-    origin: "push",
-    run: openRunId(store),
-    version: row.version,
-    before: row.value,
-    after: value,
-    detail: { renamed: id.local, to: id.server },
-  });
-  tellKeys(store, collectionOf(store, row.collection).name, [row.key], "push");
 }
 
 /** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */

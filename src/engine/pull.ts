@@ -14,6 +14,7 @@ import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
 import { replay } from "./overlay.ts";
+import { keepBudget } from "./record-cache.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, insertRecord, localFieldsOf, markMet, Status, saveRecord } from "./records.ts";
@@ -86,11 +87,10 @@ export function pullRequestOf({ space, infos }: PullPlan): PullRequest {
   return {
     space: space.name,
     history: space.history,
-    wants: infos.map(({ name, cursor, spec, resync }) => ({
+    wants: infos.map(({ name, cursor, floor, spec }) => ({
       collection: name,
       after: cursor,
-      // Begun at 0 when the server's floor was there already: nothing below it can have been missed.
-      ...(resync === null ? {} : { floor: resync.floor }),
+      ...(floor === 0 ? {} : { floor }),
       ...(spec.filter === undefined ? {} : { filter: spec.filter as Json }),
     })),
     limit: pullPage,
@@ -113,7 +113,10 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
-  for (const info of infos) moveCursor(store, info, { cursor: response.upTo, isComplete, at: askedAt });
+  for (const info of infos)
+    moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
+  // What was written here has landed meanwhile, so it may go now.
+  for (const info of infos) if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteAnswer(
@@ -161,6 +164,7 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
   for (const { info, keys, records: count, bytes } of byName.values()) {
     countRecords(store, info.id, count, bytes);
     if (keys.length > 0) tellKeys(store, info.name, keys, "pull");
+    if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
     news += keys.length;
   }
   countInSyncRun(store, { pulled: news });
@@ -178,6 +182,8 @@ function applyRecord(store: Store, info: CollectionInfo, record: WireRecord, run
   const ground: Ground = { version, snapshot: written, schema, author, confirmed: now, mark: info.mark };
   // A first pull meets nothing but new records: the insertion itself finds out.
   const row = info.state === "initial" ? null : findRecord(store, info, key);
+  // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
+  if (record.isHidden === true && row !== null && row.pendings > 0) return null;
   if (row === null) {
     if (written === null && info.state !== "initial") return null;
     const made = written === null ? null : addPulled(store, info, key, ground);

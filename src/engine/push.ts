@@ -92,7 +92,11 @@ function push(store: Store, attempts: readonly Attempt[]): Promise<readonly Answ
   return requestsOf(store, attempts)
     .reduce(
       (before, request) =>
-        before.then(() => send(store, request)).then((got) => got.forEach((each) => answers.set(...each))),
+        before
+          .then(() => send(store, request))
+          .then((got) => {
+            for (const [key, answer] of got) answers.set(key, answer);
+          }),
       Promise.resolve(),
     )
     .then(() => attempts.map(({ idempotencyKey }) => answers.get(idempotencyKey) ?? silence("the server left it out")));
@@ -142,7 +146,11 @@ function answersOf(
   { attempts }: Request,
   reply: Reply<{ readonly answers: readonly PushAnswer[] }>,
 ): readonly (readonly [string, Answer])[] {
-  if (reply.kind === "failed") return attempts.map(({ idempotencyKey }) => [idempotencyKey, reply.answer] as const);
+  if (reply.kind === "failed") {
+    // A server that fails as a whole says nothing of any change: none is given up for it, however long it lasts.
+    const answer = reply.answer.kind === "retry" ? { ...reply.answer, isCharged: false } : reply.answer;
+    return attempts.map(({ idempotencyKey }) => [idempotencyKey, answer] as const);
+  }
   store.memory.sync.bytesSent += reply.sentBytes;
   store.memory.sync.bytesReceived += reply.receivedBytes;
   const sent = new Set(attempts.map(({ idempotencyKey }) => idempotencyKey));

@@ -20,18 +20,28 @@ export const cacheLimits = {
   uses: 50_000,
   /** Keys that wait to be fetched, per collection. */
   wanted: 1_000,
-  /** Records evicted in one transaction. */
-  evictions: 1_000,
+  /** A key that the server was asked for and did not have is asked for again after this long. */
+  askAgainMs: 60_000,
+  /** Records evicted in one transaction: more than one page of a pull brings. */
+  evictions: 5_000,
   /** Share of the budget that is left after an eviction, so that the next page does not evict again. */
   keptShare: 0.9,
 } as const;
 
 /** What a process knows of its reads; it is bound to the store and dies with it. */
-type Reads = { readonly uses: Map<number, number>; readonly wanted: Map<string, Set<string>> };
+type Reads = {
+  /** When records were used last, by their ids, in the order of use. */
+  readonly uses: Map<number, number>;
+  /** Keys by collection. */
+  readonly wanted: Map<string, Set<string>>;
+  /** When the server was asked for keys, by collection and key. */
+  readonly asked: Map<string, number>;
+  hasNews: boolean;
+};
 const readsOf = new WeakMap<Store, Reads>();
 
 function reads(store: Store): Reads {
-  const known = readsOf.get(store) ?? { uses: new Map(), wanted: new Map() };
+  const known = readsOf.get(store) ?? { uses: new Map(), wanted: new Map(), asked: new Map(), hasNews: false };
   readsOf.set(store, known);
   return known;
 }
@@ -45,7 +55,7 @@ export function readRecord(store: Store, input: Input<"records.get">): Output<"r
     return { record: null };
   }
   if (info.spec.maxBytes !== undefined) noteUse(store, row.id);
-  return { record: toRecordView(store, row) as Output<"records.get">["record"] };
+  return { record: toRecordView(store, row, info) as Output<"records.get">["record"] };
 }
 
 /** A read writes nothing: what was used is kept in memory until somebody has to be evicted. */
@@ -65,10 +75,24 @@ const isPartial = (info: CollectionInfo): boolean =>
 
 function wantRecord(store: Store, info: CollectionInfo, key: string): void {
   if (!isPartial(info)) return;
-  const { wanted } = reads(store);
-  const keys = wanted.get(info.name) ?? new Set();
-  wanted.set(info.name, keys);
-  if (keys.size < cacheLimits.wanted) keys.add(key);
+  const known = reads(store);
+  const askedAt = known.asked.get(placeOf(info.name, key));
+  if (askedAt !== undefined && store.world.monotonic() - askedAt < cacheLimits.askAgainMs) return;
+  const keys = known.wanted.get(info.name) ?? new Set();
+  known.wanted.set(info.name, keys);
+  if (keys.size >= cacheLimits.wanted || keys.has(key)) return;
+  keys.add(key);
+  known.hasNews = true;
+}
+
+const placeOf = (collection: string, key: string): string => `${collection}\n${key}`;
+
+/** Whether something has been wanted since this was asked last; then the loop has an errand. */
+export function takeWantedNews(store: Store): boolean {
+  const known = readsOf.get(store);
+  if (known === undefined || !known.hasNews) return false;
+  known.hasNews = false;
+  return true;
 }
 
 /** Keys that were asked for and are not here, oldest first. */
@@ -81,10 +105,16 @@ export function wantingCollections(store: Store): readonly string[] {
   return [...reads(store).wanted].flatMap(([collection, keys]) => (keys.size === 0 ? [] : [collection]));
 }
 
-/** The server was asked for them, whatever it had; who still wants one asks again. */
+/** The server was asked for them, whatever it had: one that it did not have is not asked for with every read. */
 export function forgetWanted(store: Store, collection: string, keys: readonly string[]): void {
-  const wanted = reads(store).wanted.get(collection);
-  for (const key of keys) wanted?.delete(key);
+  const { wanted, asked } = reads(store);
+  const keysHere = wanted.get(collection);
+  for (const key of keys) {
+    if (keysHere?.delete(key) !== true) continue;
+    asked.set(placeOf(collection, key), store.world.monotonic());
+    const oldest = asked.size > cacheLimits.uses ? asked.keys().next().value : undefined;
+    if (oldest !== undefined) asked.delete(oldest);
+  }
 }
 
 /** Keeps records here, or lets them go again. */
@@ -154,7 +184,7 @@ export function keepBudget(store: Store, collection: string): number {
 /** The terms are literals, because they are those of the collection's partial index `record_<id>_used`. */
 const evictable = (collection: number): string => `SELECT record.* FROM record INDEXED BY record_${collection}_used
   WHERE record.collection = ${collection} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL
-  ORDER BY record.used, record.id LIMIT ?`;
+  ORDER BY record.used, record.id LIMIT +?`;
 
 function flushUses(store: Store): void {
   const { uses } = reads(store);

@@ -84,15 +84,15 @@ export function getRecord(store: Store, id: number): RecordRow | null {
   return (store.db.prepare(byId).get(id) as unknown as RecordRow | undefined) ?? null;
 }
 
-/** One record as clients see it. */
-export function toRecordView(store: Store, row: RecordRow): RecordView {
-  const info = collectionOf(store, row.collection);
+/** One record as clients see it; whoever has its collection at hand saves reading it. */
+export function toRecordView(store: Store, row: RecordRow, known?: CollectionInfo): RecordView {
+  const info = known ?? collectionOf(store, row.collection);
   const operations = row.pendings === 0 ? [] : pendingOperations(store, row.id);
   const refused = operations.find(({ state }) => state === State.parked || state === State.aside);
   return {
     collection: info.name,
     key: row.key,
-    value: valueOf(info, row),
+    value: shownValue(info, row),
     state: recordStates[row.status] as RecordState,
     version: row.version,
     confirmedAt: row.confirmed,
@@ -105,7 +105,7 @@ export function toRecordView(store: Store, row: RecordRow): RecordView {
 }
 
 /** The value by the schema of this program. One from a newer program is shown as it came. */
-export function valueOf(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
+export function shownValue(info: CollectionInfo, row: Pick<RecordRow, "value" | "schema">): Fields | null {
   return row.value === null ? null : raised(info, JSON.parse(row.value) as Fields, row.schema);
 }
 

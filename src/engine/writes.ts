@@ -39,8 +39,8 @@ import {
   noteMentions,
   Status,
   saveRecord,
+  shownValue,
   toRecordView,
-  valueOf,
 } from "./records.ts";
 import { relinkReferences } from "./references.ts";
 import { dropOperation } from "./retention.ts";
@@ -134,7 +134,7 @@ function open(info: CollectionInfo, key: string, row: RecordRow | null): Draft {
       "update the program; the record is kept and shown as it came",
     );
   }
-  const before = row === null ? null : valueOf(info, row);
+  const before = row === null ? null : shownValue(info, row);
   return { info, key, row, before, after: before };
 }
 

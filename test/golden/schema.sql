@@ -4,6 +4,8 @@ CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
 
 CREATE INDEX conflict_decided ON conflict (status, seq);
 
+CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';
+
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
 
 CREATE INDEX conflict_record ON conflict (record, seq);
@@ -67,6 +69,7 @@ CREATE TABLE collection (
   problem TEXT,
   records INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
+  floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT
 );
@@ -231,50 +234,4 @@ CREATE TABLE space (
 
 CREATE TRIGGER channel_insert AFTER INSERT ON channel BEGIN
   INSERT INTO counter (id, n) VALUES (1000 + new.id, 0);
-END;
-
-CREATE TRIGGER op_channel_change AFTER UPDATE OF channel ON op WHEN old.channel <> new.channel AND new.state < 8 BEGIN
-  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
-  UPDATE counter SET n = n + 1 WHERE id = 1000 + new.channel;
-END;
-
-CREATE TRIGGER op_channel_delete AFTER DELETE ON op WHEN old.state < 8 BEGIN
-  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
-END;
-
-CREATE TRIGGER op_channel_done AFTER UPDATE OF state ON op WHEN old.state < 8 AND new.state = 8 BEGIN
-  UPDATE counter SET n = n - 1 WHERE id = 1000 + old.channel;
-END;
-
-CREATE TRIGGER op_channel_insert AFTER INSERT ON op WHEN new.state < 8 BEGIN
-  UPDATE counter SET n = n + 1 WHERE id = 1000 + new.channel;
-END;
-
-CREATE TRIGGER op_delete AFTER DELETE ON op BEGIN
-  UPDATE counter SET n = n - 1 WHERE id = old.state;
-  UPDATE counter SET n = n - old.bytes WHERE id = 101;
-END;
-
-CREATE TRIGGER op_done AFTER UPDATE OF state ON op WHEN old.state <> 8 AND new.state = 8 BEGIN
-  UPDATE counter SET n = n + 1 WHERE id =
-    CASE WHEN new.outcome IN ('applied', 'duplicate', 'superseded') THEN 110 WHEN new.outcome = 'expired' THEN 112 ELSE 111 END;
-END;
-
-CREATE TRIGGER op_done_delete AFTER DELETE ON op WHEN old.state = 8 BEGIN
-  UPDATE counter SET n = n - 1 WHERE id =
-    CASE WHEN old.outcome IN ('applied', 'duplicate', 'superseded') THEN 110 WHEN old.outcome = 'expired' THEN 112 ELSE 111 END;
-END;
-
-CREATE TRIGGER op_insert AFTER INSERT ON op BEGIN
-  UPDATE counter SET n = n + 1 WHERE id = new.state;
-  UPDATE counter SET n = n + new.bytes WHERE id = 101;
-END;
-
-CREATE TRIGGER op_move AFTER UPDATE OF state ON op WHEN old.state <> new.state BEGIN
-  UPDATE counter SET n = n - 1 WHERE id = old.state;
-  UPDATE counter SET n = n + 1 WHERE id = new.state;
-END;
-
-CREATE TRIGGER op_resize AFTER UPDATE OF bytes ON op WHEN old.bytes <> new.bytes BEGIN
-  UPDATE counter SET n = n + new.bytes - old.bytes WHERE id = 101;
 END;

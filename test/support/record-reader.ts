@@ -15,6 +15,8 @@ export type Reader = {
   readonly elsewhere: (collection: string, key: string, value: Fields | null) => void;
   /** What the server has of a record; `undefined`: it never had it. */
   readonly there: (collection: string, key: string) => Fields | null | undefined;
+  /** How often the server was asked for single records. */
+  readonly fetches: () => number;
   readonly rows: (sql: string) => readonly Readonly<Record<string, unknown>>[];
   readonly run: (ms?: number) => Promise<void>;
   readonly [Symbol.dispose]: () => void;
@@ -31,6 +33,7 @@ export function startReader(collections: readonly Collection[], more: { readonly
     value: (collection, key) => client.value(key, collection) as Fields | null,
     elsewhere: (collection, key, value) => void bench.server.write(collection, key, value, "ada"),
     there: (collection, key) => bench.server.get(collection, key)?.value as Fields | null | undefined,
+    fetches: () => bench.server.log.filter(({ what }) => what === "fetch").length,
     rows: client.rows,
     run: bench.run,
     [Symbol.dispose]: () => client.engine.close(),

@@ -110,6 +110,16 @@ test.each(versions)("a store of schema version %i opens with every operation as 
   expect(engine.handle("ids.get", { localId: "local-1" }).serverId).toBe("srv-local-1");
 });
 
+test.each(versions.filter((version) => version >= 2))(
+  "a store of schema version %i keeps its records",
+  async (version) => {
+    const engine = await open(unpack(version));
+    const { record } = engine.handle("records.get", { collection: "notes", key: "kelp" });
+    expect(record).toMatchObject({ value: { title: "Kelp", depth: 12 }, state: "local-only" });
+    expect(engine.handle("records.history", { collection: "notes", key: "kelp" }).entries).toHaveLength(2);
+  },
+);
+
 test.each(versions)(
   "a store of schema version %i drains: what was on the wire, waiting, held and parked",
   async (version) => {

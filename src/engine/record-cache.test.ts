@@ -1,0 +1,120 @@
+/**
+ * Owns the rules of a collection's budget: what goes first, what never goes, and how what went comes back.
+ */
+import { expect, test } from "vitest";
+import { startReader } from "../../test/support/record-reader.ts";
+import { cacheLimits } from "./record-cache.ts";
+
+const fat = "x".repeat(1_000);
+const docs = { name: "docs", maxBytes: 10_000 };
+const keysOf = (bench: ReturnType<typeof startReader>): readonly string[] =>
+  bench.ask("records.query", { collection: "docs" }).records.map(({ key }) => key);
+const bytesOf = (bench: ReturnType<typeof startReader>): number =>
+  bench.ask("collections.list", {}).collections[0]?.bytes ?? 0;
+
+test("a collection stays within its budget, and the least recently used go first, reads included", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  for (const key of ["a", "b", "c", "d", "e", "f", "g", "h"]) {
+    bench.elsewhere("docs", key, { fat });
+    await bench.run(2_000);
+  }
+  expect(keysOf(bench)).toHaveLength(8);
+  bench.ask("records.get", { collection: "docs", key: "a" });
+  await bench.run(2_000);
+  for (const key of ["i", "j"]) {
+    bench.elsewhere("docs", key, { fat });
+    await bench.run(2_000);
+  }
+  const kept = keysOf(bench);
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+  expect(kept).toEqual(expect.arrayContaining(["a", "i", "j"]));
+  expect(kept).not.toContain("b");
+  expect(bench.events).toContainEqual(
+    expect.objectContaining({ kind: "collection", detail: { collection: "docs", state: "evicted", count: 2 } }),
+  );
+});
+
+test("what is unsent, refused or pinned is never evicted, and no pin hides from the budget what is over it", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  bench.elsewhere("docs", "pinned", { fat });
+  await bench.run(2_000);
+  expect(bench.ask("records.pin", { collection: "docs", keys: ["pinned"], isPinned: true })).toEqual({ changed: 1 });
+  expect(bench.ask("records.get", { collection: "docs", key: "pinned" }).record?.isPinned).toBe(true);
+  bench.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  bench.put("docs", "unsent", { fat });
+  await bench.run(2_000);
+  for (let n = 0; n < 30; n += 1) bench.elsewhere("docs", `k${n}`, { fat });
+  await bench.run(5_000);
+  const kept = keysOf(bench);
+  expect(kept).toEqual(expect.arrayContaining(["pinned", "unsent"]));
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+  expect(bench.ask("records.count", { collection: "docs" }).count).toBe(kept.length);
+});
+
+test("what was written here stays until it has landed, and counts against the budget from then on", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  bench.ask("network.offline", {});
+  for (let n = 0; n < 30; n += 1) bench.put("docs", `k${n}`, { fat });
+  await bench.run(60_000);
+  expect(keysOf(bench)).toHaveLength(30);
+  bench.ask("network.online", {});
+  await bench.run(120_000);
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+  for (let n = 0; n < 30; n += 1) expect(bench.there("docs", `k${n}`)).toEqual({ fat });
+});
+
+test("records are pinned by conditions too, and let go again", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  for (let n = 0; n < 5; n += 1) bench.elsewhere("docs", `k${n}`, { n });
+  await bench.run(2_000);
+  const pin = (isPinned: boolean) =>
+    bench.ask("records.pin", { collection: "docs", where: { n: { lt: 3 } }, isPinned });
+  expect([pin(true), pin(true), pin(false)]).toEqual([{ changed: 3 }, { changed: 0 }, { changed: 3 }]);
+  const refusal = expect.objectContaining({ code: "invalid_input" });
+  expect(() => bench.ask("records.pin", { collection: "docs", isPinned: true })).toThrow(refusal);
+});
+
+test("a record that was evicted is fetched again when it is asked for", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  for (let n = 0; n < 30; n += 1) bench.elsewhere("docs", `k${n}`, { fat, n });
+  await bench.run(5_000);
+  const gone = Array.from({ length: 30 }, (_, n) => `k${n}`).find((key) => !keysOf(bench).includes(key)) ?? "";
+  expect(bench.value("docs", gone)).toBeNull();
+  await bench.run(500);
+  expect(bench.value("docs", gone)).toMatchObject({ fat });
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+});
+
+test("a key that the server does not have is asked for once, not with every read", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  bench.elsewhere("docs", "k", { n: 1 });
+  await bench.run(2_000);
+  for (let round = 0; round < 5; round += 1) {
+    expect(bench.value("docs", "nobody")).toBeNull();
+    await bench.run(500);
+  }
+  expect(bench.fetches()).toBe(1);
+  await bench.run(cacheLimits.askAgainMs);
+  bench.value("docs", "nobody");
+  await bench.run(500);
+  expect(bench.fetches()).toBe(2);
+});
+
+test("a collection that is kept whole asks the server for nothing that is not here", async () => {
+  using bench = startReader([{ name: "docs" }], { isSynced: true });
+  bench.elsewhere("docs", "k", { n: 1 });
+  await bench.run(2_000);
+  bench.value("docs", "nobody");
+  await bench.run(2_000);
+  expect(bench.fetches()).toBe(0);
+});
+
+test("the eviction walks along its index", () => {
+  using bench = startReader([docs]);
+  const [index] = bench.rows("SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB 'record_[0-9]*_used'");
+  const id = String(index?.name).split("_")[1];
+  const steps =
+    bench.rows(`EXPLAIN QUERY PLAN SELECT record.* FROM record INDEXED BY ${index?.name} WHERE record.collection = ${id}
+    AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL ORDER BY record.used, record.id LIMIT 1`);
+  expect(steps.map(({ detail }) => detail)).toEqual([`SCAN record USING INDEX ${index?.name}`]);
+});
