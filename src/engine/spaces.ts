@@ -46,9 +46,7 @@ export function syncPlace(store: Store): SyncPlace {
     const { remote, space, subject } = store.sync;
     return { remote, space, subject };
   }
-  const nowhere = { remote: "", space: unnamedSpace, subject: "" };
   const written = getMeta(store, "sync");
-  // An empty text would do, but its failure to parse costs a tenth of a write.
   return written === null ? nowhere : parsed<SyncPlace>(written, nowhere);
 }
 
