@@ -91,6 +91,7 @@ test.each([
   await run(5_000);
   expect(server.get("notes", "n1")?.value).toEqual(outcome);
   expect(ada.get("n1")).toMatchObject({ value: outcome, state: "synced", operations: [] });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
   expect(ada.ask("queue.status", {}).unsent).toBe(0);
 });
 

@@ -99,7 +99,8 @@ function land(
 
 /** Nothing is left to send: the remote has what the operation wanted, or its own version won. */
 export function supersede(store: Store, op: Brief, result: Json): void {
-  finishOperation(store, op, { outcome: "superseded", result, problem: null });
+  // The caller may have freed it since it read it, and the counters follow the state that the row has now.
+  finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: "superseded", result, problem: null });
   note(store, op, { kind: "settled", settled: null, next: "superseded" });
   countInRun(store, "succeeded", op, null);
   nameCreated(store, op, null);
