@@ -291,6 +291,17 @@ test("the inbox follows the server while it is open; what has become equal is do
   expect(ada.get("n1")).toMatchObject({ value: { ...base, title: "mine" }, state: "synced" });
 });
 
+test("what the inbox asks about stays what no rule decides, also after the server has moved on", async () => {
+  const { ada, server, run } = await apart({ merge: { tags: { rule: "set" } } });
+  ada.update("n1", { title: "mine", tags: ["a", "mine"] });
+  server.write("notes", "n1", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  server.write("notes", "n1", { ...base, title: "theirs again", tags: ["a", "theirs"] });
+  await run();
+  expect(ada.conflicts("open")).toMatchObject([{ fields: ["title"], remoteVersion: 3 }]);
+});
+
 test("undo restores exactly what stood before, as a new write, and refuses what has changed since", async () => {
   const { ada, server, run } = await apart();
   ada.update("n1", { title: "mine" });
