@@ -27,6 +27,10 @@ export const wireLimits = {
 
 const count = z.int().check(z.gte(0));
 const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
+/** Control characters and lone surrogates cannot be kept the same in every database. In a change they cost that change, here the request. */
+export const wireName = short.check(
+  z.regex(/^[^\p{Cc}\p{Surrogate}]+$/u, "has control characters or half a character"),
+);
 /** Handed on as it is: a record shape would make a copy and lose a field named `__proto__` without a word. */
 const fields = json.check((context) => {
   const { value } = context;
@@ -47,7 +51,7 @@ const change = z.object({
 
 /** One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. */
 const pushItem = z.object({
-  id: short,
+  id: wireName,
   number: count,
   changes: z.array(change).check(z.minLength(1), z.maxLength(100)),
   /** The writer's clock, for people; it orders nothing. */
@@ -59,8 +63,8 @@ const pushItem = z.object({
  * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt.
  */
 export const pushRequest = z.object({
-  space: short,
-  client: short,
+  space: wireName,
+  client: wireName,
   floor: count,
   items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
 });
@@ -139,10 +143,10 @@ export const pushResponse = z.object({
  * Where one collection stands. `filter` is the collection's `Where`, as JSON. `floor` is the floor that the server named in the page that
  * began at 0: who began after removals were forgotten has missed none of them, so a cursor below the floor goes on.
  */
-const want = z.object({ collection: short, after: count, floor: z.optional(count), filter: z.optional(json) });
+const want = z.object({ collection: wireName, after: count, floor: z.optional(count), filter: z.optional(json) });
 
 export const pullRequest = z.object({
-  space: short,
+  space: wireName,
   /** Identity of the server's history that the cursors belong to; empty at first. */
   history: z.string(),
   wants: z.array(want).check(z.minLength(1), z.maxLength(wireLimits.collections)),
@@ -187,9 +191,9 @@ export const pullLine = z.union([
 ]);
 
 export const fetchRequest = z.object({
-  space: short,
-  collection: short,
-  keys: z.array(short).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
+  space: wireName,
+  collection: wireName,
+  keys: z.array(wireName).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
 });
 /** Keys that the server never had are missing; removed ones have `value: null`. */
 export const fetchResponse = z.object({ history: z.string(), head: count, records: z.array(wireRecord), now: count });

@@ -22,7 +22,7 @@ import { newModelServer } from "./support/model-server.ts";
 const allowed: readonly (readonly [part: string, reason: string])[] = [
   ["SELECT 1 AS n FROM alias LIMIT 1", "it looks at one row"],
   [
-    "ORDER BY bucket, key, seq LIMIT ?",
+    "ORDER BY bucket, key, seq LIMIT +?",
     "the order in which things will go, for a person who asks; nothing that sends waits for it",
   ],
   ["WHERE substr(id, -length(?)) = ? LIMIT 3", "a person's short id; it walks an index of ids alone"],
@@ -35,8 +35,8 @@ const allowed: readonly (readonly [part: string, reason: string])[] = [
     "FROM op WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled",
     "along the order wanted, up to its limit",
   ],
-  ["outcome FROM op ORDER BY seq LIMIT ?", "clearing everything means everything"],
-  ["ORDER BY seq LIMIT ?) AND at < ?", "the oldest rows of history, along its key, up to the limit of one pass"],
+  ["outcome FROM op ORDER BY seq LIMIT +?", "clearing everything means everything"],
+  ["ORDER BY seq LIMIT +?) AND at < ?", "the oldest rows of history, along its key, up to the limit of one pass"],
   ["SELECT id FROM conflict WHERE id LIKE", "a person's short id; it walks an index of ids alone"],
   ["SELECT DISTINCT field.key AS name FROM", "the newest records along an index, up to a limit, for their field names"],
   ["SELECT DISTINCT record FROM pending", "the server was restored: everything unsent is compared afresh"],

@@ -20,7 +20,11 @@ export const bars: readonly Bar[] = [
   { name: "P6", title: "restart after kill -9 to first claim", file: "p6-restart.ts", isDurable: false },
   { name: "P7", title: "push in batches of 100 / plain fetch", file: "p7-push-batch.ts", isDurable: true },
   { name: "P8", title: "push one by one, 8 in flight / undici", file: "p8-push-single.ts", isDurable: true },
+  { name: "P10", title: "records: put, get, live / by hand", file: "p10-records.ts", isDurable: true },
   { name: "P12", title: "enqueue through the daemon / in process", file: "p12-daemon.ts", isDurable: true },
+  { name: "S1", title: "push through several server processes / one", file: "push-processes.ts", isDurable: false },
+  { name: "S2", title: "poke to 1,000 streams / to one", file: "fan-out.ts", isDurable: false },
+  { name: "S3", title: "server by spaces, records and writers", file: "server-cost.ts", isDurable: false },
 ];
 
 const atLeast = (must: number, moonshot: number): Limit => ({ must, moonshot, is: "at least" });
@@ -39,7 +43,15 @@ export const limits: Readonly<Record<string, Limit>> = {
   "P6-memory": atMost(1.2, 1.05),
   P7: atLeast(0.5, 0.8),
   P8: atLeast(0.4, 0.8),
+  "P10-put": atMost(1.5, 1.2),
+  "P10-get": atMost(3, 1.5),
+  "P10-live": atMost(1.5, 1),
   P12: atLeast(0.15, 0.3),
+  // Everything shares the cores of one machine here: more processes must not cost, and can win only what one leaves idle.
+  S1: atLeast(0.7, 1.3),
+  S2: atMost(20, 5),
+  "S3-pull": atMost(2, 1.3),
+  "S3-push": atLeast(0.5, 0.8),
 };
 
 export function limitOf(key: string, isSlowDisk: boolean): Limit {

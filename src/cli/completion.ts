@@ -6,7 +6,10 @@
 import type { RootCommand } from "@bomb.sh/tab";
 import tab from "@bomb.sh/tab";
 import type { Command } from "commander";
+import { conflictKinds } from "../conflict.ts";
 import type { ExitCode } from "../errors.ts";
+import { strategies } from "../operation.ts";
+import { recordStates } from "../record.ts";
 import { bashScript } from "./bash-script.ts";
 import type { Handler } from "./context.ts";
 import type { Host } from "./host.ts";
@@ -37,7 +40,11 @@ export async function complete(argv: readonly string[], host: Host): Promise<Exi
   return 0;
 }
 
-type Live = { readonly operations: readonly Operation[]; readonly remotes: readonly string[] };
+type Live = {
+  readonly operations: readonly Operation[];
+  readonly remotes: readonly string[];
+  readonly collections: readonly string[];
+};
 
 function homeOf(words: readonly string[]): string | undefined {
   const at = words.indexOf("--home");
@@ -45,14 +52,19 @@ function homeOf(words: readonly string[]): string | undefined {
 }
 
 async function readLive(host: Host, home: string | undefined): Promise<Live> {
-  const nothing: Live = { operations: [], remotes: [] };
+  const nothing: Live = { operations: [], remotes: [], collections: [] };
   const end = new AbortController();
   const read = async (): Promise<Live> => {
     const session = await host.openSession({ home, canStart: false, timeoutMs: liveTimeoutMs });
     try {
       const { operations } = await session.call("queue.list", { order: "newest", limit: liveLimit });
       const { remotes } = await session.call("network.status", {});
-      return { operations, remotes: remotes.map(({ remote }) => remote) };
+      const { collections } = await session.call("collections.list", {}).catch(() => ({ collections: [] }));
+      return {
+        operations,
+        remotes: remotes.map(({ remote }) => remote),
+        collections: collections.map(({ spec }) => spec.name),
+      };
     } finally {
       await session.close();
     }
@@ -95,7 +107,10 @@ const fixed: Readonly<Record<string, readonly string[]>> = {
   "on-failure": ["hold", "skip"],
   "on-crash": ["resend", "ask"],
   conflict: ["local_wins", "remote_wins", "merge", "manual"],
-  choose: ["local", "remote", "merge"],
+  choose: ["local", "remote", "merge", "value"],
+  state: recordStates,
+  kind: conflictKinds,
+  strategy: strategies,
   dependents: ["hold", "cancel", "detach"],
   order: ["run", "oldest", "newest"],
   shell: shells,
@@ -109,7 +124,7 @@ function offerFor(name: string, live: Live): Offer | undefined {
   };
 }
 
-function liveCandidates(name: string, { operations, remotes }: Live): readonly Candidate[] | undefined {
+function liveCandidates(name: string, { operations, remotes, collections }: Live): readonly Candidate[] | undefined {
   switch (name) {
     case "id":
     case "ids":
@@ -120,6 +135,8 @@ function liveCandidates(name: string, { operations, remotes }: Live): readonly C
         value: shortId(each.id),
         description: truncate(`${each.status} ${plain(each.title)}`, 60),
       }));
+    case "collection":
+      return named(collections, "collection");
     case "lane":
       return named(
         operations.flatMap(({ lane }) => lane ?? []),

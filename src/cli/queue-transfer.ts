@@ -10,6 +10,7 @@ import { sign } from "./paint.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
 import { parseFilter } from "./queue-read.ts";
 import { reportRefusals } from "./report.ts";
+import { makeStep } from "./step.ts";
 import { plural } from "./text.ts";
 
 type ExportRequest = {
@@ -127,23 +128,4 @@ async function* batches(lines: AsyncIterable<string>): AsyncIterable<string[]> {
     size += line.length;
   }
   if (batch.length > 0) yield batch;
-}
-
-/** A count that is drawn over; only for people at a terminal. */
-function makeStep({ host, isJson, isQuiet }: Context): {
-  readonly show: (text: string) => void;
-  readonly end: () => void;
-} {
-  const isOn = host.stderr.isTty && !isJson && !isQuiet;
-  let isShown = false;
-  return {
-    show: (text) => {
-      if (!isOn) return;
-      host.stderr.write(`\r\u001b[2K${text}`);
-      isShown = true;
-    },
-    end: () => {
-      if (isShown) host.stderr.write("\r\u001b[2K");
-    },
-  };
 }

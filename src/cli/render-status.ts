@@ -23,15 +23,32 @@ export function renderLight(paint: Paint, status: Pick<QueueStatus, "light" | "s
   return `${paintLight(paint, status.light)(sign.light)} ${plain(status.sentence)}`;
 }
 
-/** One screen: online?, pending, oldest unsent, next attempt, failures. */
-export function renderStatus(look: Look, status: QueueStatus, failed: readonly Operation[]): string {
+/** What all collections together have unsent and undecided. */
+export type RecordsStanding = { readonly collections: number; readonly pending: number; readonly conflicts: number };
+
+type Shown = { readonly failed: readonly Operation[]; readonly records: RecordsStanding };
+
+/** One screen: online?, pending, oldest unsent, next attempt, records, failures. */
+export function renderStatus(look: Look, status: QueueStatus, { failed, records }: Shown): string {
   const { paint } = look;
-  const parts = [renderLight(paint, status), facts(summaryRows(look, status), paint.dim)];
+  const rows = [...summaryRows(look, status), recordsRow(paint, records)];
+  const parts = [renderLight(paint, status), facts(rows, paint.dim)];
   if (status.remotes.length > 0) parts.push(renderRemotes(look, status.remotes));
   const notes = warnings(look, status);
   if (notes.length > 0) parts.push(notes.map((note) => `${paint.yellow(sign.warn)} ${note}`).join("\n"));
   if (failed.length > 0) parts.push(renderFailed(look, failed, status.counts.failed ?? failed.length));
   return parts.join("\n\n");
+}
+
+/** Nothing is said where nothing waits. */
+function recordsRow(paint: Paint, { pending, conflicts }: RecordsStanding): readonly [string, string | null] {
+  const parts = [
+    ...(pending === 0 ? [] : [`${pending.toLocaleString("en-US")} unsent`]),
+    ...(conflicts === 0
+      ? []
+      : [paint.red(`${plural(conflicts, "conflict")} to decide`) + paint.dim(" (holdfast conflicts groups)")]),
+  ];
+  return ["Records", parts.length === 0 ? null : parts.join(", ")];
 }
 
 function summaryRows(look: Look, status: QueueStatus): readonly (readonly [string, string | null])[] {

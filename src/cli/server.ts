@@ -59,10 +59,9 @@ function tellStart(context: Context, { path, place, server }: Started): void {
   const store = place.kind === "embedded" ? place.directory : "PostgreSQL";
   context.tell(`${context.errorPaint.green(sign.yes)} The sync server listens on ${url}`);
   context.tell(`  data: ${store}   configuration: ${path ?? "none"}`);
-  if (isOpen)
-    context.tell(
-      context.errorPaint.yellow("  OPEN: it accepts every collection and checks no rules; for development only."),
-    );
+  // Said whatever was asked to be quiet: an open server is nothing that should go unnoticed.
+  const warning = "OPEN: it accepts every collection and checks no rules; for development only.";
+  if (isOpen) context.host.stderr.write(`  ${context.errorPaint.yellow(warning)}\n`);
   if (token !== null) context.tell(`  Token for development: ${token}`);
   if (context.isJson) context.line({ url, isOpen, token, data: store, config: path });
 }

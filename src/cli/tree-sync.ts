@@ -4,6 +4,7 @@
 import type { Command } from "commander";
 import { examples } from "./help.ts";
 import type { Bind } from "./tree.ts";
+import { addSyncRuns } from "./tree-conflicts.ts";
 import { addClearOptions } from "./tree-queue.ts";
 
 export function addSyncCommands(root: Command, bind: Bind): void {
@@ -22,9 +23,11 @@ export function addSyncCommands(root: Command, bind: Bind): void {
         "holdfast sync --status",
         "holdfast sync --retry-failed --wait",
         "holdfast sync --clear-queue",
+        "holdfast sync runs",
       ),
     );
   bind(sync, async () => (await import("./sync.ts")).runSync);
+  addSyncRuns(sync, bind);
   addNetwork(root, bind);
   addSubject(root, bind);
   addIds(root, bind);

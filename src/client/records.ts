@@ -149,17 +149,42 @@ const specNames = [
 
 type Target = { readonly name: string; readonly definition: CollectionLike | null };
 
+type Methods<K extends keyof CollectionHandle> = Pick<CollectionHandle, K>;
+
 /** The methods on one collection. */
-export function openCollection(deps: RecordDependencies, like: CollectionLike | string): CollectionHandle<Fields> {
+export function openCollection(deps: RecordDependencies, like: CollectionLike | string): CollectionHandle {
   const target = targetOf(like);
-  const { name } = target;
   const call = declaring(deps, target);
-  const write = (input: RecordWriteInput, options?: CallOptions) =>
-    call("records.write", input, options) as Promise<Written<Fields>>;
-  const query = (asked: Query<Fields> = {}, options?: CallOptions) =>
-    call("records.query", { collection: name, ...(asked as object) }, options) as Promise<Page<Fields>>;
+  const { name } = target;
   return {
     name,
+    ...writingOf(call, target),
+    ...readingOf(deps, call, name),
+    import: (rows, options) => importAll({ call, target }, rows, options),
+    pin: async ({ keys, where, isPinned = true }, options) =>
+      (
+        (await call(
+          "records.pin",
+          {
+            collection: name,
+            isPinned,
+            ...given({ keys: keys as string[], where: where as Input<"records.pin">["where"] }),
+          },
+          options,
+        )) as { changed: number }
+      ).changed,
+    sync: async (what = {}, options) =>
+      call("collections.sync", { collection: name, ...what }, options) as Promise<Output<"collections.sync">>,
+  };
+}
+
+type Call = RecordDependencies["call"];
+
+function writingOf(call: Call, target: Target): Methods<"create" | "update" | "put" | "remove" | "restore"> {
+  const { name } = target;
+  const write = (input: RecordWriteInput, options?: CallOptions) =>
+    call("records.write", input, options) as Promise<Written<Fields>>;
+  return {
     create: async (value, { key, ...options } = {}) =>
       write(
         { kind: "create", collection: name, ...keyFor(target, value, key), value: checked(target, value) },
@@ -173,6 +198,21 @@ export function openCollection(deps: RecordDependencies, like: CollectionLike | 
     put: async (key, value, options) =>
       write({ kind: "put", collection: name, key, value: checked(target, value) }, options),
     remove: async (key, options) => write({ kind: "remove", collection: name, key }, options),
+    restore: async (key, sequence, { side, ...options } = {}) =>
+      call("records.restore", { collection: name, key, sequence, ...given({ side }) }, options) as Promise<
+        Written<Fields>
+      >,
+  };
+}
+
+function readingOf(
+  deps: RecordDependencies,
+  call: Call,
+  name: string,
+): Methods<"get" | "query" | "count" | "subscribe" | "history"> {
+  const query = (asked: Query<Fields> = {}, options?: CallOptions) =>
+    call("records.query", { collection: name, ...(asked as object) }, options) as Promise<Page<Fields>>;
+  return {
     get: async (key, options) =>
       ((await call("records.get", { collection: name, key }, options)) as { record: TypedRecord<Fields> | null })
         .record,
@@ -200,25 +240,6 @@ export function openCollection(deps: RecordDependencies, like: CollectionLike | 
       call("records.history", { collection: name, key, ...given({ limit, before }) }, options) as ReturnType<
         CollectionHandle["history"]
       >,
-    restore: async (key, sequence, { side, ...options } = {}) =>
-      call("records.restore", { collection: name, key, sequence, ...given({ side }) }, options) as Promise<
-        Written<Fields>
-      >,
-    import: (rows, options) => importAll({ call, target }, rows, options),
-    pin: async ({ keys, where, isPinned = true }, options) =>
-      (
-        (await call(
-          "records.pin",
-          {
-            collection: name,
-            isPinned,
-            ...given({ keys: keys as string[], where: where as Input<"records.pin">["where"] }),
-          },
-          options,
-        )) as { changed: number }
-      ).changed,
-    sync: async (what = {}, options) =>
-      call("collections.sync", { collection: name, ...what }, options) as Promise<Output<"collections.sync">>,
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Owns the commit that books answers and claims what goes next, and its fallback when one of the bookings fails by itself.
- * What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
+ * Owns the commit that books answers and claims what goes next, how long answers wait to share one, and its fallback when a booking fails.
+ * Also the commit of a checkpoint. What an answer does is `settle.ts`; when the commit happens is `loop.ts`.
  */
 import { HoldfastError } from "../errors.ts";
 import type { Json, Progress } from "../operation.ts";
@@ -14,6 +14,20 @@ import { isStorageFailure } from "./store.ts";
 
 /** The store, and how the engine commits: durably, with the witness and the listeners told after. */
 export type LoopHost = { readonly store: Store; readonly commit: <T>(work: () => T) => T };
+
+/** From this long on a commit is slow. */
+export const slowCommitMs = 2;
+
+/** No answer waits longer than this for others. */
+export const longestGatherMs = 20;
+
+/**
+ * How long an answer waits for others, so that one commit books them all: not at all where commits are fast, and where they are slow as
+ * long as one takes, because booked at once it would keep the next ones waiting just as long.
+ */
+export function gatherMsOf(commitMs: number): number {
+  return commitMs < slowCommitMs ? 0 : Math.min(commitMs, longestGatherMs);
+}
 
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */
 export function commitBooking(
@@ -35,22 +49,6 @@ export function commitBooking(
   return commit(then);
 }
 
-/** Stores where a long transfer stands. Throws when the engine is closed, or when another process has the operation now. */
-export function commitCheckpoint(
-  { store, commit }: LoopHost,
-  claimed: Pick<Claimed, "seq" | "epoch" | "operation">,
-  stand: { readonly checkpoint: Json; readonly progress: Progress | null },
-): void {
-  if (store.memory.isClosed)
-    throw new HoldfastError("engine_closed", "the engine is closed", "the operation goes on after the next start");
-  if (commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, stand))) return;
-  throw new HoldfastError(
-    "aborted",
-    `operation ${claimed.operation.id} belongs to another process now`,
-    "stop this attempt",
-  );
-}
-
 function bookAlone(host: LoopHost, settled: Settled): void {
   const { store, commit } = host;
   try {
@@ -60,4 +58,35 @@ function bookAlone(host: LoopHost, settled: Settled): void {
     store.world.log("error", "an answer could not be booked whole", { error: String(error), sequence: settled.seq });
     commit(() => settle(store, { ...settled, answer: bareAnswer(settled.answer, error) }));
   }
+}
+
+/** Makes a checkpoint of an attempt durable, in a commit of its own and never within another one. */
+export function keepCheckpoint(
+  host: LoopHost,
+  claimed: Claimed,
+  state: { readonly checkpoint: Json; readonly progress: Progress | null },
+): Promise<void> {
+  const { store, commit } = host;
+  return new Promise((resolve, reject) => {
+    store.world.defer(() => {
+      try {
+        if (store.memory.isClosed)
+          throw new HoldfastError(
+            "engine_closed",
+            "the engine is closed",
+            "the operation goes on after the next start",
+          );
+        const isKept = commit(() => saveCheckpoint(store, claimed.seq, claimed.epoch, state));
+        if (!isKept)
+          throw new HoldfastError(
+            "aborted",
+            `operation ${claimed.operation.id} belongs to another process now`,
+            "stop this attempt",
+          );
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
 }

@@ -23,13 +23,14 @@ import {
   failOperation,
   getBrief,
   getRow,
+  isGenuine,
   laneAfter,
   leaseOperation,
-  rowHash,
   setSchedule,
   toBrief,
   toOperation,
 } from "./queue.ts";
+import { corruptProblem } from "./row-hash.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 import { isRunOpen } from "./sync.ts";
@@ -45,8 +46,8 @@ const readyChannelIds = `WITH RECURSIVE open(channel) AS (
   SELECT min(channel) FROM op WHERE state = 0
   UNION ALL SELECT (SELECT min(channel) FROM op WHERE state = 0 AND channel > open.channel) FROM open WHERE open.channel IS NOT NULL
 ) SELECT channel FROM open WHERE channel IS NOT NULL`;
-const readyOf = "SELECT seq, rank FROM op WHERE state = 0 AND channel = ? ORDER BY rank, seq LIMIT ?";
-const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY due LIMIT ?";
+const readyOf = "SELECT seq, rank FROM op WHERE state = 0 AND channel = ? ORDER BY rank, seq LIMIT +?";
+const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY due LIMIT +?";
 
 export type Claimed = {
   readonly seq: number;
@@ -236,8 +237,8 @@ function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
 
 function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
   const op = toBrief(row);
-  if (rowHash(store, { id: op.id, type: op.type, payload: text(row.payload) }) !== text(row.hash)) {
-    parkUnusable(store, op, "corrupt", "its payload no longer matches its hash: the storage has changed it");
+  if (!isGenuine(store, row)) {
+    parkUnusable(store, op, "corrupt", corruptProblem.message);
     return null;
   }
   const [local] = referencesOf(store, op.seq);
@@ -248,7 +249,7 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
   }
   const current = upcast(store, op, row, type);
   if (current === null || isMovedToRemote(store, op, { type, payload: current.payload })) return null;
-  leaseOperation(store, op.seq, store.memory.epoch);
+  leaseOperation(store, op, store.memory.epoch);
   const operation: Operation = {
     ...current,
     status: "in_progress",
@@ -279,7 +280,7 @@ function isMovedToRemote(
 
 /** Brings an older payload to the type's version; a payload that cannot be brought forward is parked, never dropped. */
 function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operation | null {
-  const operation = toOperation(store, row);
+  const operation = toOperation(store, row, op);
   const version = type.version ?? 1;
   if (operation.version === version) return operation;
   try {
@@ -298,7 +299,7 @@ function upcast(store: Store, op: Brief, row: Row, type: OperationType): Operati
 }
 
 const unusable = {
-  corrupt: { code: "payload_corrupt", hint: "edit its payload, or cancel it" },
+  corrupt: corruptProblem,
   rejected: { code: "payload_version", hint: "edit its payload, or cancel it" },
   no_server_id: { code: "no_server_id", hint: "give the id by hand (`holdfast ids assign`), or edit its payload" },
 } as const;

@@ -74,6 +74,8 @@ export function requireCollection(store: Store, name: string): CollectionInfo {
     "not_found",
     `there is no collection "${name}"`,
     "declare it first: `holdfast collections declare`, or `collections` of the program that opens the store",
+    // A client that has the declaration at hand sees by this that it may declare it.
+    { details: { collection: name } },
   );
 }
 

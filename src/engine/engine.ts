@@ -23,6 +23,7 @@ import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
   bearWitness,
+  countsSoFar,
   forgetRolledBack,
   isStorageFailure,
   newSyncMemory,
@@ -172,6 +173,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       transaction: null,
       committed: 0,
       epoch: 0,
+      commitMs: 0,
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
@@ -282,6 +284,7 @@ function runPlainly(store: Store, asked: Asked): () => void {
 /** Runs one request of a shared commit so that its failure undoes only itself. */
 function runApart(store: Store, asked: Asked): () => void {
   store.db.prepare(openSavepoint).run();
+  const counts = countsSoFar(store);
   try {
     const output = dispatch(store, asked.verb, asked.input as never);
     store.db.prepare(keepSavepoint).run();
@@ -291,7 +294,7 @@ function runApart(store: Store, asked: Asked): () => void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     return () => asked.reject(error);
   }
 }

@@ -23,7 +23,7 @@ import { countInSyncRun, openRunId } from "./runs.ts";
 import type { Space } from "./spaces.ts";
 import { getSpace, noteFailure, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { forgetRolledBack, isStorageFailure, parsed } from "./store.ts";
+import { countsSoFar, forgetRolledBack, isStorageFailure, parsed } from "./store.ts";
 
 /** After a failure the server is asked again this soon, doubling up to the most, half of it drawn by lot; it never stops. */
 export const pullRetryMs = { first: 1_000, refused: 60_000, most: 300_000 } as const;
@@ -162,6 +162,7 @@ function refuseSubject(store: Store, message: string): void {
 
 /** A page that cannot be applied must not keep anything else from being booked: it is undone by itself and asked for again later. */
 function apartFrom(store: Store, space: string, work: () => void): void {
+  const counts = countsSoFar(store);
   store.db.prepare(openSavepoint).run();
   try {
     work();
@@ -170,7 +171,7 @@ function apartFrom(store: Store, space: string, work: () => void): void {
     if (isStorageFailure(error)) throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     store.world.log("error", "what the server sent could not be applied; it is asked for again", {
       error: String(error),
     });

@@ -13,12 +13,12 @@ import { integer, json, readSequence, takeSequence, text, textOrNull } from "./s
 export const storeHistoryLimit = 10_000;
 
 const insertRow = "INSERT INTO history (seq, op, id, at, kind, status, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
-const readOperation = "SELECT seq, at, kind, detail FROM history WHERE op = ? AND seq > ? ORDER BY seq LIMIT ?";
-const readFeed = "SELECT seq, id, at, kind, status, detail FROM history WHERE seq > ? ORDER BY seq LIMIT ?";
-const readEnqueued = "SELECT seq, id, created, state, type, lane, priority FROM op WHERE seq > ? ORDER BY seq LIMIT ?";
+const readOperation = "SELECT seq, at, kind, detail FROM history WHERE op = ? AND seq > ? ORDER BY seq LIMIT +?";
+const readFeed = "SELECT seq, id, at, kind, status, detail FROM history WHERE seq > ? ORDER BY seq LIMIT +?";
+const readEnqueued = "SELECT seq, id, created, state, type, lane, priority FROM op WHERE seq > ? ORDER BY seq LIMIT +?";
 const deleteOperation = "DELETE FROM history WHERE op = ? RETURNING seq";
 const deleteOldStore =
-  "DELETE FROM history WHERE op = 0 AND seq <= (SELECT seq FROM history WHERE op = 0 ORDER BY seq DESC LIMIT 1 OFFSET ?) RETURNING seq";
+  "DELETE FROM history WHERE op = 0 AND seq <= (SELECT seq FROM history WHERE op = 0 ORDER BY seq DESC LIMIT 1 OFFSET +?) RETURNING seq";
 
 export type Change = {
   /** The operation's sequence; 0 for what concerns the store. */

@@ -81,7 +81,7 @@ function sequencePage(
   const isOldest = page.order === "oldest";
   const start = page.cursor === undefined ? (isOldest ? 0 : Number.MAX_SAFE_INTEGER) : numberIn(page.cursor);
   const sql = `SELECT op.seq AS seq FROM op JOIN channel ON channel.id = op.channel
-    WHERE op.seq ${isOldest ? ">" : "<"} ? AND ${query.where} ORDER BY op.seq ${isOldest ? "ASC" : "DESC"} LIMIT ?`;
+    WHERE op.seq ${isOldest ? ">" : "<"} ? AND ${query.where} ORDER BY op.seq ${isOldest ? "ASC" : "DESC"} LIMIT +?`;
   return store.db
     .prepare(sql)
     .all(start, ...query.values, page.limit + 1)
@@ -98,7 +98,7 @@ function runPage(
 ): readonly Found[] {
   const [bucket, key, seq] = page.cursor === undefined ? [-1, 0, 0] : page.cursor.split(".").map(numberIn);
   const sql = `SELECT op.seq AS seq, ${bucketOf} AS bucket, ${keyOf} AS key FROM op JOIN channel ON channel.id = op.channel
-    WHERE op.state < 8 AND (${bucketOf}, ${keyOf}, op.seq) > (?, ?, ?) AND ${query.where} ORDER BY bucket, key, seq LIMIT ?`;
+    WHERE op.state < 8 AND (${bucketOf}, ${keyOf}, op.seq) > (?, ?, ?) AND ${query.where} ORDER BY bucket, key, seq LIMIT +?`;
   return store.db
     .prepare(sql)
     .all(bucket ?? -1, key ?? 0, seq ?? 0, ...query.values, page.limit + 1)
@@ -116,7 +116,7 @@ function numberIn(cursor: string): number {
 /** Operations that fit a filter, at most `matchLimit`. */
 export function matching(store: Store, filter: Filter): readonly { readonly seq: number; readonly id: string }[] {
   const query = queryOf(filter);
-  const sql = `SELECT op.seq AS seq, op.id AS id FROM op JOIN channel ON channel.id = op.channel WHERE ${query.where} ORDER BY op.seq LIMIT ?`;
+  const sql = `SELECT op.seq AS seq, op.id AS id FROM op JOIN channel ON channel.id = op.channel WHERE ${query.where} ORDER BY op.seq LIMIT +?`;
   return store.db
     .prepare(sql)
     .all(...query.values, matchLimit)

@@ -8,7 +8,7 @@ import { State } from "../operation.ts";
 import type { Attempt, Signal } from "../world.ts";
 import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking, commitCheckpoint } from "./booking.ts";
+import { commitBooking, gatherMsOf, keepCheckpoint } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
@@ -63,6 +63,8 @@ type Draining = {
   readonly watched: Map<string, () => void>;
   readonly idle: (() => void)[];
   wake: (() => void) | null;
+  /** Ends the wait for more answers. */
+  gathering: (() => void) | null;
   isPlanned: boolean;
   isStopping: boolean;
   isOver: boolean;
@@ -82,6 +84,7 @@ export function startLoop(host: LoopHost): Loop {
     watched: new Map(),
     idle: [],
     wake: null,
+    gathering: null,
     isPlanned: false,
     isStopping: false,
     isOver: false,
@@ -101,12 +104,27 @@ function poke(loop: Draining): void {
   });
 }
 
+/** An answer is there to be booked; while others are under way it may wait for them. */
+function gather(loop: Draining): void {
+  const waitMs = gatherMsOf(loop.host.store.memory.commitMs);
+  if (waitMs === 0 || loop.flights.size === 0 || loop.isStopping) {
+    poke(loop);
+    return;
+  }
+  loop.gathering ??= loop.host.store.world.setTimer(waitMs, () => {
+    loop.gathering = null;
+    poke(loop);
+  });
+}
+
 /** One step: book what was answered, claim what may go, send it, and plan the next step. Level-triggered: it trusts no event. */
 function turn(loop: Draining): void {
   const { store } = loop.host;
   if (loop.isOver || store.memory.isClosed) return;
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
   try {
     if (holdLock(loop)) advance(loop);
     else sleep(loop, standbyMs);
@@ -124,7 +142,7 @@ function advance(loop: Draining): void {
     yieldToNext(loop);
     return;
   }
-  launch(loop, claimed);
+  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
   startErrands(loop);
   closeFinishedRun(loop);
   endIdleRun(loop);
@@ -198,10 +216,6 @@ function noteClock(loop: Draining): void {
   }
 }
 
-function launch(loop: Draining, claimed: readonly Claimed[]): void {
-  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
-}
-
 /** What breaks off unforeseen must neither end the process nor keep its operations on the wire for ever: their outcome is unknown. */
 function watch(loop: Draining, work: Promise<void>, batch: readonly Claimed[]): void {
   const tell = (error: unknown): void => {
@@ -245,7 +259,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  poke(loop);
+  gather(loop);
 }
 
 type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
@@ -300,24 +314,13 @@ function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
     idempotencyKey: claimed.operation.idempotencyKey,
     signal,
     checkpoint: claimed.operation.checkpoint,
-    saveCheckpoint: (value) => keepCheckpoint(loop, claimed, value),
+    saveCheckpoint: (value) =>
+      keepCheckpoint(loop.host, claimed, {
+        checkpoint: value,
+        progress: loop.flights.get(claimed.seq)?.progress ?? null,
+      }),
     reportProgress: (progress) => noteProgress(loop, claimed, progress),
   };
-}
-
-function keepCheckpoint(loop: Draining, claimed: Claimed, checkpoint: Json): Promise<void> {
-  const { world } = loop.host.store;
-  return new Promise((resolve, reject) => {
-    world.defer(() => {
-      try {
-        const progress = loop.flights.get(claimed.seq)?.progress ?? null;
-        commitCheckpoint(loop.host, claimed, { checkpoint, progress });
-        resolve();
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
 }
 
 function noteProgress(loop: Draining, claimed: Claimed, progress: Progress): void {
@@ -490,4 +493,6 @@ function abandon(loop: Draining): void {
   for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;
+  loop.gathering?.();
+  loop.gathering = null;
 }

@@ -81,8 +81,7 @@ export function policyOf(store: Store, type: string, own: RetryPolicy | null): R
 
 /** Finds or adds the channel of an operation. */
 export function channelFor(store: Store, remote: string, type: string, subject: string): Channel {
-  const name = JSON.stringify([remote, type, subject]);
-  const known = store.memory.channelsByName.get(name);
+  const known = store.memory.channelsByName.get(nameOf(remote, type, subject));
   if (known !== undefined) return known;
   const found = store.db.prepare(findChannel).get(remote, type, subject);
   const id = integer((found ?? store.db.prepare(addChannel).get(remote, type, subject))?.id);
@@ -100,8 +99,13 @@ export function getChannel(store: Store, id: number): Channel {
 /** Channels are never changed, so one that was read may be kept until something is rolled back (`forgetChannels`). */
 function remember(store: Store, channel: Channel): Channel {
   store.memory.channels.set(channel.id, channel);
-  store.memory.channelsByName.set(JSON.stringify([channel.remote, channel.type, channel.subject]), channel);
+  store.memory.channelsByName.set(nameOf(channel.remote, channel.type, channel.subject), channel);
   return channel;
+}
+
+/** The lengths keep two channels apart whose texts are the same in a row. */
+function nameOf(remote: string, type: string, subject: string): string {
+  return `${remote.length} ${type.length} ${remote}${type}${subject}`;
 }
 
 export function listChannels(store: Store): readonly Channel[] {

@@ -13,6 +13,7 @@ import { collectionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
+  disputedOf,
   isRefusal,
   noteDecision,
   openConflict,
@@ -210,7 +211,9 @@ function follow(store: Store, step: Step, op: Brief): Overlay | null {
     remoteAuthor: ground.author,
     isAtomic: false,
   };
-  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : fields });
+  const disputed = disputedOf(at, open.strategy);
+  const told = disputed.length > 0 ? disputed : fields;
+  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : told });
   return pending.change;
 }
 

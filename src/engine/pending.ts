@@ -21,7 +21,7 @@ const ofOperation = `SELECT ${columns} FROM pending WHERE op = ? ORDER BY place`
 const newestOf = "SELECT max(op) AS op FROM pending WHERE record = ? AND acked = 0";
 // What is acknowledged waits for its echo for a moment only, so few rows are passed on the way to the lowest.
 const lowest = "SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1";
-const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT ?";
+const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT +?";
 const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
 const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending
@@ -188,11 +188,7 @@ export function rewriteChange(
   });
   if (changes.length === 0) return 0;
   const next = { ...payload, changes };
-  replacePayload(
-    store,
-    { seq: op.seq, id: op.id, type: op.type, version: integer(row.version), channel: op.channel },
-    JSON.stringify(next),
-  );
+  replacePayload(store, { seq: op.seq, version: integer(row.version), channel: op.channel }, JSON.stringify(next));
   // Another body under the same key would be refused by a server that keeps receipts.
   if (op.attempts > 0) {
     resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds });

@@ -124,6 +124,8 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
+  // What was written here has landed meanwhile, so it may go now.
+  for (const info of infos) if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteAnswer(

@@ -3,14 +3,17 @@
  * The rules of enqueue, claim and settle are in the files of those names; they change rows only through these functions.
  */
 import type { Row } from "../database.ts";
-import { assert, HoldfastError } from "../errors.ts";
+import { assert } from "../errors.ts";
 import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
 import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
+import type { Standing } from "./counters.ts";
+import { countChange, countRow, toStanding } from "./counters.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
+import { hashedColumns, hashedText } from "./row-hash.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
+import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -59,7 +62,7 @@ export type Brief = {
 export type NewRow = Omit<
   Brief,
   "since" | "lease" | "attempts" | "failures" | "streak" | "generation" | "isUnsure" | "rounds" | "revision" | "outcome"
-> & { readonly version: number; readonly now: number; readonly payload: string };
+> & { readonly version: number; readonly now: number; readonly payload: string; readonly bytes: number };
 
 const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
@@ -68,10 +71,8 @@ const insert = `INSERT INTO op (seq, id, type, version, channel, lane, position,
 const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
 const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
 const fullBySeq = "SELECT * FROM op WHERE seq = ?";
-const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LIMIT 3";
-const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
-const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT ?`;
+const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT +?`;
 const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
 const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
 const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
@@ -86,7 +87,7 @@ const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
 const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
-const setPayload = `UPDATE op SET payload = ?, hash = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
+const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
 const setReset =
@@ -98,11 +99,17 @@ const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('re
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
-const moveAll = "UPDATE op SET channel = ? WHERE channel = ? AND state < 8";
-const removeRow = "DELETE FROM op WHERE seq = ?";
+const seqsOfChannel = "SELECT seq FROM op WHERE channel = ? AND state < 8";
+const hashedBySeq = `SELECT ${hashedColumns}, hash FROM op WHERE seq = ?`;
+const setHash = "UPDATE op SET hash = ? WHERE seq = ?";
+const removeRow = "DELETE FROM op WHERE seq = ? RETURNING state, outcome, channel, bytes";
+const standingOf = "SELECT state, outcome, channel, bytes FROM op WHERE seq = ?";
 
 /** What holds for an operation whose options storage has changed: it holds its lane and is never sent twice unasked. */
 const cautious: Options = { onFailure: "hold", onCrash: "ask" };
+
+/** Most operations have no options, and most rows are read several times. */
+const none: Options = Object.freeze({});
 
 /** The scheduling part of a row that was read whole. */
 export const toBrief = (row: Row): Brief => ({
@@ -131,21 +138,35 @@ export const toBrief = (row: Row): Brief => ({
   dedupe: textOrNull(row.dedupe),
   group: textOrNull(row.grp),
   creates: textOrNull(row.creates),
-  options: parsed<Options>(text(row.options), cautious),
+  options: row.options === "{}" ? none : parsed<Options>(text(row.options), cautious),
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
 
-/** What the hash of a row covers: what must arrive unchanged. */
-export function rowHash(
-  store: Store,
-  row: { readonly id: string; readonly type: string; readonly payload: string },
-): string {
-  return store.world.hash(`${row.id}\n${row.type}\n${row.payload}`);
+/** Whether the covered columns of a row are what was written; what storage has changed must never be sent. */
+export function isGenuine(store: Store, row: Row): boolean {
+  return store.world.hash(hashedText(row)) === row.hash;
+}
+
+/**
+ * Runs a change of covered columns and renews the hash. A row that storage had changed before keeps its old hash, so that nothing but a
+ * person's own edit of its payload makes it pass for genuine again.
+ */
+function changeHashed(store: Store, seq: number, change: () => void): void {
+  const before = store.db.prepare(hashedBySeq).get(seq);
+  change();
+  if (before !== undefined && isGenuine(store, before)) renewHash(store, seq);
+}
+
+function renewHash(store: Store, seq: number): void {
+  const now = store.db.prepare(hashedBySeq).get(seq);
+  if (now !== undefined) store.db.prepare(setHash).run(store.world.hash(hashedText(now)), seq);
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
-  countInserted(store, row);
+  countRow(store, { state: row.state, outcome: null, channel: row.channel, bytes: row.bytes }, 1);
+  const options = JSON.stringify(row.options);
+  const hash = store.world.hash(hashedText({ ...row, generation: 0, grp: row.group, options }));
   store.db
     .prepare(insert)
     .run(
@@ -167,29 +188,17 @@ export function insertOperation(store: Store, row: NewRow): void {
       row.dedupe,
       row.group,
       row.creates,
-      JSON.stringify(row.options),
+      options,
       row.payload,
-      rowHash(store, row),
-      textBytes(row.payload),
+      hash,
+      row.bytes,
       row.reason,
     );
 }
 
-/** Keeps what the transaction knows of the counters true, so that a batch need not read them for each of its operations. */
-function countInserted(store: Store, row: NewRow): void {
-  const { transaction } = store.memory;
-  const known = transaction?.fullness;
-  if (transaction === null || !known) return;
-  transaction.fullness = {
-    unsent: known.unsent + (row.state === State.done ? 0 : 1),
-    operations: known.operations + 1,
-    bytes: known.bytes + textBytes(row.payload),
-  };
-}
-
-/** Other changes of the counters are rarer: what was read is read again when it is needed. */
-function forgetFullness(store: Store): void {
-  if (store.memory.transaction !== null) store.memory.transaction.fullness = null;
+function getStanding(store: Store, seq: number): Standing | null {
+  const row = store.db.prepare(standingOf).get(seq);
+  return row === undefined ? null : toStanding(row);
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -202,32 +211,6 @@ export function findById(store: Store, id: string): Brief | null {
   return row === undefined ? null : toBrief(row);
 }
 
-/** Finds an operation by its whole id, or by a beginning or end of it that is unique. Throws `not_found` or `ambiguous_id`. */
-export function requireOperation(store: Store, given: string): Brief {
-  const id = given.toLowerCase();
-  const exact = findById(store, id);
-  if (exact !== null) return exact;
-  const beginning = store.db.prepare(idByBeginning).all(id, `${id}\u{10ffff}`);
-  const found = new Set(
-    [...beginning, ...(id.length < 36 ? store.db.prepare(idByEnd).all(id, id) : [])].map((row) => text(row.id)),
-  );
-  const [only] = found;
-  if (found.size === 1 && only !== undefined) {
-    const brief = findById(store, only);
-    if (brief !== null) return brief;
-  }
-  if (found.size > 1) {
-    throw new HoldfastError("ambiguous_id", `"${given}" fits several operations`, "give more of the id", {
-      details: { fits: [...found] },
-    });
-  }
-  throw new HoldfastError(
-    "not_found",
-    `there is no operation "${given}"`,
-    "see `holdfast queue list` for what there is",
-  );
-}
-
 /** The whole row; the caller has found its sequence in the same transaction. */
 export function getRow(store: Store, seq: number): Row {
   const row = store.db.prepare(fullBySeq).get(seq);
@@ -235,8 +218,8 @@ export function getRow(store: Store, seq: number): Row {
   return row;
 }
 
-export function toOperation(store: Store, row: Row): Operation {
-  const brief = toBrief(row);
+/** The whole operation of a row; `brief` is what the caller has read from the same row already. */
+export function toOperation(store: Store, row: Row, brief: Brief = toBrief(row)): Operation {
   const channel = getChannel(store, brief.channel);
   const payload = json(row, "payload");
   const isTimed = brief.state === State.scheduled || (brief.state === State.waiting && brief.due > 0);
@@ -325,24 +308,33 @@ export function setSchedule(
   seq: number,
   to: { readonly state: State; readonly reason: Reason | null; readonly due: number },
 ): void {
+  countChange(store, getStanding(store, seq), { state: to.state });
   store.db.prepare(schedule).run(to.state, to.reason, to.due, store.world.now(), seq);
 }
 
-export function leaseOperation(store: Store, seq: number, epoch: number): void {
-  store.db.prepare(lease).run(epoch, store.world.now(), seq);
+/** `op` has just been read: it is ready, or waits behind a head that goes with it. */
+export function leaseOperation(store: Store, op: Pick<Brief, "seq" | "state">, epoch: number): void {
+  addCount(store, op.state, -1);
+  addCount(store, State.inFlight, 1);
+  store.db.prepare(lease).run(epoch, store.world.now(), op.seq);
 }
 
+/** `op` says where the row is now: the caller has just read it. */
 export function finishOperation(
   store: Store,
-  seq: number,
+  op: Pick<Brief, "seq" | "state" | "outcome" | "channel">,
   end: { readonly outcome: Outcome; readonly result: Json; readonly problem: Problem | null },
 ): void {
-  forgetFullness(store);
+  countChange(
+    store,
+    { state: op.state, outcome: op.outcome, channel: op.channel, bytes: 0 },
+    { state: State.done, outcome: end.outcome },
+  );
   const now = store.world.now();
   const result = end.result === null ? null : JSON.stringify(end.result);
   store.db
     .prepare(finish)
-    .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, seq);
+    .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, op.seq);
 }
 
 export type Failure = {
@@ -357,6 +349,7 @@ export type Failure = {
 };
 
 export function failOperation(store: Store, seq: number, failure: Failure): void {
+  countChange(store, getStanding(store, seq), { state: failure.state });
   const remote = failure.remoteVersion === null ? null : JSON.stringify(failure.remoteVersion);
   store.db
     .prepare(failRow)
@@ -384,28 +377,24 @@ export function addWaits(store: Store, seq: number, change: number): number {
 }
 
 export function placeOperation(store: Store, seq: number, lane: string, position: number): void {
-  store.db.prepare(setPlace).run(lane, position, seq);
+  changeHashed(store, seq, () => store.db.prepare(setPlace).run(lane, position, seq));
 }
 
 export function replacePayload(
   store: Store,
-  row: {
-    readonly seq: number;
-    readonly id: string;
-    readonly type: string;
-    readonly version: number;
-    readonly channel: number;
-  },
+  row: { readonly seq: number; readonly version: number; readonly channel: number },
   payload: string,
 ): void {
-  forgetFullness(store);
-  const hash = rowHash(store, { id: row.id, type: row.type, payload });
-  store.db.prepare(setPayload).run(payload, hash, textBytes(payload), row.version, row.channel, row.seq);
+  const bytes = textBytes(payload);
+  countChange(store, getStanding(store, row.seq), { channel: row.channel, bytes });
+  store.db.prepare(setPayload).run(payload, bytes, row.version, row.channel, row.seq);
+  renewHash(store, row.seq);
 }
 
 /** The operation stays where it stands in its lane; other gates decide now whether it may go. */
 export function changeChannel(store: Store, seq: number, channel: number): void {
-  store.db.prepare(setChannel).run(channel, seq);
+  countChange(store, getStanding(store, seq), { channel });
+  changeHashed(store, seq, () => store.db.prepare(setChannel).run(channel, seq));
 }
 
 export function replaceTerms(
@@ -418,7 +407,8 @@ export function replaceTerms(
     readonly options: Options;
   },
 ): void {
-  store.db.prepare(setTerms).run(terms.priority, terms.rank, terms.expires, JSON.stringify(terms.options), seq);
+  const { priority, rank, expires, options } = terms;
+  changeHashed(store, seq, () => store.db.prepare(setTerms).run(priority, rank, expires, JSON.stringify(options), seq));
 }
 
 /** Gives an operation a fresh budget; a higher generation is a new idempotency key. */
@@ -427,7 +417,7 @@ export function resetBudget(
   seq: number,
   to: { readonly generation: number; readonly isUnsure: boolean; readonly rounds: number },
 ): void {
-  store.db.prepare(setReset).run(to.generation, to.isUnsure ? 1 : 0, to.rounds, seq);
+  changeHashed(store, seq, () => store.db.prepare(setReset).run(to.generation, to.isUnsure ? 1 : 0, to.rounds, seq));
 }
 
 export function saveProgress(store: Store, seq: number, progress: Progress): void {
@@ -446,7 +436,7 @@ export function saveCheckpoint(
 }
 
 export function dropDedupe(store: Store, seq: number): void {
-  store.db.prepare(clearDedupe).run(seq);
+  changeHashed(store, seq, () => store.db.prepare(clearDedupe).run(seq));
 }
 
 /** The wall clock went back: what was planned after a delay keeps that delay. Times that a person chose stay. */
@@ -472,12 +462,12 @@ export function flyingOperations(store: Store): readonly Brief[] {
 
 /** Leads what is queued for one channel to another: the remote has a new address. */
 export function moveChannel(store: Store, from: number, to: number): void {
-  store.db.prepare(moveAll).run(to, from);
+  for (const row of store.db.prepare(seqsOfChannel).all(from)) changeChannel(store, integer(row.seq), to);
 }
 
 export function deleteOperation(store: Store, seq: number): void {
-  forgetFullness(store);
-  store.db.prepare(removeRow).run(seq);
+  const removed = store.db.prepare(removeRow).get(seq);
+  if (removed !== undefined) countRow(store, toStanding(removed), -1);
 }
 
 /** Reads briefs with a query of another file; the text must select `briefColumns`. */

@@ -55,7 +55,7 @@ export function readRecord(store: Store, input: Input<"records.get">): Output<"r
     return { record: null };
   }
   if (info.spec.maxBytes !== undefined) noteUse(store, row.id);
-  return { record: toRecordView(store, row) as Output<"records.get">["record"] };
+  return { record: toRecordView(store, row, info) as Output<"records.get">["record"] };
 }
 
 /** A read writes nothing: what was used is kept in memory until somebody has to be evicted. */
@@ -184,7 +184,7 @@ export function keepBudget(store: Store, collection: string): number {
 /** The terms are literals, because they are those of the collection's partial index `record_<id>_used`. */
 const evictable = (collection: number): string => `SELECT record.* FROM record INDEXED BY record_${collection}_used
   WHERE record.collection = ${collection} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL
-  ORDER BY record.used, record.id LIMIT ?`;
+  ORDER BY record.used, record.id LIMIT +?`;
 
 function flushUses(store: Store): void {
   const { uses } = reads(store);

@@ -9,7 +9,7 @@ import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import type { RecordRow } from "./records.ts";
-import { shownValue as currentValue, fieldsOf, findRecord, toRecordView } from "./records.ts";
+import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";
@@ -18,7 +18,7 @@ import { writeRecords } from "./writes.ts";
 const entryPage = 100;
 
 const columns = "seq, at, origin, run, version, before, after, detail";
-const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT ?`;
+const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
 export function recordHistory(store: Store, input: Input<"records.history">): Output<"records.history"> {
@@ -61,7 +61,7 @@ export function restoreValue(
   const { info, row, value } = what;
   const place = { collection: info.name, key: row.key };
   if (value !== null) return writeRecords(store, [{ kind: "put", ...place, value }], cause);
-  if (currentValue(info, row) === null) return { operation: null, warning: null };
+  if (shownValue(info, row) === null) return { operation: null, warning: null };
   return writeRecords(store, [{ kind: "remove", ...place }], cause);
 }
 

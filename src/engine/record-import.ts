@@ -10,7 +10,7 @@ import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
-import { shownValue as currentValue, fieldsOf, findRecord } from "./records.ts";
+import { fieldsOf, findRecord, shownValue } from "./records.ts";
 import type { Store } from "./store.ts";
 import { apart, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";
@@ -48,7 +48,7 @@ export function importRecords(store: Store, input: Input<"records.import">): Out
 function isImported(store: Store, info: CollectionInfo, key: string, value: Fields): boolean {
   const row = findRecord(store, info, key);
   if (row === null) return false;
-  if (isSameJson(currentValue(info, row) ?? undefined, value)) return true;
+  if (isSameJson(shownValue(info, row) ?? undefined, value)) return true;
   const before = store.db.prepare(lastImported).get(row.id);
   return before !== undefined && isSameJson(fieldsOf(textOrNull(before.after)) ?? undefined, normalised(info, value));
 }

@@ -15,7 +15,7 @@ const insert = `INSERT INTO record_history (record, at, origin, run, version, be
 const last = "SELECT max(seq) AS seq FROM record_history";
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT ?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
 const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
   SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;

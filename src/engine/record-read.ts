@@ -11,11 +11,12 @@ import { toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
 
 export function queryRecords(store: Store, input: Input<"records.query">): Output<"records.query"> {
-  const { rows, next } = findRecords(store, requireCollection(store, input.collection), {
+  const info = requireCollection(store, input.collection);
+  const { rows, next } = findRecords(store, info, {
     ...input,
     where: input.where as Where | undefined,
   });
-  const records = rows.map((row) => toRecordView(store, row as unknown as RecordRow));
+  const records = rows.map((row) => toRecordView(store, row as unknown as RecordRow, info));
   return { records: records as Output<"records.query">["records"], next };
 }
 

@@ -87,9 +87,9 @@ export function getRecord(store: Store, id: number): RecordRow | null {
   return (store.db.prepare(byId).get(id) as unknown as RecordRow | undefined) ?? null;
 }
 
-/** One record as clients see it. */
-export function toRecordView(store: Store, row: RecordRow): RecordView {
-  const info = collectionOf(store, row.collection);
+/** One record as clients see it; whoever has its collection at hand saves reading it. */
+export function toRecordView(store: Store, row: RecordRow, known?: CollectionInfo): RecordView {
+  const info = known ?? collectionOf(store, row.collection);
   const operations = row.pendings === 0 ? [] : pendingOperations(store, row.id);
   const refused = operations.find(({ state }) => state === State.parked || state === State.aside);
   return {

@@ -11,9 +11,11 @@ import { clearLanes, dropDependencies } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
-import { briefs, deleteOperation, selectBrief } from "./queue.ts";
+import { briefs, deleteOperation, getRow, isGenuine, selectBrief } from "./queue.ts";
 import { pruneLog } from "./record-log.ts";
-import { giveUp } from "./settle.ts";
+import { corruptProblem } from "./row-hash.ts";
+import { Counter } from "./schema.ts";
+import { giveUp, park } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
 import { integer, readCount } from "./store.ts";
 
@@ -24,10 +26,10 @@ export const warnShare = 0.8;
 export const pruneLimit = 500;
 
 // An operation that was given up stays while others still wait for it, because it is their explanation.
-const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT ?`;
-const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT ?`;
-const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 ORDER BY expires LIMIT ?`;
-const everything = `${selectBrief} ORDER BY seq LIMIT ?`;
+const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
+const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
+const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 AND reason IS NOT 'corrupt' ORDER BY expires LIMIT +?`;
+const everything = `${selectBrief} ORDER BY seq LIMIT +?`;
 const fullness = `SELECT sum(n) FILTER (WHERE id < 8) AS unsent, sum(n) FILTER (WHERE id <= 8) AS operations,
   sum(n) FILTER (WHERE id = 101) AS bytes FROM counter WHERE id <= 101`;
 const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";
@@ -36,10 +38,10 @@ const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";
 export function makeRoom(store: Store, bytes: number): string | null {
   refuseFullDisk(store);
   const { maxOperations, maxBytes, overflow } = getSettings(store);
-  let full = knownFullness(store);
+  let full = readFullness(store);
   while (full.operations + 1 > maxOperations || full.bytes + bytes > maxBytes) {
     const dropped = overflow === "drop-completed-first" ? dropOldestDone(store, pruneLimit / 10) : 0;
-    full = knownFullness(store);
+    full = readFullness(store);
     if (dropped > 0) continue;
     throw new HoldfastError(
       "queue_full",
@@ -67,15 +69,22 @@ export function countUnsent(store: Store): number {
   return readFullness(store).unsent;
 }
 
-/** Read once in a transaction; `queue.ts` counts insertions on and forgets it at every other change of the counters. */
-function knownFullness(store: Store): Fullness {
+/** Read once in a transaction; what that one has changed meanwhile is added. */
+function readFullness(store: Store): Fullness {
   const { transaction } = store.memory;
-  const known = transaction?.fullness ?? readFullness(store);
-  if (transaction !== null) transaction.fullness = known;
-  return known;
+  const base = transaction?.fullness ?? readStoredFullness(store);
+  if (transaction === null) return base;
+  transaction.fullness = base;
+  let { unsent, operations, bytes } = base;
+  for (const [counter, change] of transaction.counts) {
+    if (counter < State.done) unsent += change;
+    if (counter <= State.done) operations += change;
+    if (counter === Counter.bytes) bytes += change;
+  }
+  return { unsent, operations, bytes };
 }
 
-function readFullness(store: Store): Fullness {
+function readStoredFullness(store: Store): Fullness {
   const row = store.db.prepare(fullness).get();
   return { unsent: integer(row?.unsent), operations: integer(row?.operations), bytes: integer(row?.bytes) };
 }
@@ -112,7 +121,12 @@ export function dropOperation(store: Store, op: Brief): void {
 /** Ends what passed its expiry before it could be sent. Returns how many. */
 export function expireDue(store: Store): number {
   const due = briefs(store.db.prepare(expired).all(store.world.now(), pruneLimit));
-  for (const op of due) giveUp(store, op, { outcome: "expired", detail: { by: "expiry", expiresAt: op.expires } });
+  for (const op of due) {
+    if (isGenuine(store, getRow(store, op.seq)))
+      giveUp(store, op, { outcome: "expired", detail: { by: "expiry", expiresAt: op.expires } });
+    // Whether that was its expiry nobody knows any more, and what is unsent is never given up on a doubt.
+    else park(store, op, { reason: "corrupt", problem: corruptProblem, isUnsure: op.isUnsure, settled: null });
+  }
   return due.length;
 }
 

@@ -20,6 +20,7 @@ import {
   finishOperation,
   getBrief,
   getRow,
+  isGenuine,
   laneJustBefore,
   replacePayload,
   resetBudget,
@@ -88,7 +89,7 @@ function land(
   settled: Settled & { readonly answer: Extract<Answer, { kind: "applied" | "duplicate" }> },
 ): void {
   const { answer } = settled;
-  finishOperation(store, op.seq, { outcome: answer.kind, result: answer.result ?? null, problem: null });
+  finishOperation(store, op, { outcome: answer.kind, result: answer.result ?? null, problem: null });
   note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
   countInRun(store, "succeeded", op, null);
   if (op.type === recordWriteType) landRecords(store, op, answer.result ?? null);
@@ -98,7 +99,8 @@ function land(
 
 /** Nothing is left to send: the remote has what the operation wanted, or its own version won. */
 export function supersede(store: Store, op: Brief, result: Json): void {
-  finishOperation(store, op.seq, { outcome: "superseded", result, problem: null });
+  // What led here may have freed the operation already; the counters want the state that it has now.
+  finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: "superseded", result, problem: null });
   note(store, op, { kind: "settled", settled: null, next: "superseded" });
   countInRun(store, "succeeded", op, null);
   nameCreated(store, op, null);
@@ -144,17 +146,15 @@ export function assignServerId(store: Store, local: string, server: string): num
 
 function rewriteRow(store: Store, seq: number): void {
   const row = getRow(store, seq);
+  // What storage has changed is parked when its turn comes; a fresh hash would make it pass for genuine.
+  if (!isGenuine(store, row)) return;
   const typeName = text(row.type);
   const type = store.types.get(typeName);
   const payload = rewritePayload(store, type, json(row, "payload"));
   const old = getChannel(store, integer(row.channel));
   const remote = type?.remoteOf?.(payload) ?? old.remote;
   const channel = remote === old.remote ? old : channelFor(store, remote, old.type, old.subject);
-  replacePayload(
-    store,
-    { seq, id: text(row.id), type: typeName, version: integer(row.version), channel: channel.id },
-    JSON.stringify(payload),
-  );
+  replacePayload(store, { seq, version: integer(row.version), channel: channel.id }, JSON.stringify(payload));
 }
 
 function parkUnnamed(store: Store, op: Brief, local: string): void {
@@ -338,7 +338,11 @@ export function decideConflict(
 ): boolean {
   if (strategy === "manual") return false;
   if (strategy === "remote_wins") {
-    finishOperation(store, op.seq, { outcome: "superseded", result: meeting.remote, problem: meeting.problem });
+    finishOperation(store, getBrief(store, op.seq) ?? op, {
+      outcome: "superseded",
+      result: meeting.remote,
+      problem: meeting.problem,
+    });
     note(store, op, { kind: "settled", settled: meeting.settled, next: "superseded" });
     countInRun(store, "succeeded", op, null);
     nameCreated(store, op, null);
@@ -363,7 +367,7 @@ export function decideConflict(
 
 /** Ends an operation that will not land: cancelled, replaced or expired. What depends on it stays held, visibly. */
 export function giveUp(store: Store, op: Brief, end: { readonly outcome: Outcome; readonly detail: Json }): void {
-  finishOperation(store, op.seq, { outcome: end.outcome, result: null, problem: null });
+  finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: end.outcome, result: null, problem: null });
   record(store, {
     op: op.seq,
     id: op.id,

@@ -46,8 +46,8 @@ export function syncPlace(store: Store): SyncPlace {
     const { remote, space, subject } = store.sync;
     return { remote, space, subject };
   }
-  const told = getMeta(store, "sync");
-  return told === null ? nowhere : parsed<SyncPlace>(told, nowhere);
+  const written = getMeta(store, "sync");
+  return written === null ? nowhere : parsed<SyncPlace>(written, nowhere);
 }
 
 export function saveSyncPlace(store: Store, place: SyncPlace): void {

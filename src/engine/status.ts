@@ -19,7 +19,8 @@ const oldestUnsent = "SELECT created FROM op WHERE state < 8 ORDER BY seq LIMIT 
 const lastLanded =
   "SELECT settled FROM op WHERE state = 8 AND outcome IN ('applied', 'duplicate') ORDER BY settled DESC LIMIT 1";
 const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
-const soonestExpiry = "SELECT min(expires) AS expires FROM op WHERE expires IS NOT NULL AND state < 8 AND state <> 3";
+const soonestExpiry =
+  "SELECT min(expires) AS expires FROM op WHERE expires IS NOT NULL AND state < 8 AND state <> 3 AND reason IS NOT 'corrupt'";
 const conflictCount = "SELECT count(*) AS n FROM op WHERE state IN (5, 6) AND reason = 'conflict'";
 
 /** Whether some process holds the drainer's lock, as far as this one can tell. */

@@ -22,7 +22,10 @@ export type Transaction = {
   readonly remotes: Map<string, Reachability>;
   settings: Settings | null;
   hasAliases: boolean | null;
+  /** How much the store held when the transaction began, once somebody has asked. */
   fullness: Fullness | null;
+  /** What the transaction has added to each counter so far; written at its end, and read together with the stored number. */
+  readonly counts: Map<number, number>;
 };
 
 /** How much is queued and kept. */
@@ -40,6 +43,8 @@ export type Memory = {
   committed: number;
   /** The drainer's epoch while this process drains, else 0. */
   epoch: number;
+  /** How long the last write took to become durable: the commit alone, without the work before it. */
+  commitMs: number;
   isDiskFull: boolean;
   isClosed: boolean;
   lastPruneAt: number;
@@ -105,6 +110,7 @@ const commit = "COMMIT";
 const rollback = "ROLLBACK";
 const readCounter = "SELECT n FROM counter WHERE id = ?";
 const writeCounter = "UPDATE counter SET n = ? WHERE id = ?";
+const addToCounter = "UPDATE counter SET n = n + ? WHERE id = ?";
 
 /** Runs one write transaction; when this returns, its effects are durable. */
 export function transact<T>(store: Store, work: () => T): T {
@@ -119,12 +125,15 @@ export function snapshot<T>(store: Store, work: () => T): T {
 function within<T>(store: Store, opening: string, work: () => T): T {
   const { memory } = store;
   store.db.prepare(opening).run();
-  memory.transaction = newTransaction(null);
+  memory.transaction = newTransaction(null, []);
   try {
     const output = work();
     const { sequence } = memory.transaction;
+    writeCounts(store);
     if (sequence !== null) store.db.prepare(writeCounter).run(sequence, Counter.sequence);
+    const beganAt = store.world.monotonic();
     store.db.prepare(commit).run();
+    if (opening === begin) memory.commitMs = store.world.monotonic() - beganAt;
     memory.committed = sequence ?? memory.committed;
     return output;
   } catch (error) {
@@ -135,7 +144,7 @@ function within<T>(store: Store, opening: string, work: () => T): T {
   }
 }
 
-const newTransaction = (sequence: number | null): Transaction => ({
+const newTransaction = (sequence: number | null, counts: Counts): Transaction => ({
   sequence,
   meta: new Map(),
   gates: null,
@@ -143,6 +152,7 @@ const newTransaction = (sequence: number | null): Transaction => ({
   settings: null,
   hasAliases: null,
   fullness: null,
+  counts: new Map(counts),
 });
 
 const openSavepoint = "SAVEPOINT part";
@@ -155,6 +165,7 @@ export type Refused = { readonly code: string; readonly message: string; readonl
 /** Does one part of a request so that its refusal undoes only itself; failures of the storage go on and end the whole request. */
 export function apart(store: Store, work: () => void): Refused | null {
   store.db.prepare(openSavepoint).run();
+  const counts = countsSoFar(store);
   try {
     work();
     store.db.prepare(keepSavepoint).run();
@@ -163,22 +174,29 @@ export function apart(store: Store, work: () => void): Refused | null {
     if (isStorageFailure(error) || !(error instanceof HoldfastError) || error.code === "internal") throw error;
     store.db.prepare(undoSavepoint).run();
     store.db.prepare(keepSavepoint).run();
-    forgetRolledBack(store);
+    forgetRolledBack(store, counts);
     return { code: error.code, message: error.message, hint: error.hint };
   }
 }
 
+/** What a transaction had counted at some moment: the part of its memory that a rollback to a savepoint has to go back to. */
+export type Counts = readonly (readonly [number, number])[];
+
+export function countsSoFar(store: Store): Counts {
+  return [...(store.memory.transaction?.counts ?? [])];
+}
+
 /** After a rollback nothing read before it is certain; a channel that was added must not be remembered, its number goes to another one. */
-export function forgetRolledBack(store: Store): void {
+export function forgetRolledBack(store: Store, counts: Counts): void {
   const { memory } = store;
   memory.channels.clear();
   memory.channelsByName.clear();
   // Sequences taken by what was rolled back stay taken: a gap is harmless, a repetition is not.
-  if (memory.transaction !== null) memory.transaction = newTransaction(memory.transaction.sequence);
+  if (memory.transaction !== null) memory.transaction = newTransaction(memory.transaction.sequence, counts);
 }
 
 function abandon(store: Store): void {
-  forgetRolledBack(store);
+  forgetRolledBack(store, []);
   try {
     store.db.prepare(rollback).run();
   } catch {
@@ -202,7 +220,26 @@ export function readSequence(store: Store): number {
 }
 
 export function readCount(store: Store, counter: number): number {
-  return Number(store.db.prepare(readCounter).get(counter)?.n ?? 0);
+  const stored = Number(store.db.prepare(readCounter).get(counter)?.n ?? 0);
+  return stored + (store.memory.transaction?.counts.get(counter) ?? 0);
+}
+
+/** Changes a counter. The transaction writes the sum once, at its end: a thousand operations queued together would else write each a thousand times. */
+export function addCount(store: Store, counter: number, change: number): void {
+  const counts = store.memory.transaction?.counts;
+  // Outside a transaction every statement commits by itself, and so does its count.
+  if (counts === undefined) store.db.prepare(addToCounter).run(change, counter);
+  else counts.set(counter, (counts.get(counter) ?? 0) + change);
+}
+
+/** Writes what was counted so far. Whoever reads the table `counter` itself within a transaction calls this first. */
+export function writeCounts(store: Store): void {
+  const { transaction } = store.memory;
+  if (transaction === null || transaction.counts.size === 0) return;
+  const add = store.db.prepare(addToCounter);
+  for (const [counter, change] of transaction.counts) if (change !== 0) add.run(change, counter);
+  transaction.counts.clear();
+  transaction.fullness = null;
 }
 
 /** Writes the witness after a commit; a failure only weakens the check at the next open, so it is told and survived. */

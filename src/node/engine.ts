@@ -74,6 +74,7 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
+  if (sync !== undefined) face.lookAgain(sync);
   const blobs = makeBlobs(options.directory);
   await blobs.sweep();
   const stopCollecting = startCollecting(face.engine, blobs, options.log ?? (() => {}));
@@ -94,7 +95,12 @@ function builtInTypes(options: OpenEngineOptions, credentials: Credentials): rea
     : [http, upload];
 }
 
-type Face = { readonly engine: Engine; readonly signIn: (subject: string) => void };
+type Face = {
+  readonly engine: Engine;
+  readonly signIn: (subject: string) => void;
+  /** A token may have been given while no process looked: the server is asked once more at the start. */
+  readonly lookAgain: (sync: SyncPort) => unknown;
+};
 
 type Running = {
   readonly core: Engine;
@@ -172,7 +178,13 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
   const signIn = (subject: string): void => {
     if (!state.isClosed) tellSignIn(engine, subject, log);
   };
-  return { engine, signIn };
+  return { engine, signIn, lookAgain: (sync) => isRefused(engine, sync) && signIn(sync.subject) };
+}
+
+/** Who was signed out by a person stays signed out. */
+function isRefused(engine: Engine, { subject, remote }: SyncPort): boolean {
+  const gates = engine.handle("queue.status", {}).signedOut.filter((each) => each.subject === subject);
+  return gates.some((each) => each.remote === remote) && gates.every((each) => each.remote !== "");
 }
 
 function tellSignIn(engine: Engine, subject: string, log: Log): void {

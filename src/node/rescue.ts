@@ -4,6 +4,7 @@
  * Where the image comes from and where the files go is left to `salvage.ts`.
  */
 import type { Database, Row, SqlValue } from "../database.ts";
+import { hashedText } from "../engine/row-hash.ts";
 import { isCode } from "../errors.ts";
 import { carveRows } from "./carve.ts";
 import { openDatabase } from "./sqlite.ts";
@@ -46,6 +47,11 @@ const placeAgain = `UPDATE ${table.operation} SET
   WHERE state IN (0, 1, 2)`;
 const homeless = `SELECT DISTINCT channel, type FROM ${table.operation} WHERE channel NOT IN (SELECT id FROM ${table.channel})`;
 const addChannel = `INSERT OR IGNORE INTO ${table.channel} (id, remote, type, subject) VALUES (?, '', ?, ?)`;
+/** The engine keeps the counters as it goes; rows that were put in here are counted once, at the end. */
+const countStates = `UPDATE ${table.counter} SET n = (SELECT count(*) FROM ${table.operation} WHERE state = ${table.counter}.id) WHERE id <= 8`;
+const countBytes = `UPDATE ${table.counter} SET n = (SELECT coalesce(sum(bytes), 0) FROM ${table.operation}) WHERE id = 101`;
+const countEnds = `UPDATE ${table.counter} SET n = (SELECT count(*) FROM ${table.operation} WHERE state = 8 AND ${table.counter}.id =
+  CASE outcome WHEN 'expired' THEN 112 WHEN 'cancelled' THEN 111 WHEN 'replaced' THEN 111 ELSE 110 END) WHERE id BETWEEN 110 AND 112`;
 const countChannels = `UPDATE ${table.counter} SET n =
   (SELECT count(*) FROM ${table.operation} WHERE state < 8 AND channel = ${table.counter}.id - 1000) WHERE id > 1000`;
 const dependenciesByOptions = `INSERT OR IGNORE INTO ${table.dependency} (needs, seq)
@@ -204,7 +210,7 @@ function progressOf(row: Row): number {
 }
 
 function isProven(work: Work, row: Row): boolean {
-  return work.hash(`${row.id}\n${row.type}\n${row.payload}`) === row.hash;
+  return work.hash(hashedText(row)) === row.hash;
 }
 
 function copyRange(work: Work, name: string, range: { readonly key: string; readonly highest: number }): void {
@@ -284,7 +290,6 @@ function reconcile(work: Work): void {
     // The subject of a lost channel is unknown; a made-up one keeps it apart from every real one, so nobody else sends it.
     fresh.prepare(addChannel).run(row.channel ?? 0, row.type ?? "", `lost-${String(row.channel)}`);
   }
-  fresh.exec(countChannels);
   fresh.exec(dependenciesByOptions);
   for (const row of fresh.prepare(dependsOnLost).all()) {
     const problem = { code: "dependency_lost", message: "the operation it waited for was lost with a damaged page" };
@@ -293,6 +298,7 @@ function reconcile(work: Work): void {
   fresh.exec(dropIdleDependencies);
   fresh.exec(countWaits);
   fresh.prepare(placeAgain).run(now, now);
+  for (const count of [countStates, countBytes, countEnds, countChannels]) fresh.exec(count);
 }
 
 function tops(saved: ReadonlySet<number>): readonly number[] {

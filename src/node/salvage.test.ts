@@ -18,6 +18,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Database } from "../database.ts";
+import { hashedText } from "../engine/row-hash.ts";
 import { migrate, schemaVersion } from "../engine/schema.ts";
 import { isCode } from "../errors.ts";
 import { carveRows } from "./carve.ts";
@@ -58,18 +59,9 @@ function put(db: Database, seq: number, place: Place = {}): void {
   db.prepare(
     `INSERT INTO op (seq, id, type, version, channel, lane, position, priority, rank, state, waits, due, since, created, options, payload, hash, bytes)
      VALUES (?, ?, 'demo', 1, 1, ?, ?, 0, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)`,
-  ).run(
-    seq,
-    id,
-    place.lane ?? "",
-    seq,
-    seq,
-    place.state ?? 0,
-    place.options ?? "{}",
-    payload,
-    sha256(`${id}\ndemo\n${payload}`),
-    payload.length,
-  );
+  ).run(seq, id, place.lane ?? "", seq, seq, place.state ?? 0, place.options ?? "{}", payload, "", payload.length);
+  const row = db.prepare("SELECT * FROM op WHERE seq = ?").get(seq) ?? {};
+  db.prepare("UPDATE op SET hash = ? WHERE seq = ?").run(sha256(hashedText(row)), seq);
   if (place.needs !== undefined) {
     db.prepare("INSERT INTO dep (needs, seq) VALUES (?, ?)").run(place.needs, seq);
     db.prepare("UPDATE op SET waits = 1, state = 1, reason = 'dependency' WHERE seq = ?").run(seq);
@@ -322,7 +314,7 @@ test("rows with long payloads are carved whole", () => {
   fill(directory, 21);
   const columns = openColumns(directory);
   const found = [...carveRows(join(directory, "holdfast.db"), columns, "seq")].filter((row) => row.hash !== null);
-  const genuine = found.filter((row) => sha256(`${row.id}\n${row.type}\n${row.payload}`) === row.hash);
+  const genuine = found.filter((row) => sha256(hashedText(row)) === row.hash);
   expect(genuine.map((row) => row.seq).sort((a, b) => Number(a) - Number(b))).toEqual(until(21));
 });
 

@@ -89,7 +89,15 @@ function watchFailures(database: SqliteDatabase, onFailure: (error: unknown) => 
     const known = statements.get(statement);
     if (known !== undefined) return known;
     const guard: Statement = {
-      run: (...parameters) => watched(() => statement.run(...parameters)),
+      // Written out, because a closure per row is felt in a batch of a thousand.
+      run: (...parameters) => {
+        try {
+          return statement.run(...parameters);
+        } catch (error) {
+          onFailure(error);
+          throw error;
+        }
+      },
       get: (...parameters) => watched(() => statement.get(...parameters)),
       all: (...parameters) => watched(() => statement.all(...parameters)),
     };

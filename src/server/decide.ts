@@ -74,7 +74,8 @@ export function storeDraft(
 ): StoredRecord {
   const held: Held = holdValue(draft.start, draft.value, version);
   const { collection, key, schema } = draft;
-  return { ...held, collection, key, ending, schema, author: who.subject, at: now };
+  const born = draft.start?.born ?? version;
+  return { ...held, born, collection, key, ending, schema, author: who.subject, at: now };
 }
 
 /** What an applied change is answered with: the value only where the client cannot know it and may read it. */

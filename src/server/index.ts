@@ -7,6 +7,8 @@ export type { LogEntry, ServerLimits } from "./core.ts";
 export { serverLimits } from "./core.ts";
 export type { EmbeddedOptions } from "./embedded.ts";
 export { openEmbeddedStore } from "./embedded.ts";
+export type { PostgresOptions } from "./postgres.ts";
+export { openPostgres } from "./postgres.ts";
 export type { ServerOptions, SyncServer } from "./server.ts";
 export { openServer } from "./server.ts";
 export type { ServerStore } from "./store.ts";

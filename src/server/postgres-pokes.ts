@@ -35,71 +35,21 @@ export function newPokes(options: PokesOptions): Pokes {
   const listeners = new Set<Listener>();
   /** Heads that the other processes have not been told yet. */
   const unsent = new Map<string, number>();
-  let session: Session | undefined;
-  let isOpening = false;
   let isClosed = false;
   let sending: Promise<void> | undefined;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-
   const tell = (space: string, head: number): void => {
     for (const listener of listeners) listener(space, head);
   };
-
-  function hear(from: string, payload: string): void {
-    if (from !== channel) return;
-    const heard = readPayload(payload);
+  const hear = (from: string, payload: string): void => {
+    const heard = from === channel ? readPayload(payload) : undefined;
     if (heard === undefined || heard.sender === me) return;
     for (const [space, head] of heard.heads) tell(space, head);
-  }
-
-  async function open(failures = 0): Promise<void> {
-    if (isClosed || isOpening || session !== undefined) return;
-    isOpening = true;
-    let opened: Session | undefined;
-    try {
-      opened = await options.connect(hear);
-      await opened.control(listen);
-      if (isClosed) return await opened.close();
-      session = opened;
-      opened.onLost(() => comeBack(0));
-      if (opened.isLost()) throw new Error("the connection for pokes was lost at once");
-    } catch (error) {
-      session = undefined;
-      await opened?.close();
-      options.report("the connection for pokes cannot be had", error);
-      isOpening = false;
-      return comeBack(failures + 1);
-    }
-    isOpening = false;
-    later(options.heartbeatMs, beat);
+  };
+  const line = keepLine(options, hear, async () => {
     // Whatever was said while nobody listened is lost.
     tell(everySpace, 0);
     await flush();
-  }
-
-  function comeBack(failures: number): void {
-    session = undefined;
-    const most = Math.min(comeBackMs.last, comeBackMs.first * 2 ** failures);
-    later(most * (0.5 + Math.random() / 2), () => open(failures));
-  }
-
-  function later(ms: number, task: () => Promise<void>): void {
-    clearTimeout(timer);
-    if (!isClosed) timer = setTimeout(() => void task(), ms);
-  }
-
-  async function beat(): Promise<void> {
-    const asked = session;
-    if (asked === undefined) return;
-    try {
-      await asked.control(heartbeat, heartbeatLimitMs);
-    } catch (error) {
-      options.report("the connection for pokes gave no sign of life", error);
-      await asked.close();
-    }
-    if (asked.isLost()) comeBack(0);
-    else later(options.heartbeatMs, beat);
-  }
+  });
 
   function flush(): Promise<void> {
     sending ??= sendAll().finally(() => {
@@ -110,7 +60,7 @@ export function newPokes(options: PokesOptions): Pokes {
 
   /** One message carries all heads that came together while the last one was on its way. */
   async function sendAll(): Promise<void> {
-    while (unsent.size > 0 && session !== undefined) {
+    for (let session = line.current(); unsent.size > 0 && session !== undefined; session = line.current()) {
       const heads = takeBatch(unsent);
       try {
         await session.query(notify, [JSON.stringify([me, heads])]);
@@ -127,21 +77,96 @@ export function newPokes(options: PokesOptions): Pokes {
       if (isClosed) return;
       tell(space, head);
       remember(unsent, space, head);
-      if (session === undefined) void open();
+      line.open();
       await flush();
     },
     onPoke: (listener) => {
       listeners.add(listener);
-      void open();
+      line.open();
       return () => listeners.delete(listener);
     },
     close: async () => {
       isClosed = true;
-      clearTimeout(timer);
       listeners.clear();
+      await line.close();
+    },
+  };
+}
+
+/** A connection that listens, comes back when it was lost, and is asked for signs of life. */
+type Line = {
+  readonly open: () => void;
+  readonly current: () => Session | undefined;
+  readonly close: () => Promise<void>;
+};
+
+type Hear = (channel: string, payload: string) => void;
+
+function keepLine(options: PokesOptions, hear: Hear, whenOpen: () => Promise<void>): Line {
+  let session: Session | undefined;
+  let isOpening = false;
+  let isClosed = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const later = (ms: number, task: () => Promise<void>): void => {
+    clearTimeout(timer);
+    if (!isClosed) timer = setTimeout(() => void task(), ms);
+  };
+  const comeBack = (failures: number): void => {
+    session = undefined;
+    const most = Math.min(comeBackMs.last, comeBackMs.first * 2 ** failures);
+    later(most * (0.5 + Math.random() / 2), () => open(failures));
+  };
+
+  async function open(failures: number): Promise<void> {
+    if (isClosed || isOpening || session !== undefined) return;
+    isOpening = true;
+    try {
+      session = await openLine(options, hear);
+    } catch (error) {
+      options.report("the connection for pokes cannot be had", error);
+      return comeBack(failures + 1);
+    } finally {
+      isOpening = false;
+    }
+    if (isClosed) return session.close();
+    session.onLost(() => comeBack(0));
+    if (session.isLost()) return comeBack(0);
+    later(options.heartbeatMs, beat);
+    await whenOpen();
+  }
+
+  async function beat(): Promise<void> {
+    const asked = session;
+    if (asked === undefined) return;
+    try {
+      await asked.control(heartbeat, heartbeatLimitMs);
+      later(options.heartbeatMs, beat);
+    } catch (error) {
+      options.report("the connection for pokes gave no sign of life", error);
+      await asked.close();
+    }
+  }
+
+  return {
+    open: () => void (session === undefined && timer === undefined && open(0)),
+    current: () => session,
+    close: async () => {
+      isClosed = true;
+      clearTimeout(timer);
       await session?.close();
     },
   };
+}
+
+async function openLine(options: PokesOptions, hear: Hear): Promise<Session> {
+  const session = await options.connect(hear);
+  try {
+    await session.control(listen);
+    return session;
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
 }
 
 function remember(unsent: Map<string, number>, space: string, head: number): void {

@@ -37,35 +37,15 @@ export function newPool(connect: () => Promise<Session>, options: PoolOptions): 
   const waiters: Waiter[] = [];
   let opening = 0;
   let closing: Promise<void> | undefined;
-  let whenEmpty: () => void = () => {};
+  const emptied = signal();
 
   function take(): Promise<Session> {
     if (closing !== undefined) return Promise.reject(closedStore());
     const session = idle.pop();
     if (session !== undefined) return Promise.resolve(session);
-    const taken = wait();
+    const taken = waitIn(waiters, options);
     grow();
     return taken;
-  }
-
-  function wait(): Promise<Session> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        waiters.splice(waiters.indexOf(waiter), 1);
-        reject(allBusy(options.connections));
-      }, options.waitMs);
-      const waiter: Waiter = {
-        take: (session) => {
-          clearTimeout(timer);
-          resolve(session);
-        },
-        fail: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-      waiters.push(waiter);
-    });
   }
 
   /** Opens as many connections as there are waiters without one, up to the limit. */
@@ -91,16 +71,13 @@ export function newPool(connect: () => Promise<Session>, options: PoolOptions): 
     all.delete(session);
     const place = idle.indexOf(session);
     if (place >= 0) idle.splice(place, 1);
-    if (all.size === 0) whenEmpty();
+    if (all.size === 0) emptied.give();
     grow();
   }
 
   function give(session: Session): void {
     if (session.isLost()) return;
-    if (closing !== undefined) {
-      void session.close();
-      return;
-    }
+    if (closing !== undefined) return void session.close();
     const waiter = waiters.shift();
     if (waiter === undefined) idle.push(session);
     else waiter.take(session);
@@ -111,20 +88,49 @@ export function newPool(connect: () => Promise<Session>, options: PoolOptions): 
     closing ??= (async () => {
       for (const waiter of waiters.splice(0)) waiter.fail(closedStore());
       for (const session of idle.splice(0)) void session.close();
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, options.goodbyeMs);
-        whenEmpty = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        if (all.size === 0) whenEmpty();
-      });
+      if (all.size > 0) await Promise.race([emptied.promise, within(options.goodbyeMs)]);
       await Promise.all([...all].map((session) => session.close()));
     })();
     return closing;
   }
 
   return { take, give, close };
+}
+
+function waitIn(waiters: Waiter[], { waitMs, connections }: PoolOptions): Promise<Session> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      waiters.splice(waiters.indexOf(waiter), 1);
+      reject(allBusy(connections));
+    }, waitMs);
+    const waiter: Waiter = {
+      take: (session) => {
+        clearTimeout(timer);
+        resolve(session);
+      },
+      fail: (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    };
+    waiters.push(waiter);
+  });
+}
+
+function signal() {
+  let give: () => void = () => {};
+  const promise = new Promise<void>((resolve) => {
+    give = resolve;
+  });
+  return { promise, give: () => give() };
+}
+
+/** A goodbye that waits for nothing more must not keep the process alive. */
+function within(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer: unknown = setTimeout(resolve, ms);
+    (timer as { readonly unref?: () => void }).unref?.();
+  });
 }
 
 function allBusy(connections: number): HoldfastError {

@@ -168,8 +168,8 @@ function isReadable({ core, who }: Asked, { collection }: Want): boolean {
 }
 
 /**
- * A record as this reader may see it. One that filter or rights do not reach is told as hidden where the reader may have it from before:
- * it was there at the cursor, or the reader wrote it. A removal is told with no more than its key.
+ * A record as this reader may see it. One that filter or rights do not reach is told as hidden where the reader may have it from before,
+ * because it was there at the cursor. A removal is told with no more than its key.
  */
 function show({ core, who }: Asked, want: Want, stored: StoredRecord): readonly WireRecord[] {
   const { value } = stored;
@@ -178,6 +178,6 @@ function show({ core, who }: Asked, want: Want, stored: StoredRecord): readonly 
   const isAllowed = isAmong(rows, stored.key, value);
   const isWanted = want.filter === undefined || isAmong([want.filter], stored.key, value);
   if (isAllowed && isWanted) return [toWire(stored)];
-  if (stored.created > want.after && stored.author !== who.subject) return [];
+  if (stored.born > want.after) return [];
   return [{ ...toWire(stored), value: null, author: isAllowed ? stored.author : "", isHidden: true }];
 }

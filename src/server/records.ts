@@ -14,6 +14,8 @@ export type StoredRecord = Held & {
   readonly key: string;
   /** The last version of the operation that wrote it: a page of the feed is never cut between the two. */
   readonly ending: number;
+  /** The first version of this key, earlier lives included: whoever has read less far cannot have it. */
+  readonly born: number;
   readonly schema: number;
   readonly author: string;
   readonly at: number;
@@ -22,7 +24,7 @@ export type StoredRecord = Held & {
 /** A place in the feed without its content. */
 export type FeedEntry = { readonly version: number; readonly ending: number; readonly bytes: number };
 
-const columns = "collection, key, version, ending, created, value, field_versions, schema_version, author, at";
+const columns = "collection, key, version, ending, created, born, value, field_versions, schema_version, author, at";
 const readByKeys = (marks: string): string =>
   `SELECT ${columns} FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
 const readFeed = `SELECT version, ending, bytes FROM hf_record
@@ -30,7 +32,7 @@ const readFeed = `SELECT version, ending, bytes FROM hf_record
 const readPage = `SELECT ${columns} FROM hf_record
   WHERE space = ? AND collection = ? AND version > ? AND version <= ? ORDER BY version`;
 const upsert = (rows: string): string => `INSERT INTO hf_record
-  (space, collection, key, version, ending, created, value, field_versions, bytes, schema_version, author, at)
+  (space, collection, key, version, ending, created, born, value, field_versions, bytes, schema_version, author, at)
   VALUES ${rows}
   ON CONFLICT (space, collection, key) DO UPDATE SET version = excluded.version, ending = excluded.ending,
   created = excluded.created, value = excluded.value, field_versions = excluded.field_versions, bytes = excluded.bytes,
@@ -57,7 +59,7 @@ export async function writeRecords(tx: Tx, space: string, records: readonly Stor
   const rows = records.map((record) => {
     const value = record.value === null ? null : JSON.stringify(record.value);
     return [
-      ...[space, record.collection, record.key, record.version, record.ending, record.created],
+      ...[space, record.collection, record.key, record.version, record.ending, record.created, record.born],
       ...[value, JSON.stringify(record.fieldVersions), value?.length ?? 0, record.schema, record.author, record.at],
     ];
   });
@@ -124,6 +126,7 @@ const toRecord = (row: ServerRow): StoredRecord => ({
   version: Number(row.version),
   ending: Number(row.ending),
   created: Number(row.created),
+  born: Number(row.born),
   value: row.value === null ? null : (JSON.parse(String(row.value)) as Fields),
   fieldVersions: JSON.parse(String(row.field_versions)) as { readonly [field: string]: number },
   schema: Number(row.schema_version),

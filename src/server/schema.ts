@@ -19,6 +19,7 @@ CREATE TABLE hf_record (
   version bigint NOT NULL,
   ending bigint NOT NULL,
   created bigint NOT NULL,
+  born bigint NOT NULL,
   value text,
   field_versions text NOT NULL,
   bytes bigint NOT NULL,

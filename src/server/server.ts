@@ -5,7 +5,16 @@
 import type { Where } from "../record.ts";
 import { where } from "../record-shapes.ts";
 import type { Hello, PullRequest } from "../wire.ts";
-import { fetchRequest, protocolVersion, pullRequest, pushRequest, readWire, routes, wireLimits } from "../wire.ts";
+import {
+  fetchRequest,
+  protocolVersion,
+  pullRequest,
+  pushRequest,
+  readWire,
+  routes,
+  wireLimits,
+  wireName,
+} from "../wire.ts";
 import type { Access, Authenticate, AuthOptions } from "./auth.ts";
 import { makeAuth } from "./auth.ts";
 import { readBody } from "./body.ts";
@@ -262,7 +271,7 @@ async function openStream(parts: Parts, { url }: Call, access: Access): Promise<
   return refusalResponse(refusal, url.pathname);
 }
 
-const isSpaceName = (name: string): boolean => name.length > 0 && name.length <= wireLimits.textLength;
+const isSpaceName = (name: string): boolean => wireName.safeParse(name).success;
 
 function forbidden({ subject }: Access, space: string, url: URL): Response {
   const message = `${subject} may not use the space ${space}`;

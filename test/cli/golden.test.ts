@@ -72,17 +72,23 @@ const run = {
   errors: [{ id: has.ids.push, title: "git push origin main", error: "git ended with exit code 128" }],
 };
 
+const noRecords = { "collections.list": has.noCollections };
 const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
 
 type Case = readonly [name: string, argv: readonly string[], script: Script];
 
 const reading: readonly Case[] = [
-  ["status at rest", ["status"], { answers: { "queue.status": has.queueStatus({ remotes: [has.onlineRemote] }) } }],
+  [
+    "status at rest",
+    ["status"],
+    { answers: { ...noRecords, "queue.status": has.queueStatus({ remotes: [has.onlineRemote] }) } },
+  ],
   [
     "status in trouble",
     ["status"],
     {
       answers: {
+        ...noRecords,
         "queue.status": has.troubled,
         "queue.list": { operations: [has.failedPush, has.conflicting], next: null },
       },

@@ -245,7 +245,7 @@ it("a secret comes from stdin without its newline, or from a prompt, and is neve
 });
 
 it("colours are for terminals, and NO_COLOR and --no-color switch them off", async () => {
-  const script = { answers: { "queue.status": has.queueStatus() } };
+  const script = { answers: { "queue.status": has.queueStatus(), "collections.list": has.noCollections } };
   const hasColour = async (more: Script, ...argv: readonly string[]): Promise<boolean> =>
     (await play(["status", ...argv], { ...script, ...more })).out.includes("\u001b[");
   expect(await hasColour({ isTty: true })).toBe(true);

@@ -89,8 +89,11 @@ export async function openServerHost(scheduler: Scheduler, random: Random): Prom
   };
   await boot();
 
+  /** What a process leaves behind in this one: its timers. */
   const drop = (process: VirtualProcess): void => {
-    if (living?.process === process) living = null;
+    if (living?.process !== process) return;
+    void living.server.close();
+    living = null;
   };
   return {
     database,
@@ -127,11 +130,11 @@ export async function openServerHost(scheduler: Scheduler, random: Random): Prom
       const { process } = living;
       if (moment === "now") {
         process.kill();
-        living = null;
+        drop(process);
       } else process.killAtCommit(moment);
     },
     boot: async () => {
-      if (living !== null && !living.process.isAlive()) living = null;
+      if (living !== null && !living.process.isAlive()) drop(living.process);
       await boot();
     },
     jumpClock: (byMs) => machine.wallClock.jump(byMs),

@@ -61,14 +61,23 @@ export async function closeServers(): Promise<void> {
   for (const close of opened.splice(0).reverse()) await close();
 }
 
-/** Opens a server in memory, or on the store that is given. */
+/** Where servers keep their records unless a test says otherwise; test/postgres/ runs the same tests on PostgreSQL. */
+let openStore = async (): Promise<ServerStore> => openEmbeddedStore(openDatabase(":memory:"), { defer: setImmediate });
+
+export function useStore(open: () => Promise<ServerStore>): void {
+  openStore = open;
+}
+
+const openFile = (path: string): ServerStore => openEmbeddedStore(openDatabase(path), { defer: setImmediate });
+
+/** Opens a server on an empty store, or on the one that is given. */
 export async function openTestServer(
   options: Partial<ServerOptions> & { readonly path?: string } = {},
 ): Promise<TestServer> {
   const { path, ...rest } = options;
   const clock = { now: 1_900_000_000_000 };
   const log: LogEntry[] = [];
-  const store = options.store ?? openEmbeddedStore(openDatabase(path ?? ":memory:"), { defer: setImmediate });
+  const store = options.store ?? (path === undefined ? await openStore() : openFile(path));
   const server = await openServer({ now: () => clock.now, log: (entry) => log.push(entry), ...rest, store });
   opened.push(async () => {
     await server.close();
@@ -83,6 +92,7 @@ export async function openTestServer(
 }
 
 let count = 0;
+const probe = { space: "main", collection: "notes", keys: ["-"] };
 
 function makeCalls(
   server: SyncServer,
@@ -143,12 +153,13 @@ function makeCalls(
       if (answer === undefined) throw new Error("no answer");
       return answer;
     },
-    pull: (more = {}, token) =>
-      call(
-        "/v1/pull",
-        { space: "main", history: "", wants: [{ collection: "notes", after: 0 }], limit: 100, ...more },
-        token,
-      ),
+    pull: async (more = {}, token) => {
+      const asked = { space: "main", history: "", wants: [{ collection: "notes", after: 0 }], limit: 100, ...more };
+      // A cursor goes with the history that it belongs to; tests that do not say another mean the one that is there.
+      const isMissing = more.history === undefined && asked.wants.some(({ after }) => after > 0);
+      const { history } = isMissing ? await call<FetchResponse>("/v1/fetch", probe, token) : asked;
+      return call("/v1/pull", { ...asked, history }, token);
+    },
     fetch: (keys, token) => call("/v1/fetch", { space: "main", collection: "notes", keys }, token),
   };
 }

@@ -203,3 +203,5 @@ export const whyOffline = why({
 export function event(more: Partial<HoldfastEvent> = {}): HoldfastEvent {
   return { sequence: 40, at: now, kind: "settled", id: ids.note, status: "completed", detail: null, ...more };
 }
+
+export const noCollections: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };

@@ -1,0 +1,164 @@
+// Owns bar P10: a record written, read and seen by a live listener, against the same by hand on a raw table with synchronous=FULL.
+// Leaves pulling to p9-pull.ts and sending to the bars of the queue.
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { Engine } from "../src/engine/engine.ts";
+import { openEngine } from "../src/engine/engine.ts";
+import { openDatabase } from "../src/node/sqlite.ts";
+import { nodeWorld } from "../src/node/world.ts";
+import { feedPort } from "./support/feed.ts";
+import type { Rounds, Subject } from "./support/measure.ts";
+import { ratioOf, rowOf, takeTurns } from "./support/measure.ts";
+import { newDirectory, note, roomy } from "./support/stores.ts";
+import type { Measure, Row } from "./support/types.ts";
+
+/** Records that are there before anything is measured, on both sides. */
+const size = 10_000;
+const open = 20;
+
+const madeValue = (n: number) => ({ ...note, status: n % (size / open) === 0 ? "open" : "done", rank: n });
+
+/** Ours, with everything synced from a server that has nothing to say afterwards. */
+async function openRecords(
+  directory: string,
+): Promise<{ readonly engine: Engine; readonly close: () => Promise<void> }> {
+  const database = openDatabase(join(directory, "holdfast.db"));
+  const world = nodeWorld({ directory, log: () => {} });
+  const records = Array.from({ length: size }, (_, n) => ({ key: `seed-${n}`, value: madeValue(n) }));
+  const engine = openEngine({
+    database,
+    world,
+    collections: [{ name: "notes", indexes: [["status", "rank"]] }],
+    sync: feedPort("notes", records),
+    settings: roomy,
+  });
+  engine.start();
+  const isWhole = (): boolean => engine.handle("collections.list", {}).collections[0]?.state === "idle";
+  while (!isWhole()) await new Promise((resolve) => setTimeout(resolve, 5));
+  engine.handle("network.offline", {});
+  return {
+    engine,
+    close: async () => {
+      await engine.stop(0);
+      engine.close();
+      world.close();
+    },
+  };
+}
+
+/** The same by hand: one table, one index, prepared once; what a reader gets is parsed, as ours is. */
+function openByHand(directory: string) {
+  const connection = new DatabaseSync(join(directory, "raw.db"));
+  connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL, status TEXT, rank INTEGER);
+    CREATE INDEX note_open ON note (status, rank, key)`);
+  const insert = connection.prepare("INSERT INTO note (key, value, status, rank) VALUES (?, ?, ?, ?)");
+  const update = connection.prepare("UPDATE note SET value = ?, status = ?, rank = ? WHERE key = ?");
+  const get = connection.prepare("SELECT key, value FROM note WHERE key = ?");
+  const list = connection.prepare("SELECT key, value FROM note WHERE status = ? ORDER BY rank, key LIMIT 100");
+  const parse = (row: unknown): unknown => JSON.parse(String((row as { readonly value: unknown }).value));
+  const put = (key: string, n: number): void => {
+    const value = madeValue(n);
+    insert.run(key, JSON.stringify(value), value.status, value.rank);
+  };
+  connection.exec("BEGIN");
+  for (let n = 0; n < size; n += 1) put(`seed-${n}`, n);
+  connection.exec("COMMIT");
+  return {
+    put,
+    update: (key: string, n: number) => {
+      const value = madeValue(n);
+      update.run(JSON.stringify(value), value.status, value.rank, key);
+    },
+    get: (key: string) => parse(get.get(key)),
+    list: () => list.all("open").map(parse),
+    close: () => connection.close(),
+  };
+}
+
+type Hands = {
+  readonly raw: ReturnType<typeof openByHand>;
+  readonly put: (key: string, n: number) => unknown;
+  readonly picked: () => string;
+  readonly next: () => number;
+};
+
+/** A write and what a listener then shows, by hand and by ours. */
+function listening(engine: Engine, { raw, put, picked, next }: Hands): readonly Subject[] {
+  const asked = { collection: "notes", where: { status: "open" }, order: [{ field: "rank" }] };
+  let told = 0;
+  engine.subscribe((event) => {
+    if (event.kind !== "record") return;
+    engine.handle("records.query", asked);
+    told += 1;
+  });
+  return [
+    {
+      name: "raw write and query",
+      run: () => {
+        raw.update(picked(), next());
+        return raw.list();
+      },
+    },
+    {
+      name: "write to listener",
+      run: () => {
+        const before = told;
+        put(picked(), next());
+        if (told === before) throw new Error("the listener was not told before the write returned");
+      },
+    },
+  ];
+}
+
+const rowsOf = (rounds: Rounds, names: readonly string[]): readonly Row[] =>
+  names.map((name) => ({ label: name, spread: rowOf(rounds, name, 1e-3), unit: "us" }));
+
+export const measure: Measure = async (scope) => {
+  const directory = newDirectory(scope.directory, "p10");
+  const raw = openByHand(directory);
+  const { engine, close } = await openRecords(directory);
+  let turn = 0;
+  const count = { rounds: scope.isQuick ? 5 : 25, calls: scope.isSlowDisk ? 20 : 100 };
+  const next = (): number => {
+    turn += 1;
+    return turn;
+  };
+  const picked = (): string => `seed-${(next() * 7919) % size}`;
+  const put = (key: string, n: number) =>
+    engine.handle("records.write", { kind: "put", collection: "notes", key, value: madeValue(n) });
+  const written = await takeTurns(
+    [
+      { name: "raw insert", run: () => raw.put(`new-${next()}`, 1) },
+      { name: "put", run: () => put(`new-${next()}`, 1) },
+    ],
+    count,
+  );
+  // Apart from the writes: a read behind an fsync finds the processor's caches empty and measures that.
+  const read = await takeTurns(
+    [
+      { name: "raw get", run: () => raw.get(picked()) },
+      { name: "get", run: () => engine.handle("records.get", { collection: "notes", key: picked() }) },
+    ],
+    count,
+  );
+  const live = await takeTurns(listening(engine, { raw, put, picked, next }), count);
+  await close();
+  raw.close();
+  return {
+    figures: [
+      { key: "P10-put", label: "put / raw insert", ratio: ratioOf(written, "put", "raw insert") },
+      { key: "P10-get", label: "get / raw get", ratio: ratioOf(read, "get", "raw get") },
+      {
+        key: "P10-live",
+        label: "write to live listener / raw write and query",
+        ratio: ratioOf(live, "write to listener", "raw write and query"),
+      },
+    ],
+    rows: [
+      ...rowsOf(written, ["raw insert", "put"]),
+      ...rowsOf(read, ["raw get", "get"]),
+      ...rowsOf(live, ["raw write and query", "write to listener"]),
+    ],
+  };
+};

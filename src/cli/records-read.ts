@@ -1,0 +1,133 @@
+/**
+ * Owns the reading half of `holdfast records`: list, get, history, sql. How they look is in `render-records.ts`.
+ */
+import { HoldfastError } from "../errors.ts";
+import type { Json } from "../operation.ts";
+import { recordStates } from "../record.ts";
+import type { Input, Output } from "../verbs.ts";
+import { parseOrderBy, parseWhere } from "./conditions.ts";
+import type { Context, Handler } from "./context.ts";
+import { definedOnly } from "./order.ts";
+import { parseChoice, parseInteger, parseLoose, usage } from "./parse.ts";
+import { pageLimit } from "./queue-read.ts";
+import { inline, renderRecord, renderRecordHistory, renderRecords } from "./render-records.ts";
+import type { Session } from "./session.ts";
+import { table } from "./text.ts";
+
+type ListOptions = {
+  readonly where?: readonly string[];
+  readonly order?: readonly string[];
+  readonly state?: readonly string[];
+  readonly limit: string;
+  readonly count?: boolean;
+};
+type Query = Input<"records.query">;
+type Page = Output<"records.query">;
+
+export const runRecordList: Handler<[string], ListOptions> = async (context, [collection], options) => {
+  const wanted = parseLimit(options.limit);
+  const states = options.state?.map((each) => parseChoice(each, "--state", recordStates));
+  const where = options.where === undefined ? undefined : (parseWhere(options.where, "--where") as Query["where"]);
+  const session = await context.session();
+  if (options.count === true) return tellCount(context, session, definedOnly({ collection, where, states }));
+  const order = options.order === undefined ? undefined : parseOrderBy(options.order);
+  const query = definedOnly<Query>({ collection, where, order, states });
+  const page = await readPages(session, { ...query, collection }, wanted);
+  context.answer(page, () => {
+    if (context.isQuiet) return page.records.map(({ key }) => key).join("\n");
+    if (page.records.length === 0)
+      return where === undefined && states === undefined ? "There are no records." : "Nothing matches.";
+    const more =
+      page.next === null
+        ? ""
+        : `\n${context.paint.dim(`… and more (--limit ${page.records.length * 2}, or --limit 0 for all)`)}`;
+    return `${renderRecords(context, page.records)}${more}`;
+  });
+  return 0;
+};
+
+async function tellCount(context: Context, session: Session, query: object): Promise<0> {
+  const answer = await session.call("records.count", query as Input<"records.count">);
+  context.answer(answer, () => String(answer.count));
+  return 0;
+}
+
+function parseLimit(text: string): number {
+  const wanted = parseInteger(text, "--limit");
+  if (wanted < 0) throw usage("--limit: a count is not negative", "write --limit 100, or --limit 0 for all");
+  return wanted === 0 ? Number.POSITIVE_INFINITY : wanted;
+}
+
+async function readPages(session: Session, query: Query, wanted: number): Promise<Page> {
+  const records: Page["records"][number][] = [];
+  let next: string | null = null;
+  do {
+    const limit = Math.min(wanted - records.length, pageLimit);
+    const page: Page = await session.call("records.query", {
+      ...query,
+      limit,
+      ...(next === null ? {} : { cursor: next }),
+    });
+    records.push(...page.records);
+    next = page.next;
+  } while (next !== null && records.length < wanted);
+  return { records, next };
+}
+
+export const runRecordGet: Handler<[string, string], object> = async (context, [collection, key]) => {
+  const { record } = await (await context.session()).call("records.get", { collection, key });
+  if (record === null)
+    throw new HoldfastError(
+      "not_found",
+      `${collection} has no record ${key} on this device`,
+      `holdfast collections sync ${collection} ${key}   asks the server`,
+    );
+  context.answer(record, () => renderRecord(context, record));
+  return 0;
+};
+
+export const runRecordHistory: Handler<[string, string], { readonly limit: string }> = async (
+  context,
+  [collection, key],
+  options,
+) => {
+  const limit = Math.min(parseLimit(options.limit), pageLimit);
+  const history = await (await context.session()).call("records.history", { collection, key, limit });
+  context.answer(history, () => {
+    if (history.entries.length === 0) return "Nothing is known of it.";
+    const { paint } = context;
+    const more = history.next === null ? "" : `\n${paint.dim(`… and older ones (--limit ${limit * 2})`)}`;
+    return `${renderRecordHistory(context, history.entries)}${more}`;
+  });
+  return 0;
+};
+
+export const runRecordSql: Handler<[string, readonly string[]], { readonly limit: string }> = async (
+  context,
+  [sql, typed],
+  options,
+) => {
+  const parameters = typed.map((each) => {
+    const value = parseLoose(each);
+    return typeof value === "number" || value === null ? value : each;
+  });
+  const limit = Math.min(parseLimit(options.limit), pageLimit);
+  const answer = await (await context.session()).call("records.sql", { sql, parameters, limit });
+  context.answer(answer, () => renderRows(context, answer));
+  return 0;
+};
+
+function renderRows({ paint, width }: Context, { columns, rows, isTruncated }: Output<"records.sql">): string {
+  const cells = rows.map((row) => row.map((value) => ({ text: value === null ? "∅" : inline(value as Json) })));
+  const last = columns.length - 1;
+  const titles = columns.map((title, at) => ({ title, isFlexible: at === last, isRight: isNumeric(rows, at) }));
+  const head = table(titles, cells, { width, head: paint.dim });
+  const count = paint.dim(
+    `${rows.length} row${rows.length === 1 ? "" : "s"}${isTruncated ? ", and there are more (--limit)" : ""}`,
+  );
+  return `${head}\n${count}`;
+}
+
+function isNumeric(rows: Output<"records.sql">["rows"], at: number): boolean {
+  return rows.length > 0 && rows.every((row) => typeof row[at] === "number" || row[at] === null);
+}

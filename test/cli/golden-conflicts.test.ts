@@ -1,0 +1,167 @@
+// Owns the committed look of conflicts and sync runs over a scripted daemon, and how many are decided at once.
+// Leaves records to golden-records.test.ts; `vitest -u` writes the goldens anew.
+import { describe, expect, it } from "vitest";
+import type { Input } from "../../src/verbs.ts";
+import * as has from "./support/fixtures.ts";
+import { collection, conflict, decided, list, network, removedThere, run } from "./support/record-fixtures.ts";
+import type { Answers, Script } from "./support/script.ts";
+import { now, play, screen } from "./support/script.ts";
+
+type Case = readonly [name: string, argv: readonly string[], script: Script];
+
+const conflicts: readonly Case[] = [
+  [
+    "conflicts list",
+    ["conflicts", "list"],
+    { answers: { "conflicts.list": { conflicts: [conflict(), removedThere], next: null, open: 2 } } },
+  ],
+  [
+    "conflicts list empty",
+    ["conflicts", "list"],
+    { answers: { "conflicts.list": { conflicts: [], next: null, open: 0 } } },
+  ],
+  [
+    "conflicts groups",
+    ["conflicts", "groups"],
+    {
+      answers: {
+        "conflicts.groups": {
+          groups: [
+            {
+              collection: "bookings",
+              kind: "version_mismatch",
+              fields: ["fee"],
+              author: "bea",
+              count: 12,
+              oldestAt: now - 3_600_000,
+            },
+          ],
+        },
+      },
+    },
+  ],
+  ["conflicts show", ["conflicts", "show", "c0ff"], { answers: { "conflicts.get": conflict() } }],
+  ["conflicts show removed", ["conflicts", "show", "deaf"], { answers: { "conflicts.get": removedThere } }],
+  ["conflicts show decided", ["conflicts", "show", "c0ff"], { answers: { "conflicts.get": decided } }],
+  [
+    "conflicts resolve",
+    ["conflicts", "resolve", "c0ff", "--choose", "local"],
+    {
+      answers: {
+        "conflicts.resolve": { done: [conflict().id], refused: [] },
+        "network.status": { ...network, isWorkingOffline: true },
+      },
+    },
+  ],
+  [
+    "conflicts resolve all refused",
+    ["conflicts", "resolve", "--all", "--collection", "bookings", "--choose", "local"],
+    { answers: { "conflicts.list": { conflicts: [conflict(), removedThere], next: null, open: 2 } } },
+  ],
+  [
+    "conflicts undo",
+    ["conflicts", "undo", "c0ff"],
+    { answers: { "conflicts.undo": { done: [conflict().id], refused: [] } } },
+  ],
+  [
+    "sync runs",
+    ["sync", "runs"],
+    {
+      answers: {
+        "sync.runs": {
+          runs: [run, { ...run, id: 11, conflicts: 0, rolledBackBy: 12 }, { ...run, id: 10, endedAt: null }],
+          next: null,
+        },
+      },
+    },
+  ],
+  [
+    "sync rollback",
+    ["sync", "rollback", "12", "--yes"],
+    {
+      answers: {
+        "sync.rollback": {
+          run: 12,
+          restored: 41,
+          skipped: [{ collection: "bookings", key: "b1", reason: "it was changed after the run" }],
+        },
+      },
+    },
+  ],
+  [
+    "status with records",
+    ["status"],
+    {
+      answers: {
+        "queue.status": has.queueStatus(),
+        "collections.list": list(collection(), collection({ pending: 1, conflicts: 0 })),
+      },
+    },
+  ],
+];
+
+describe("the look of conflicts and runs", () => {
+  it.each(conflicts)("%s", async (title, argv, script) => {
+    const human = screen(argv, await play(argv, script));
+    const asJson = [...argv, "--json"];
+    const played = await play(asJson, script);
+    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
+    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
+    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
+      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
+    );
+  });
+});
+
+describe("a conflict on a terminal of 80 columns", () => {
+  it("stays within it, the fields in dispute marked and first", async () => {
+    const { out } = await play(["conflicts", "show", "c0ff"], {
+      isTty: true,
+      columns: 80,
+      env: { NO_COLOR: "1" },
+      answers: { "conflicts.get": conflict() },
+    });
+    const lines = out.split("\n");
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(80);
+    const marked = lines.filter((line) => line.startsWith("! ")).map((line) => line.split(/\s+/)[1]);
+    expect(marked).toEqual(["fee", "note"]);
+  });
+});
+
+describe("deciding many conflicts", () => {
+  const argv = ["conflicts", "resolve", "--all", "--collection", "bookings", "--choose", "local"];
+  const answers = {
+    "conflicts.list": { conflicts: [conflict(), removedThere], next: null, open: 2 },
+    "conflicts.resolve": { done: [conflict().id, removedThere.id], refused: [] },
+    "network.status": network,
+  } satisfies Answers;
+  const resolved = (calls: readonly (readonly [string, unknown])[]) =>
+    calls.filter(([verb]) => verb === "conflicts.resolve").map(([, input]) => input as Input<"conflicts.resolve">);
+
+  it("asks on a terminal, with their number", async () => {
+    const yes = await play(argv, { isTty: true, says: [true], answers });
+    expect(yes.asked).toEqual(["2 conflicts would become what was written here. Decide?"]);
+    expect(resolved(yes.calls)).toEqual([{ filter: { collection: "bookings", status: "open" }, choose: "local" }]);
+    const no = await play(argv, { isTty: true, says: [false], answers });
+    expect([no.exit, resolved(no.calls)]).toEqual([0, []]);
+  });
+
+  it("needs --yes where nobody can be asked", async () => {
+    const refusedAll = await play(argv, { answers });
+    expect([refusedAll.exit, resolved(refusedAll.calls)]).toEqual([5, []]);
+    expect((await play([...argv, "--yes"], { answers })).exit).toBe(0);
+  });
+
+  it("does not mix ids with filters, and wants a value exactly for --choose value", async () => {
+    for (const wrong of [
+      ["conflicts", "resolve", "--choose", "local"],
+      ["conflicts", "resolve", "c0ff", "--all", "--choose", "local"],
+      ["conflicts", "resolve", "c0ff", "--choose", "value"],
+      ["conflicts", "resolve", "c0ff", "--choose", "local", "--data", "{}"],
+      ["conflicts", "resolve", "c0ff", "--choose", "value", "--data", "[]"],
+    ])
+      expect((await play(wrong, { answers })).exit, wrong.join(" ")).toBe(2);
+    const value = await play(["conflicts", "resolve", "c0ff", "--choose", "value", "--data", '{"fee":9}'], { answers });
+    expect(resolved(value.calls)).toEqual([{ ids: ["c0ff"], choose: "value", value: { fee: 9 } }]);
+  });
+});

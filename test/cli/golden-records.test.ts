@@ -1,0 +1,342 @@
+// Owns the committed look of records and collections over a scripted daemon, and what is typed for them on the wire.
+// Leaves conflicts to golden-conflicts.test.ts; `vitest -u` writes the goldens anew.
+import { describe, expect, it } from "vitest";
+import type { Input, Output } from "../../src/verbs.ts";
+import * as has from "./support/fixtures.ts";
+import { collection, list, minute, receipt, record, refused } from "./support/record-fixtures.ts";
+import type { Script } from "./support/script.ts";
+import { now, play, screen } from "./support/script.ts";
+
+type Case = readonly [name: string, argv: readonly string[], script: Script];
+
+const records: readonly Case[] = [
+  [
+    "records list",
+    ["records", "list", "bookings", "--where", "fee>5", "--order", "guest:desc"],
+    {
+      answers: {
+        "records.query": {
+          records: [
+            record(),
+            record({
+              key: "b7",
+              state: "pending",
+              changedAt: now - 3_000,
+              isPinned: true,
+              value: { guest: "Bea\u001b[2J", tags: ["sea"] },
+            }),
+            refused,
+            record({ key: "b8", state: "conflict", value: null }),
+          ],
+          next: "c",
+        },
+      },
+    },
+  ],
+  [
+    "records list empty",
+    ["records", "list", "bookings"],
+    { answers: { "records.query": { records: [], next: null } } },
+  ],
+  ["records count", ["records", "list", "bookings", "--count"], { answers: { "records.count": { count: 1_204 } } }],
+  [
+    "records get",
+    ["records", "get", "bookings", "b1"],
+    { answers: { "records.get": { record: record({ isPinned: true }) } } },
+  ],
+  ["records get refused", ["records", "get", "bookings", "b2"], { answers: { "records.get": { record: refused } } }],
+  ["records get none", ["records", "get", "bookings", "b3"], { answers: { "records.get": { record: null } } }],
+  [
+    "records put",
+    ["records", "put", "bookings", "b1", "--data", '{"guest":"Ada","fee":12.5}'],
+    { answers: { "records.write": receipt } },
+  ],
+  [
+    "records update",
+    ["records", "update", "bookings", "b1", "--set", "fee=14", "--set", "note=late", "--unset", "room"],
+    { answers: { "records.write": { ...receipt, warning: "the queue is 85 % full" } } },
+  ],
+  [
+    "records remove",
+    ["records", "remove", "bookings", "b1", "b2"],
+    { answers: { "records.transaction": { records: [record({ value: null })], operation: has.ids.note } } },
+  ],
+  [
+    "records history",
+    ["records", "history", "bookings", "b1"],
+    {
+      answers: {
+        "records.history": {
+          entries: [
+            {
+              sequence: 90,
+              at: now - minute,
+              origin: "merge",
+              run: 12,
+              version: 44,
+              before: { fee: 14 },
+              after: { fee: 13, paid: true },
+              detail: null,
+            },
+            {
+              sequence: 61,
+              at: now - 60 * minute,
+              origin: "local",
+              run: null,
+              version: 41,
+              before: { fee: 12 },
+              after: { fee: 14 },
+              detail: null,
+            },
+            {
+              sequence: 12,
+              at: now - 3 * 24 * 60 * minute,
+              origin: "pull",
+              run: 3,
+              version: 41,
+              before: null,
+              after: { fee: 12 },
+              detail: null,
+            },
+          ],
+          next: 12,
+        },
+      },
+    },
+  ],
+  [
+    "records restore",
+    ["records", "restore", "bookings", "b1", "61", "--before"],
+    { answers: { "records.restore": receipt } },
+  ],
+  [
+    "records import",
+    ["records", "import", "bookings", "old.json", "--key", "id"],
+    {
+      files: { "/desk/old.json": '[\n{"id":"a","fee":1},\n{"id":"b","fee":"much"},\n{"id":"c","fee":3}]' },
+      answers: {
+        "records.import": {
+          imported: 1,
+          unchanged: 1,
+          refused: [{ position: 1, code: "invalid_input", message: "fee: expected a number" }],
+          nextOffset: 3,
+        },
+      },
+    },
+  ],
+  [
+    "records pin",
+    ["records", "pin", "bookings", "--where", "status=open"],
+    { answers: { "records.pin": { changed: 12 } } },
+  ],
+  [
+    "records sql",
+    ["records", "sql", "SELECT status, count(*) AS n FROM bookings GROUP BY status", "--limit", "2"],
+    {
+      answers: {
+        "records.sql": {
+          columns: ["status", "n"],
+          rows: [
+            ["open", 12],
+            [null, 3],
+          ],
+          isTruncated: true,
+        },
+      },
+    },
+  ],
+  [
+    "collections list",
+    ["collections", "list"],
+    {
+      answers: {
+        "collections.list": {
+          ...list(
+            collection(),
+            collection({
+              spec: { name: "notes" },
+              state: "initial",
+              progress: { done: 41_000, total: 100_000 },
+              asOf: null,
+              pending: 0,
+              conflicts: 0,
+            }),
+            collection({
+              spec: { name: "rooms" },
+              state: "refused",
+              problem: {
+                code: "schema_newer",
+                message: "the server's schema is newer (3) than this program's (2)",
+                hint: "update this program",
+              },
+            }),
+          ),
+          clockOffsetMs: -7_200_000,
+        },
+      },
+    },
+  ],
+  ["collections list empty", ["collections", "list"], { answers: { "collections.list": list() } }],
+  [
+    "collections declare",
+    [
+      "collections",
+      "declare",
+      "bookings",
+      "--index",
+      "status,start",
+      "--unique",
+      "plate",
+      "--merge",
+      "note=text",
+      "--strategy",
+      "merge",
+    ],
+    { answers: { "collections.declare": collection() } },
+  ],
+  [
+    "collections sync",
+    ["collections", "sync", "bookings", "--wait"],
+    {
+      answers: {
+        "collections.sync": { collections: ["bookings"], isOffline: false, sentence: "Pulling 1 collection." },
+        "collections.list": list(collection({ asOf: now + 1 })),
+      },
+    },
+  ],
+  [
+    "collections sync offline",
+    ["collections", "sync"],
+    {
+      answers: {
+        "collections.sync": {
+          collections: ["bookings"],
+          isOffline: true,
+          sentence: "Network is offline: it is pulled when it is back.",
+        },
+      },
+    },
+  ],
+];
+
+describe("the look of records", () => {
+  it.each(records)("%s", async (title, argv, script) => {
+    const human = screen(argv, await play(argv, script));
+    const asJson = [...argv, "--json"];
+    const played = await play(asJson, script);
+    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
+    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
+    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
+      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
+    );
+  });
+});
+
+describe("what is typed becomes", () => {
+  const inputOf = async (argv: readonly string[], verb: string, script: Script): Promise<unknown> =>
+    (await play(argv, script)).calls.find(([each]) => each === verb)?.[1];
+
+  it("conditions, orders and states of a query", async () => {
+    const argv = [
+      "records",
+      "list",
+      "bookings",
+      "--where",
+      "fee>5",
+      "--where",
+      "fee<=9",
+      "--where",
+      "guest^=A",
+      "--where",
+      "paid=true",
+    ];
+    const more = [
+      "--where",
+      '{"room":{"in":[1,2]}}',
+      "--order",
+      "start:desc,guest",
+      "--state",
+      "pending,failed",
+      "--limit",
+      "5",
+    ];
+    const answers = { "records.query": { records: [], next: null } };
+    expect(await inputOf([...argv, ...more], "records.query", { answers })).toEqual({
+      collection: "bookings",
+      where: { fee: { gt: 5, lte: 9 }, guest: { prefix: "A" }, paid: { eq: true }, room: { in: [1, 2] } },
+      order: [
+        { field: "start", direction: "desc" },
+        { field: "guest", direction: "asc" },
+      ],
+      states: ["pending", "failed"],
+      limit: 5,
+    });
+  });
+
+  it("a specification of a collection", async () => {
+    const argv = [
+      "collections",
+      "declare",
+      "bookings",
+      "--index",
+      "status,start",
+      "--index",
+      "guest",
+      "--unique",
+      "plate,start",
+    ];
+    const more = [
+      "--merge",
+      "note=text",
+      "--merge",
+      'fee={"rule":"override","flag":"isManual","tolerance":0.5}',
+      "--strategy",
+      "deleted_here=local_wins",
+      "--local",
+    ];
+    const answers = { "collections.declare": collection() };
+    expect(await inputOf([...argv, ...more], "collections.declare", { answers })).toEqual({
+      name: "bookings",
+      indexes: [["status", "start"], "guest"],
+      unique: [["plate", "start"]],
+      merge: { note: { rule: "text" }, fee: { rule: "override", flag: "isManual", tolerance: 0.5 } },
+      strategy: { deleted_here: "local_wins" },
+      isSynced: false,
+    });
+  });
+
+  it("an import in parts that passes over what is here already, from an array and from lines", async () => {
+    const rows = Array.from({ length: 1_200 }, (_, at) => ({ id: `k${at}` }));
+    const seen: Input<"records.import">[] = [];
+    const answers = {
+      "records.import": (input: Input<"records.import">): Output<"records.import"> => {
+        seen.push(input);
+        return {
+          imported: input.rows.length,
+          unchanged: 0,
+          refused: [],
+          nextOffset: input.offset === 0 ? 1_000 : 1_200,
+        };
+      },
+    };
+    for (const stdin of [JSON.stringify(rows), rows.map((row) => JSON.stringify(row)).join("\n")]) {
+      seen.length = 0;
+      const played = await play(["records", "import", "notes", "-", "--source", "big"], { stdin, answers });
+      expect(played.exit).toBe(0);
+      expect(seen.map(({ offset, rows: { length } }) => [offset, length])).toEqual([
+        [0, 500],
+        [1_000, 200],
+      ]);
+    }
+    expect((await play(["records", "import", "notes", "-"], { stdin: "{}", answers })).exit).toBe(2);
+    expect((await play(["records", "import", "notes", "-", "--source", "x"], { stdin: "7", answers })).exit).toBe(2);
+  });
+
+  it("misspelt conditions are usage errors", async () => {
+    for (const wrong of ["fee", "=5", ""])
+      expect((await play(["records", "list", "bookings", "--where", wrong], {})).exit, wrong).toBe(2);
+    expect((await play(["records", "update", "bookings", "b1"], {})).exit).toBe(2);
+    expect((await play(["records", "update", "bookings", "b1", "--set", "fee"], {})).exit).toBe(2);
+    expect((await play(["records", "put", "bookings", "b1", "--data", "7"], {})).exit).toBe(2);
+  });
+});
