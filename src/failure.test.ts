@@ -151,6 +151,7 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["protocol_unsupported", answerOfCode("protocol_unsupported"), "retry free for the remote"],
   ["not_offered", answerOfCode("not_offered"), "retry free for the remote"],
   ["not_a_sync_server", answerOfCode("not_a_sync_server"), "retry free for the remote"],
+  ["not_offered", answerOfCode("not_offered"), "retry free for the remote"],
   ["answer_too_large", answerOfCode("answer_too_large"), "unknown"],
 ];
 

@@ -40,6 +40,9 @@ const types: readonly OperationType[] = [
   { type: "slow", remoteOf: () => "remote", timeoutMs: 0, run: () => new Promise(() => {}) },
 ];
 
+/** Records are of no operation here, so their verbs are allowed or refused by the mode alone. */
+const collections = [{ name: "things" }];
+
 type Stage = { readonly scheduler: Scheduler; readonly engine: Engine; readonly id: string; readonly line: string };
 
 async function stageWith(status: Status, file: string): Promise<Stage> {
@@ -80,7 +83,7 @@ function open(scheduler: Scheduler, file: string, options: OpenOptions): Engine 
     hash: (text) => createHash("sha256").update(text).digest("hex"),
   });
   const { world } = bootProcess(machine, "matrix");
-  return openEngine({ database: openDatabase(file, { synchronous: "OFF", ...options }), world, types });
+  return openEngine({ database: openDatabase(file, { synchronous: "OFF", ...options }), world, types, collections });
 }
 
 /** Brings the engine into a mode; what happens to the operation meanwhile is part of the mode. */

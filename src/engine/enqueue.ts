@@ -51,7 +51,7 @@ type Prepared = {
 export function addOperation(store: Store, input: AddInput, needed?: readonly Brief[]): Receipt {
   // Changes of records that come from outside are replayed here, too; `writes.ts` comes back with what they wait for.
   if (input.type === recordWriteType && needed === undefined) return adoptWrite(store, input);
-  const prepared = prepare(store, input);
+  const prepared = prepare(store, input, needed !== undefined);
   if (input.id !== undefined) {
     const known = findById(store, input.id);
     if (known !== null) return repeated(store, known, prepared);
@@ -72,9 +72,9 @@ function openUnder(store: Store, key: string, subject: string): readonly Brief[]
   );
 }
 
-function prepare(store: Store, input: AddInput): Prepared {
+function prepare(store: Store, input: AddInput, isChecked: boolean): Prepared {
   const type = store.types.get(input.type);
-  const checked = type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
+  const checked = isChecked || type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
   const payload = rewritePayload(store, type, checked);
   const own = typeof type?.lane === "function" ? type.lane(payload) : (type?.lane ?? null);
   const given = input.lane === undefined ? own : input.lane;

@@ -22,6 +22,8 @@ const logSwept = `INSERT INTO record_history (record, at, origin, run, version, 
 
 export type LogEntry = {
   readonly record: number;
+  /** When it happened, where the caller has asked the clock already. */
+  readonly at?: number;
   readonly origin: RecordOrigin;
   readonly run: number | null;
   readonly version: number;
@@ -36,7 +38,16 @@ export function logRecord(store: Store, entry: LogEntry): void {
   const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
   store.db
     .prepare(insert)
-    .run(entry.record, store.world.now(), entry.origin, entry.run, entry.version, entry.before, entry.after, detail);
+    .run(
+      entry.record,
+      entry.at ?? store.world.now(),
+      entry.origin,
+      entry.run,
+      entry.version,
+      entry.before,
+      entry.after,
+      detail,
+    );
 }
 
 /** The newest row, so that a run can say between which rows its changes stand. */

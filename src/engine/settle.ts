@@ -99,7 +99,7 @@ function land(
 
 /** Nothing is left to send: the remote has what the operation wanted, or its own version won. */
 export function supersede(store: Store, op: Brief, result: Json): void {
-  // The caller may have freed it since it read it, and the counters follow the state that the row has now.
+  // What led here may have freed the operation already; the counters want the state that it has now.
   finishOperation(store, getBrief(store, op.seq) ?? op, { outcome: "superseded", result, problem: null });
   note(store, op, { kind: "settled", settled: null, next: "superseded" });
   countInRun(store, "succeeded", op, null);

@@ -68,6 +68,8 @@ type Draft = {
   readonly row: RecordRow | null;
   readonly before: Fields | null;
   after: Fields | null;
+  /** What earlier writes of the same request made of it; each is in the history, as everything that was written is. */
+  readonly between: (Fields | null)[];
 };
 
 /**
@@ -116,6 +118,7 @@ function draftAll(store: Store, writes: readonly RecordWriteInput[]): readonly D
     const row = findRecord(store, info, key);
     const name = `${info.id}\n${row?.key ?? key}`;
     const draft = drafts.get(name) ?? open(info, row?.key ?? key, row);
+    if (drafts.has(name)) draft.between.push(draft.after);
     draft.after = checked(store, info, key, wanted(draft, write));
     drafts.set(name, draft);
   }
@@ -135,7 +138,7 @@ function open(info: CollectionInfo, key: string, row: RecordRow | null): Draft {
     );
   }
   const before = row === null ? null : shownValue(info, row);
-  return { info, key, row, before, after: before };
+  return { info, key, row, before, after: before, between: [] };
 }
 
 function wanted(draft: Draft, write: RecordWriteInput): Fields | null {
@@ -310,15 +313,13 @@ function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | 
   }
   if (row !== null) change(store, draft, { value, now, added });
   noteMentions(store, id, after);
-  logRecord(store, {
-    record: id,
-    origin: cause.origin,
-    run: cause.run ?? null,
-    version: row?.version ?? 0,
-    before: row?.value ?? null,
-    after: value,
-    ...(cause.detail === undefined ? {} : { detail: cause.detail }),
-  });
+  const { origin, run = null, detail = null } = cause;
+  const version = row?.version ?? 0;
+  const steps = [...draft.between.map((each) => (each === null ? null : JSON.stringify(each))), value];
+  steps.reduce((before, step) => {
+    if (step !== before) logRecord(store, { record: id, origin, run, version, before, after: step, detail });
+    return step;
+  }, row?.value ?? null);
 }
 
 /** What the record was, as text; the stored one where it is still by the schema of this program. */

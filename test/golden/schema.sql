@@ -38,8 +38,6 @@ CREATE INDEX pending_echo ON pending (due) WHERE acked > 0;
 
 CREATE INDEX pending_op ON pending (op, place);
 
-CREATE INDEX pending_open ON pending (op) WHERE acked = 0;
-
 CREATE INDEX record_history_record ON record_history (record, seq);
 
 CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);

@@ -148,9 +148,9 @@ function countUp(stage: Stage): void {
 
 async function passTime(stage: Stage): Promise<void> {
   const { random, scheduler } = stage;
-  const span = random.chance(0.05)
-    ? random.below(3_600_000)
-    : random.chance(0.3)
+  const span = random.chance(0.02)
+    ? random.below(20 * minuteMs)
+    : random.chance(0.2)
       ? random.below(minuteMs)
       : random.below(500);
   await scheduler.runFor(span);

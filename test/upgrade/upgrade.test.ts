@@ -249,6 +249,8 @@ test("kill -9 inside a migration leaves a store that opens, at any statement of 
       expect(engine.handle("engine.check", {})).toMatchObject({ isSound: true, findings: [] });
       if (index > 0) expect(list(engine).map(({ id }) => id)).toEqual(expected(index).map(({ id }) => id));
       engine.start();
+      // The stores of earlier versions were left working offline.
+      engine.handle("network.online", {});
       const { id } = engine.handle("queue.add", { type: "note", payload: { name: "afterwards" } });
       await expect.poll(() => engine.handle("queue.get", { id }).status, { timeout: 10_000 }).toBe("completed");
     }
