@@ -219,6 +219,12 @@ type Sending = {
   readonly changes: readonly Change[] | null;
 };
 
+/** The version that the writer sees: the snapshot's, or that of an own change which has landed and whose echo is still to come. */
+function baseOf(store: Store, row: RecordRow | null): number {
+  if (row === null || row.pendings === 0) return row?.version ?? 0;
+  return Math.max(row.version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
+}
+
 /** One record may go with what waits for it already; several are one operation, applied all or none. */
 function send(store: Store, drafts: readonly Draft[]): Sending {
   const [only] = drafts;
@@ -235,7 +241,7 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
   clientId(store);
   const needs = needsOf(store, drafts);
   const changes = drafts.map((draft) => {
-    const change = changeOf(draft, draft.row?.version ?? 0);
+    const change = changeOf(draft, baseOf(store, draft.row));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
   const payload: RecordWrite = { space, changes, at: store.world.now() };
