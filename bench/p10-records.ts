@@ -7,7 +7,7 @@ import { openEngine } from "../src/engine/engine.ts";
 import { openDatabase } from "../src/node/sqlite.ts";
 import { nodeWorld } from "../src/node/world.ts";
 import { feedPort } from "./support/feed.ts";
-import type { Rounds } from "./support/measure.ts";
+import type { Rounds, Subject } from "./support/measure.ts";
 import { ratioOf, rowOf, takeTurns } from "./support/measure.ts";
 import { newDirectory, note, roomy } from "./support/stores.ts";
 import type { Measure, Row } from "./support/types.ts";
@@ -76,6 +76,41 @@ function openByHand(directory: string) {
   };
 }
 
+type Hands = {
+  readonly raw: ReturnType<typeof openByHand>;
+  readonly put: (key: string, n: number) => unknown;
+  readonly picked: () => string;
+  readonly next: () => number;
+};
+
+/** A write and what a listener then shows, by hand and by ours. */
+function listening(engine: Engine, { raw, put, picked, next }: Hands): readonly Subject[] {
+  const asked = { collection: "notes", where: { status: "open" }, order: [{ field: "rank" }] };
+  let told = 0;
+  engine.subscribe((event) => {
+    if (event.kind !== "record") return;
+    engine.handle("records.query", asked);
+    told += 1;
+  });
+  return [
+    {
+      name: "raw write and query",
+      run: () => {
+        raw.update(picked(), next());
+        return raw.list();
+      },
+    },
+    {
+      name: "write to listener",
+      run: () => {
+        const before = told;
+        put(picked(), next());
+        if (told === before) throw new Error("the listener was not told before the write returned");
+      },
+    },
+  ];
+}
+
 const rowsOf = (rounds: Rounds, names: readonly string[]): readonly Row[] =>
   names.map((name) => ({ label: name, spread: rowOf(rounds, name, 1e-3), unit: "us" }));
 
@@ -107,32 +142,7 @@ export const measure: Measure = async (scope) => {
     ],
     count,
   );
-  const asked = { collection: "notes", where: { status: "open" }, order: [{ field: "rank" }] };
-  let seen = 0;
-  const end = engine.subscribe((event) => {
-    if (event.kind === "record") seen += engine.handle("records.query", asked).records.length;
-  });
-  const live = await takeTurns(
-    [
-      {
-        name: "raw write and query",
-        run: () => {
-          raw.update(picked(), next());
-          return raw.list();
-        },
-      },
-      {
-        name: "write to listener",
-        run: () => {
-          const before = seen;
-          put(picked(), next());
-          if (seen < before + 1) throw new Error("the listener was not told before the write returned");
-        },
-      },
-    ],
-    count,
-  );
-  end();
+  const live = await takeTurns(listening(engine, { raw, put, picked, next }), count);
   await close();
   raw.close();
   return {

@@ -1,58 +1,18 @@
 // Owns `npm run demo`: the story of one outage with real processes, checked step by step; exit code 1 when a step is not as told.
-// Leaves receiving to scripts/receiver.ts; everything else is the command as anybody would type it.
-import { spawn } from "node:child_process";
+// Leaves the story of two devices to scripts/demo-replicas.ts and receiving to scripts/receiver.ts; everything else is the command as anybody would type it.
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { replicas, stopReplicas } from "./demo-replicas.ts";
+import { ask, chapter, holdfast, must, Untrue, untilGone } from "./demo-stage.ts";
 import type { Heard } from "./receiver.ts";
 import { startReceiver } from "./receiver.ts";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const main = path.join(root, "src/cli/main.ts");
 const scratch = mkdtempSync(path.join(tmpdir(), "holdfast-demo-"));
 const home = path.join(scratch, "home");
+const desk = { home };
 const heard: Heard[] = [];
-
-class Untrue extends Error {}
-
-function must(isTrue: boolean, claim: string): void {
-  if (!isTrue) throw new Untrue(claim);
-  process.stdout.write(`   ✓ ${claim}\n`);
-}
-
-function chapter(title: string): void {
-  process.stdout.write(`\n${title}\n`);
-}
-
-type Ran = { readonly exit: number; readonly out: string };
-
-/** Runs the command; what it prints is shown, indented, unless it is only looked at. */
-async function holdfast(argv: readonly string[], isShown = true): Promise<Ran> {
-  if (isShown)
-    process.stdout.write(
-      `   $ holdfast ${argv.map((word) => (/[^\w./:@=-]/.test(word) ? `'${word}'` : word)).join(" ")}\n`,
-    );
-  const env = { ...process.env, HOLDFAST_HOME: home, NO_COLOR: "1", COLUMNS: "90" };
-  const child = spawn(process.execPath, [main, ...argv], { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
-  let out = "";
-  const show = (text: string): void => void (isShown && process.stdout.write(text.replace(/^(?=.)/gm, "     ")));
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    out += text;
-    show(text);
-  });
-  child.stderr.setEncoding("utf8").on("data", show);
-  const exit = await new Promise<number>((resolve, reject) =>
-    child.once("error", reject).once("close", (code) => resolve(code ?? 1)),
-  );
-  return { exit, out };
-}
-
-async function ask<T>(...argv: readonly string[]): Promise<T> {
-  return JSON.parse((await holdfast([...argv, "--json"], false)).out) as T;
-}
 
 type Status = { readonly counts: Readonly<Record<string, number>>; readonly daemon: { readonly pid: number } };
 
@@ -70,13 +30,14 @@ async function tell(url: string): Promise<void> {
 
 async function workOffline({ url, file, proof }: Props): Promise<void> {
   chapter("1. The network is gone.");
-  await holdfast(["network", "offline"]);
+  await holdfast(desk, ["network", "offline"]);
 
   chapter("2. Work goes on: a request, an upload, a command.");
   const queued = [
-    await holdfast(["request", "POST", `${url}/notes`, "--data", '{"text":"kelp"}', "--lane", "notes"]),
-    await holdfast(["upload", file, `${url}/files`]),
+    await holdfast(desk, ["request", "POST", `${url}/notes`, "--data", '{"text":"kelp"}', "--lane", "notes"]),
+    await holdfast(desk, ["upload", file, `${url}/files`]),
     await holdfast(
+      desk,
       [
         "exec",
         "--name",
@@ -99,30 +60,30 @@ async function workOffline({ url, file, proof }: Props): Promise<void> {
 
 async function killAndRestart(): Promise<void> {
   chapter("3. The daemon is killed with -9.");
-  const before = await ask<Status>("status");
+  const before = await ask<Status>(desk, "status");
   process.stdout.write(`   $ kill -9 ${before.daemon.pid}\n`);
   process.kill(before.daemon.pid, "SIGKILL");
   await untilGone(before.daemon.pid);
   must(true, `process ${before.daemon.pid} is gone`);
 
   chapter("4. The next command starts it again. Nothing is missing.");
-  await holdfast(["queue", "list"]);
-  const after = await ask<Status>("status");
+  await holdfast(desk, ["queue", "list"]);
+  const after = await ask<Status>(desk, "status");
   must(after.daemon.pid !== before.daemon.pid, `a new daemon runs: process ${after.daemon.pid}`);
   must(after.counts.pending === 3, "three operations are pending, as before");
 }
 
 async function comeBack({ file, proof }: Props): Promise<void> {
   chapter("5. The network is back. The first answer gets lost on its way, as answers do.");
-  await holdfast(["network", "online"]);
-  const sync = await holdfast(["sync", "--wait", "--timeout", "30s"]);
+  await holdfast(desk, ["network", "online"]);
+  const sync = await holdfast(desk, ["sync", "--wait", "--timeout", "30s"]);
   if (sync.exit) {
-    for (const a of [["status"], ["queue", "list", "--all"], ["queue", "status"]]) await holdfast(a);
-    for (const id of (await holdfast(["queue", "list", "-q"], false)).out.trim().split("\n")) {
-      await holdfast(["queue", "history", id]);
-      await holdfast(["queue", "why", id]);
+    for (const a of [["status"], ["queue", "list", "--all"], ["queue", "status"]]) await holdfast(desk, a);
+    for (const id of (await holdfast(desk, ["queue", "list", "-q"], false)).out.trim().split("\n")) {
+      await holdfast(desk, ["queue", "history", id]);
+      await holdfast(desk, ["queue", "why", id]);
     }
-    await holdfast(["sync", "--status", "--json"]);
+    await holdfast(desk, ["sync", "--status", "--json"]);
   }
   must(sync.exit === 0, "everything has landed");
 
@@ -137,23 +98,11 @@ async function comeBack({ file, proof }: Props): Promise<void> {
     "the file arrived once, byte for byte",
   );
   must(existsSync(proof) && readFileSync(proof, "utf8") === "ran\n", "the command ran once");
-  const end = await ask<Status>("status");
+  const end = await ask<Status>(desk, "status");
   must(
     end.counts.completed === 3 && end.counts.pending === 0 && end.counts.failed === 0,
     "and the queue says the same",
   );
-}
-
-async function untilGone(pid: number): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    await sleep(50);
-  }
-  throw new Untrue(`process ${pid} survives kill -9`);
 }
 
 mkdirSync(home, { mode: 0o700 });
@@ -164,17 +113,19 @@ const receiver = await startReceiver({
 });
 const startedAt = performance.now();
 try {
-  process.stdout.write("Holdfast: one outage, told by real processes.\n");
+  process.stdout.write("Holdfast: one outage and two devices, told by real processes.\n");
   await tell(receiver.url);
+  await replicas(scratch);
   process.stdout.write(`\nAll as told, in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s.\n`);
 } catch (error) {
   process.exitCode = 1;
   process.stdout.write(
     `   ✗ ${error instanceof Untrue ? `not as told: ${error.message}` : String(error)}\n\nHow it stands:\n`,
   );
-  for (const look of [["status"], ["queue", "list", "--all"], ["sync", "--status"]]) await holdfast(look);
+  for (const look of [["status"], ["queue", "list", "--all"], ["sync", "--status"]]) await holdfast(desk, look);
 } finally {
-  await holdfast(["daemon", "stop"], false);
+  await holdfast(desk, ["daemon", "stop"], false);
+  await stopReplicas();
   await receiver.close();
   rmSync(scratch, { recursive: true, force: true });
 }

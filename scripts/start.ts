@@ -1,5 +1,5 @@
-// Owns `npm start`: the daemon in the foreground on a data directory of this clone, a receiver to send to, and what to try next.
-// Leaves the daemon to src/cli/main.ts, as anybody runs it, and the receiver to scripts/receiver.ts.
+// Owns `npm start`: a sync server and the daemon on data directories of this clone, a receiver to send to, and what to try next.
+// Leaves the daemon to src/cli/main.ts, as anybody runs it, the server to scripts/sync-server.ts, the receiver to scripts/receiver.ts.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import path from "node:path";
@@ -8,11 +8,16 @@ import { fileURLToPath } from "node:url";
 import { daemonStatus, stopDaemon } from "../src/node/detached.ts";
 import type { Heard } from "./receiver.ts";
 import { startReceiver } from "./receiver.ts";
+import type { SyncServer } from "./sync-server.ts";
+import { startSyncServer } from "./sync-server.ts";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const main = path.join(root, "src/cli/main.ts");
 const home = path.resolve(process.env.HOLDFAST_HOME || path.join(root, ".tmp/home"));
+const otherHome = `${home}-2`;
+const serverData = path.join(root, ".tmp/server");
 const receiverPort = 4580;
+const serverPort = 4581;
 const startLimitMs = 30_000;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -46,11 +51,12 @@ function sayLogLine(line: string): void {
   }
 }
 
-function nextSteps(url: string, pid: number): string {
+function nextSteps(url: string, pid: number, server: SyncServer): string {
   return `
 Holdfast runs.
   data      ${home}
   receiver  ${url}   (what arrives is printed here)
+  server    ${server.url}   (process ${server.pid}, ${serverData})
   daemon    process ${pid}
 
 Try this in another terminal:
@@ -71,6 +77,20 @@ Then be offline, queue, kill, come back:
   ./bin/holdfast network online
   ./bin/holdfast sync --wait
   ./bin/holdfast queue list --all
+
+Records on two devices, through the sync server (each --home is a device):
+
+  ./bin/holdfast collections declare notes
+  ./bin/holdfast records put notes n1 --data '{"title":"Tides","stars":1}'
+  ./bin/holdfast --home ${otherHome} collections declare notes
+  ./bin/holdfast --home ${otherHome} records list notes
+  ./bin/holdfast --home ${otherHome} network offline
+  ./bin/holdfast --home ${otherHome} records update notes n1 --set title=Ebb --set mood=calm
+  ./bin/holdfast records update notes n1 --set title=Flood --set stars=5
+  ./bin/holdfast --home ${otherHome} network online
+  ./bin/holdfast --home ${otherHome} conflicts list        # title is in dispute, the rest is merged
+  ./bin/holdfast --home ${otherHome} conflicts resolve --all --collection notes --choose local --yes
+  ./bin/holdfast records list notes
 
 Ctrl-C here stops everything; what is queued stays in the data directory.
 `;
@@ -99,9 +119,13 @@ async function startDaemon(): Promise<{ readonly pid: number; readonly child: Ch
 const receiver = await startReceiver({ directory: path.join(root, ".tmp/received"), port: receiverPort, hear: tell });
 const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort());
+let server: SyncServer | null = null;
 try {
+  server = await startSyncServer(serverData, serverPort);
+  await server.connect(home, "one");
+  await server.connect(otherHome, "two");
   const { pid, child } = await startDaemon();
-  say(nextSteps(receiver.url, pid));
+  say(nextSteps(receiver.url, pid, server));
   child?.once("exit", (_code, signal) => {
     if (!stopping.signal.aborted)
       say(
@@ -120,9 +144,12 @@ try {
   say("\nStopping…");
   // It may be another process by now: one that a command started after this one was killed.
   await stopDaemon(home).catch((error: unknown) => say(String(error)));
+  if ((await daemonStatus(otherHome)).state === "running")
+    await stopDaemon(otherHome).catch((error: unknown) => say(String(error)));
 } catch (error) {
   process.exitCode = 1;
   say(`✗ ${error instanceof Error ? error.message : String(error)}`);
 } finally {
+  await server?.stop();
   await receiver.close();
 }

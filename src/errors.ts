@@ -61,12 +61,20 @@ export type ErrorBody = {
   readonly details?: Readonly<Record<string, unknown>>;
 };
 
+/** Known to every copy of this module in one process. */
+const brand: unique symbol = Symbol.for("holdfast.error") as never;
+
 /**
  * A failure of Holdfast itself. Decide by `code`; `message` says what happened to which id, `hint` says what to do next.
  * @example
  * try { engine.handle("queue.get", { id: "0190" }) } catch (error) { if (isCode(error, "not_found")) return null; throw error }
  */
 export class HoldfastError extends Error {
+  /** The command is a bundle with a copy of its own, and what a program declares throws with that of the library: both are ours. */
+  static override [Symbol.hasInstance](value: unknown): value is HoldfastError {
+    return typeof value === "object" && value !== null && brand in value;
+  }
+
   readonly code: ErrorCode;
   readonly hint: string;
   readonly details: Readonly<Record<string, unknown>> | undefined;
@@ -82,6 +90,10 @@ export class HoldfastError extends Error {
     this.code = code;
     this.hint = hint;
     this.details = more.details;
+  }
+
+  get [brand](): true {
+    return true;
   }
 
   toJSON(): ErrorBody {

@@ -149,7 +149,9 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["account_suspended", answerOfCode("account_suspended"), "auth"],
   ["space_forbidden", answerOfCode("space_forbidden"), "auth"],
   ["protocol_unsupported", answerOfCode("protocol_unsupported"), "retry free for the remote"],
+  ["not_offered", answerOfCode("not_offered"), "retry free for the remote"],
   ["not_a_sync_server", answerOfCode("not_a_sync_server"), "retry free for the remote"],
+  ["not_offered", answerOfCode("not_offered"), "retry free for the remote"],
   ["answer_too_large", answerOfCode("answer_too_large"), "unknown"],
 ];
 

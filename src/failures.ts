@@ -451,6 +451,12 @@ const sync: readonly FailureRow[] = [
     hint: "update Holdfast here or there; what is unsent stays and goes on by itself",
   }),
   paced({
+    code: "not_offered",
+    on: ["501 not_offered"],
+    reason: "the sync server does not offer this",
+    hint: "update the server; what is unsent stays and goes on by itself",
+  }),
+  paced({
     code: "not_a_sync_server",
     on: ["any other refusal of a whole request"],
     reason: "what answers at this address is no sync server, or refuses to be one",

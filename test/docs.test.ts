@@ -117,6 +117,14 @@ function makeHost(page: string, env: NodeJS.ProcessEnv) {
   };
 }
 
+function endProcess(pid: number): void {
+  try {
+    if (pid > 1) process.kill(pid);
+  } catch {
+    // It has ended as the page says.
+  }
+}
+
 const environments = new Map(pages.map((page) => [page, setUpPage(page)]));
 
 for (const page of pages.filter((name) => runnable.some((example) => example.page === name))) {
@@ -125,6 +133,9 @@ for (const page of pages.filter((name) => runnable.some((example) => example.pag
     const host = makeHost(page, env);
     afterAll(async () => {
       host.kill();
+      // A server that the page started and did not come to stop.
+      for (const found of globSync("*.pid", { cwd: folderOf(page) }))
+        endProcess(Number(readFileSync(path.join(folderOf(page), found), "utf8")));
       // Also those in directories of the page's own, which an example that failed midway has left running.
       for (const found of globSync([".holdfast/daemon.json", "*/daemon.json"], { cwd: folderOf(page) })) {
         const home = path.join(folderOf(page), path.dirname(found));

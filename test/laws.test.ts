@@ -20,15 +20,24 @@ const tree = new Map(
 const tableOwners: Readonly<Record<string, string>> = {
   alias: "src/engine/ids.ts",
   channel: "src/engine/meta.ts",
+  choice: "src/engine/conflicts.ts",
+  collection: "src/engine/collections.ts",
+  conflict: "src/engine/conflicts.ts",
   counter: "src/engine/store.ts",
   dep: "src/engine/lanes.ts",
   gate: "src/engine/gates.ts",
   history: "src/engine/history.ts",
   lift: "src/engine/lanes.ts",
+  mention: "src/engine/records.ts",
   meta: "src/engine/meta.ts",
   op: "src/engine/queue.ts",
+  pending: "src/engine/pending.ts",
+  record: "src/engine/records.ts",
+  record_history: "src/engine/record-log.ts",
   ref: "src/engine/ids.ts",
   remote: "src/engine/network.ts",
+  run: "src/engine/runs.ts",
+  space: "src/engine/spaces.ts",
 };
 
 describe("the tree", () => {

@@ -40,6 +40,9 @@ const types: readonly OperationType[] = [
   { type: "slow", remoteOf: () => "remote", timeoutMs: 0, run: () => new Promise(() => {}) },
 ];
 
+/** Records are of no operation here, so their verbs are allowed or refused by the mode alone. */
+const collections = [{ name: "things" }];
+
 type Stage = { readonly scheduler: Scheduler; readonly engine: Engine; readonly id: string; readonly line: string };
 
 async function stageWith(status: Status, file: string): Promise<Stage> {
@@ -80,7 +83,7 @@ function open(scheduler: Scheduler, file: string, options: OpenOptions): Engine 
     hash: (text) => createHash("sha256").update(text).digest("hex"),
   });
   const { world } = bootProcess(machine, "matrix");
-  return openEngine({ database: openDatabase(file, { synchronous: "OFF", ...options }), world, types });
+  return openEngine({ database: openDatabase(file, { synchronous: "OFF", ...options }), world, types, collections });
 }
 
 /** Brings the engine into a mode; what happens to the operation meanwhile is part of the mode. */
@@ -133,25 +136,25 @@ function inputs(id: string, line: string): { readonly [V in Verb]: Input<V> } {
     "sync.status": {},
     "sync.runs": {},
     "sync.rollback": { run: 1 },
-    "collections.declare": { name: "notes", version: 2 },
+    "collections.declare": { name: "notes" },
     "collections.list": {},
-    "collections.sync": { collection: "notes" },
-    "records.write": { kind: "put", collection: "notes", key: "k1", value: { a: 1 } },
-    "records.transaction": { writes: [{ kind: "update", collection: "notes", key: "k1", fields: { a: 2 } }] },
-    "records.get": { collection: "notes", key: "k1" },
-    "records.query": { collection: "notes" },
-    "records.count": { collection: "notes" },
-    "records.sql": { sql: "SELECT * FROM notes" },
-    "records.history": { collection: "notes", key: "k1" },
-    "records.restore": { collection: "notes", key: "k1", sequence: 1 },
-    "records.import": { collection: "notes", rows: [{ a: 1 }], source: "old.json", offset: 0 },
-    "records.pin": { collection: "notes", keys: ["k1"], isPinned: true },
+    "collections.sync": {},
+    "records.write": { kind: "put", collection: "things", key: "k", value: { n: 1 } },
+    "records.transaction": { writes: [{ kind: "put", collection: "things", key: "k", value: { n: 1 } }] },
+    "records.get": { collection: "things", key: "k" },
+    "records.query": { collection: "things" },
+    "records.count": { collection: "things" },
+    "records.sql": { sql: "SELECT 1 AS one" },
+    "records.history": { collection: "things", key: "k" },
+    "records.restore": { collection: "things", key: "k", sequence: 1 },
+    "records.import": { collection: "things", rows: [{ n: 1 }], source: "file", offset: 0 },
+    "records.pin": { collection: "things", keys: ["k"], isPinned: true },
     "conflicts.list": {},
     "conflicts.groups": {},
-    "conflicts.get": { id: "0000" },
-    "conflicts.resolve": { ids: ["0000"], choose: "local" },
-    "conflicts.undo": { ids: ["0000"] },
-    "conflicts.prefer": { collection: "notes", key: "k1", choose: "local", version: 0 },
+    "conflicts.get": { id },
+    "conflicts.resolve": { ids, choose: "local" },
+    "conflicts.undo": { ids },
+    "conflicts.prefer": { collection: "things", key: "k", choose: "local", version: 1 },
     "network.status": {},
     "network.check": { remote: "remote" },
     "network.offline": {},

@@ -7,6 +7,7 @@ import type { Engine } from "../src/engine/engine.ts";
 import { openEngine } from "../src/engine/engine.ts";
 import { openDatabase } from "../src/node/sqlite.ts";
 import type { Answer } from "../src/operation.ts";
+import type { Fields } from "../src/record.ts";
 import { seededRandom } from "../src/testing/random.ts";
 import { newScheduler } from "../src/testing/scheduler.ts";
 import { newVirtualMachine } from "../src/testing/virtual-machine.ts";
@@ -14,6 +15,8 @@ import { bootProcess } from "../src/testing/virtual-world.ts";
 import type { AddInput, Input, Output, Verb } from "../src/verbs.ts";
 import { verbNames } from "../src/verbs.ts";
 import type { OperationType } from "../src/world.ts";
+import type { ModelServer } from "./support/model-server.ts";
+import { newModelServer } from "./support/model-server.ts";
 
 /** Statements that may walk through a large table, by a part of their text, and why. */
 const allowed: readonly (readonly [part: string, reason: string])[] = [
@@ -33,6 +36,10 @@ const allowed: readonly (readonly [part: string, reason: string])[] = [
     "along the order wanted, up to its limit",
   ],
   ["outcome FROM op ORDER BY seq LIMIT +?", "clearing everything means everything"],
+  ["ORDER BY seq LIMIT +?) AND at < ?", "the oldest rows of history, along its key, up to the limit of one pass"],
+  ["SELECT id FROM conflict WHERE id LIKE", "a person's short id; it walks an index of ids alone"],
+  ["SELECT DISTINCT field.key AS name FROM", "the newest records along an index, up to a limit, for their field names"],
+  ["SELECT DISTINCT record FROM pending", "the server was restored: everything unsent is compared afresh"],
   // What follows is `engine.check`, whose purpose is to look at every row.
   ["SELECT state AS id, count(*) AS n FROM op GROUP BY state", "a recount"],
   ["SELECT coalesce(sum(bytes), 0) AS n FROM op", "a recount"],
@@ -44,9 +51,11 @@ const allowed: readonly (readonly [part: string, reason: string])[] = [
 ];
 
 /** Tables that grow with the queue. The others have a row per remote, gate, setting or channel. */
-const large = /^SCAN (op|history|dep|ref|alias|lift|other|flying|child|parent)\b/;
+const large =
+  /^SCAN (op|history|dep|ref|alias|lift|other|flying|child|parent|record|pending|conflict|record_history|mention)\b/;
 /** Partial indexes hold only what is of interest just now: all of them but the one of finished operations. */
-const partial = /USING (COVERING )?INDEX op_(ready|due|flight|parked|lane|expires|dedupe|group)\b/;
+const partial =
+  /USING (COVERING )?INDEX (op_(ready|due|flight|parked|lane|expires|dedupe|group)|conflict_(open|op)|pending_(op|echo)|run_open)\b/;
 
 const prepared = new Set<string>();
 const used = new Set<Verb>();
@@ -91,6 +100,18 @@ test.each([
   ["the head of a lane", /FROM op WHERE lane = \? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1$/, "op_lane"],
   ["what was on the wire", /FROM op WHERE state = 3 ORDER BY seq$/, "op_flight"],
   ["what has expired", /FROM op WHERE expires IS NOT NULL AND state < 8 AND expires <=/, "op_expires"],
+  ["a record by its key", /FROM record WHERE collection = \? AND key = \?$/, "sqlite_autoindex_record_1"],
+  ["what is pending on a record", /FROM pending WHERE record = \? ORDER BY op$/, "PRIMARY KEY"],
+  ["what an operation changes", /FROM pending WHERE op = \? ORDER BY place$/, "pending_op"],
+  ["the floor of a push", /^SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1$/, "pending_op"],
+  ["echoes that have not come", /^SELECT record, op, due FROM pending WHERE acked > 0 AND due <=/, "pending_echo"],
+  [
+    "the open conflicts of an operation",
+    /FROM conflict WHERE op = \? AND status = 'open' ORDER BY seq$/,
+    "conflict_op",
+  ],
+  ["the open conflict of a record", /FROM conflict WHERE record = \? AND status = 'open' ORDER BY/, "conflict_record"],
+  ["how many conflicts are open", /^SELECT count\(\*\) AS n FROM conflict WHERE collection = \? AND/, "conflict_open"],
   ["the history of an operation", /FROM history WHERE op = \? AND seq > \?/, "history_op"],
 ])("%s is found by its index, without sorting", (_name, pattern, index) => {
   const found = [...prepared].filter((sql) => pattern.test(sql));
@@ -156,6 +177,102 @@ async function exercise(recording: Database): Promise<void> {
   };
   await play(queueAndAsk);
   await play(changeAndSettle);
+  await exerciseRecords(recording);
+}
+
+/** Records of two clients before one server: written, pushed, pulled, in conflict, read again. */
+async function exerciseRecords(recording: Database): Promise<void> {
+  const scheduler = newScheduler();
+  const server = newModelServer({
+    now: () => 1_800_000_000_000 + scheduler.elapsed(),
+    wait: (ms) => new Promise((resolve) => void scheduler.after(ms, resolve)),
+  });
+  const machine = newVirtualMachine({
+    scheduler,
+    random: seededRandom("record plans"),
+    hash: (text) => createHash("sha256").update(text).digest("hex"),
+    probe: async () => ({ isReachable: true, reason: "it answers" }),
+  });
+  const boot = (version: number): Engine =>
+    openEngine({
+      database: recording,
+      world: bootProcess(machine, `process ${version}`).world,
+      collections: [
+        { name: "notes", version, indexes: ["title"], maxBytes: 2_000, merge: { n: { rule: "counter" } } },
+        { name: "named", keys: "server", localOnly: ["draft"] },
+      ],
+      sync: server.port(),
+    });
+  let engine = boot(1);
+  engine.start();
+  server.naming.add("named");
+  const ask: Asked["ask"] = (verb, input) => {
+    used.add(verb);
+    return engine.handle(verb, input);
+  };
+  const put = (key: string, value: Fields) => ask("records.write", { kind: "put", collection: "notes", key, value });
+  // What was exercised before has left the store offline and paused, and full.
+  ask("network.online", {});
+  ask("queue.resume", { scope: { kind: "all" } });
+  ask("settings.set", { maxOperations: 1_000 });
+  await scheduler.runFor(100);
+  for (let n = 0; n < 20; n += 1) server.write("notes", `n${n}`, { title: "kelp", n });
+  await scheduler.runFor(1_000);
+  await writeAndRead(ask, put, () => scheduler.runFor(1_000), server);
+  const backup = server.backup();
+  put("late", { n: 1 });
+  await scheduler.runFor(1_000);
+  put("n9", { title: "unsent", n: 1 });
+  server.restore(backup, "h2");
+  await scheduler.runFor(400_000);
+  put("n8", { n: 1 });
+  engine = boot(2);
+}
+
+async function writeAndRead(
+  ask: Asked["ask"],
+  put: (key: string, value: Fields) => Output<"records.write">,
+  run: () => Promise<void>,
+  server: ModelServer,
+): Promise<void> {
+  ask("collections.declare", { name: "here", isSynced: false });
+  const { record } = ask("records.write", { kind: "create", collection: "named", value: { a: 1, draft: 2 } });
+  ask("records.write", { kind: "put", collection: "here", key: "h", value: { to: record.key } });
+  ask("network.offline", {});
+  put("n1", { title: "mine", n: 5 });
+  put("n2", { title: "mine", n: 5 });
+  put("n3", { title: "mine", n: 5 });
+  ask("conflicts.prefer", { collection: "notes", key: "n3", choose: "local", version: 50 });
+  ask("records.transaction", {
+    writes: [
+      { kind: "remove", collection: "notes", key: "n4" },
+      { kind: "update", collection: "notes", key: "n5", fields: { n: 9 } },
+    ],
+  });
+  for (const key of ["n1", "n2", "n3"]) server.write("notes", key, { title: "theirs", n: 7 });
+  ask("network.online", {});
+  await run();
+  const [open] = ask("conflicts.list", { collection: "notes", kind: "version_mismatch", field: "title" }).conflicts;
+  ask("conflicts.groups", {});
+  ask("conflicts.get", { id: open?.id.slice(-8) ?? "" });
+  ask("conflicts.resolve", { filter: { key: open?.key ?? "" }, choose: "local" });
+  await run();
+  ask("conflicts.undo", { ids: [open?.id ?? ""] });
+  ask("collections.list", {});
+  ask("collections.sync", { collection: "notes", key: "n7" });
+  ask("collections.sync", { full: true });
+  await run();
+  ask("records.get", { collection: "notes", key: "n1" });
+  ask("records.query", { collection: "notes", where: { title: "kelp" }, order: [{ field: "title" }] });
+  ask("records.count", { collection: "notes" });
+  ask("records.sql", { sql: "SELECT count(*) AS n FROM notes" });
+  const { entries } = ask("records.history", { collection: "notes", key: "n1" });
+  ask("records.restore", { collection: "notes", key: "n1", sequence: entries[0]?.sequence ?? 0 });
+  ask("records.import", { collection: "here", rows: [{ id: "i1", n: 1 }], key: "id", source: "file", offset: 0 });
+  ask("records.pin", { collection: "notes", keys: ["n1"], isPinned: true });
+  await run();
+  const ended = ask("sync.runs", {}).runs.find(({ endedAt, pulled }) => endedAt !== null && pulled > 0);
+  ask("sync.rollback", { run: ended?.id ?? 1 });
 }
 
 type Attempted = Parameters<NonNullable<OperationType["run"]>>[0];

@@ -16,7 +16,7 @@ import { ensureIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
+import { integer, integerOrNull, parsed, text } from "./store.ts";
 
 const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, floor, mark, resync";
 const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
@@ -74,6 +74,8 @@ export function requireCollection(store: Store, name: string): CollectionInfo {
     "not_found",
     `there is no collection "${name}"`,
     "declare it first: `holdfast collections declare`, or `collections` of the program that opens the store",
+    // A client that has the declaration at hand sees by this that it may declare it.
+    { details: { collection: name } },
   );
 }
 
@@ -110,12 +112,12 @@ function toInfo(store: Store, row: Row): CollectionInfo {
     cursor: integer(row.cursor),
     state: text(row.state) as CollectionState,
     checked: integerOrNull(row.checked),
-    problem: parsed<Json>(textOrNull(row.problem) ?? "null", null),
+    problem: row.problem === null ? null : parsed<Json>(text(row.problem), null),
     records: integer(row.records),
     bytes: integer(row.bytes),
     floor: integer(row.floor),
     mark: integer(row.mark),
-    resync: parsed<Resync | null>(textOrNull(row.resync) ?? "null", null),
+    resync: row.resync === null ? null : parsed<Resync | null>(text(row.resync), null),
     ...(declared === undefined ? {} : { declared }),
   };
 }

@@ -91,6 +91,7 @@ test.each([
   await run(5_000);
   expect(server.get("notes", "n1")?.value).toEqual(outcome);
   expect(ada.get("n1")).toMatchObject({ value: outcome, state: "synced", operations: [] });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
   expect(ada.ask("queue.status", {}).unsent).toBe(0);
 });
 
@@ -288,6 +289,17 @@ test("the inbox follows the server while it is open; what has become equal is do
   await run();
   expect(ada.conflicts("open")).toEqual([]);
   expect(ada.get("n1")).toMatchObject({ value: { ...base, title: "mine" }, state: "synced" });
+});
+
+test("what the inbox asks about stays what no rule decides, also after the server has moved on", async () => {
+  const { ada, server, run } = await apart({ merge: { tags: { rule: "set" } } });
+  ada.update("n1", { title: "mine", tags: ["a", "mine"] });
+  server.write("notes", "n1", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  server.write("notes", "n1", { ...base, title: "theirs again", tags: ["a", "theirs"] });
+  await run();
+  expect(ada.conflicts("open")).toMatchObject([{ fields: ["title"], remoteVersion: 3 }]);
 });
 
 test("undo restores exactly what stood before, as a new write, and refuses what has changed since", async () => {

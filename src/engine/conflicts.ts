@@ -186,7 +186,8 @@ export function localValue({ base, local, remote, kind }: Sides): Fields | null 
   return mergeFields({ base, local, remote }, {}).value;
 }
 
-function disputedOf({ sides, info, fields }: Meeting, strategy: Strategy): readonly string[] {
+/** What a person is asked about: the fields that no rule decides. */
+export function disputedOf({ sides, info, fields }: Meeting, strategy: Strategy): readonly string[] {
   if (strategy !== "merge" || sides.local === null || sides.remote === null || isRefusal(sides.kind)) return fields;
   return mergeFields({ base: sides.base, local: sides.local, remote: sides.remote }, info.spec.merge ?? {}).disputed;
 }

@@ -6,6 +6,7 @@ import type { Input, Output, Verb } from "../verbs.ts";
 import { checkStore, engineInfo } from "./check.ts";
 import { declareCollection, listCollections } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
+import { requireOperation } from "./find.ts";
 import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
 import { getConflict, groupConflicts, listConflicts, preferSide, resolveMany, undoConflicts } from "./inbox.ts";
 import { listOperations, viewOperation } from "./list.ts";
@@ -21,7 +22,6 @@ import {
   retryOperations,
 } from "./manage.ts";
 import { getSettings } from "./meta.ts";
-import { requireOperation } from "./queue.ts";
 import { pinRecords, readRecord } from "./record-cache.ts";
 import { recordHistory, restoreRecord } from "./record-history.ts";
 import { importRecords } from "./record-import.ts";

@@ -9,6 +9,7 @@ import { recordWriteType } from "../record.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
+import { requireOperation } from "./find.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
@@ -25,7 +26,6 @@ import {
   laneHeadOf,
   replacePayload,
   replaceTerms,
-  requireOperation,
   selectBrief,
 } from "./queue.ts";
 import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
@@ -51,7 +51,7 @@ type Prepared = {
 export function addOperation(store: Store, input: AddInput, needed?: readonly Brief[]): Receipt {
   // Changes of records that come from outside are replayed here, too; `writes.ts` comes back with what they wait for.
   if (input.type === recordWriteType && needed === undefined) return adoptWrite(store, input);
-  const prepared = prepare(store, input);
+  const prepared = prepare(store, input, needed !== undefined);
   if (input.id !== undefined) {
     const known = findById(store, input.id);
     if (known !== null) return repeated(store, known, prepared);
@@ -72,9 +72,9 @@ function openUnder(store: Store, key: string, subject: string): readonly Brief[]
   );
 }
 
-function prepare(store: Store, input: AddInput): Prepared {
+function prepare(store: Store, input: AddInput, isChecked: boolean): Prepared {
   const type = store.types.get(input.type);
-  const checked = type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
+  const checked = isChecked || type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
   const payload = rewritePayload(store, type, checked);
   const own = typeof type?.lane === "function" ? type.lane(payload) : (type?.lane ?? null);
   const given = input.lane === undefined ? own : input.lane;

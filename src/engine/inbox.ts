@@ -45,7 +45,7 @@ const filtered = `FROM conflict JOIN record ON record.id = conflict.record
   WHERE conflict.status = ?1 AND conflict.seq < ?2 AND (?3 IS NULL OR conflict.collection = ?3) AND (?4 IS NULL OR conflict.kind = ?4)
   AND (?5 IS NULL OR remote_author = ?5) AND (?6 IS NULL OR record.key = ?6)
   AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?7))`;
-const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT ?8`;
+const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?8`;
 const openCount = "SELECT count(*) AS n FROM conflict WHERE status = 'open'";
 const groups = `SELECT collection, kind, fields, remote_author, count(*) AS n, min(created) AS oldest FROM conflict WHERE status = 'open'
   GROUP BY collection, kind, fields, remote_author ORDER BY n DESC`;

@@ -8,6 +8,7 @@ import { rankOf, State, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { Input, Output, Refusal } from "../verbs.ts";
 import { payloadText } from "./enqueue.ts";
+import { requireOperation } from "./find.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import { resolveOperation } from "./inbox.ts";
@@ -42,7 +43,6 @@ import {
   placeOperation,
   replacePayload,
   replaceTerms,
-  requireOperation,
   resetBudget,
   selectBrief,
   setSchedule,

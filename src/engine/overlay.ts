@@ -13,12 +13,12 @@ import { collectionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
+  disputedOf,
   isRefusal,
   noteDecision,
   openConflict,
   openConflictsOfOperation,
 } from "./conflicts.ts";
-import { declareLocalId, getAlias } from "./ids.ts";
 import { dependentsOf, detachFrom, settleInto } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
@@ -27,7 +27,6 @@ import {
   changePending,
   dropPending,
   isFrozen,
-  movePendings,
   pendingsOf,
   pendingsOfOperation,
   rewriteChange,
@@ -35,24 +34,12 @@ import {
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, resetBudget, setSchedule } from "./queue.ts";
-import { logRecord, moveLog } from "./record-log.ts";
+import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import {
-  dropRecord,
-  fieldsOf,
-  findRecord,
-  getRecord,
-  localFieldsOf,
-  markStatus,
-  raised,
-  renamedText,
-  saveRecord,
-  setRecordKey,
-  takeMentions,
-  unsettledRecords,
-} from "./records.ts";
+import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsettledRecords } from "./records.ts";
+import { renameRecord } from "./renaming.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
-import { assignServerId, giveUp, park, supersede } from "./settle.ts";
+import { giveUp, park, supersede } from "./settle.ts";
 import { wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { tellKeys } from "./writes.ts";
@@ -224,7 +211,9 @@ function follow(store: Store, step: Step, op: Brief): Overlay | null {
     remoteAuthor: ground.author,
     isAtomic: false,
   };
-  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : fields });
+  const disputed = disputedOf(at, open.strategy);
+  const told = disputed.length > 0 ? disputed : fields;
+  openConflict(store, at, { how: "manual", strategy: open.strategy, fields: kind === null ? open.fields : told });
   return pending.change;
 }
 
@@ -344,7 +333,8 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
     const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
     ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
-    const named = entry?.serverKey === undefined ? row : rename(store, { info, row, op, server: entry.serverKey });
+    const named =
+      entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
     replay(store, info, named, { ...groundOf(named), confirmed: now }, { origin: "push", run });
     wantPull(store, info.space, ackPullMs);
   }
@@ -414,61 +404,6 @@ function freeLater(store: Store, op: Brief, later: Pending, isCreation: boolean)
   if (next === null || next.state === State.done || next.state === State.inFlight) return;
   if (isCreation) giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
   else if (dependentsOf(store, op.seq).includes(later.op)) detachFrom(store, op.seq, later.op);
-}
-
-// ---- keys that the server gives -------------------------------------------------------------------------------
-
-type Renaming = {
-  readonly info: CollectionInfo;
-  readonly row: RecordRow;
-  readonly op: Brief;
-  readonly server: string;
-};
-
-/** The server has named a record: key, references in queue and records, and alias change together. */
-function rename(store: Store, { info, row, op, server }: Renaming): RecordRow {
-  if (server === row.key) return row;
-  if (getAlias(store, row.key) === null) declareLocalId(store, row.key, { seq: op.seq, id: op.id, isFree: () => true });
-  const mentioning = takeMentions(store, row.key);
-  assignServerId(store, row.key, server);
-  for (const each of mentioning) renameIn(store, each, { local: row.key, server });
-  const mine = getRecord(store, row.id) ?? row;
-  const twin = findRecord(store, info, server);
-  const merged = twin === null || twin.id === row.id ? mine : absorb(store, mine, twin);
-  setRecordKey(store, row.id, server);
-  return { ...merged, key: server };
-}
-
-/** The server's record came by pull before the answer that names it: both rows are one. */
-function absorb(store: Store, mine: RecordRow, twin: RecordRow): RecordRow {
-  movePendings(store, twin.id, mine.id);
-  moveLog(store, twin.id, mine.id);
-  dropRecord(store, twin);
-  const ground = groundOf(twin);
-  const pendings = pendingsOf(store, mine.id).length;
-  const merged: RecordRow = { ...mine, ...ground, pendings, pinned: Math.max(mine.pinned, twin.pinned) };
-  saveRecord(store, mine, merged);
-  return merged;
-}
-
-function renameIn(store: Store, row: RecordRow, id: { readonly local: string; readonly server: string }): void {
-  const value = renamedText(row.value, id.local, id.server);
-  for (const pending of pendingsOf(store, row.id)) {
-    const fields = renamedText(JSON.stringify(pending.change), id.local, id.server);
-    changePending(store, pending, renamedText(pending.baseValue, id.local, id.server), JSON.parse(fields ?? "{}"));
-  }
-  if (value === row.value) return;
-  saveRecord(store, row, { ...row, value, changed: store.world.now() });
-  logRecord(store, {
-    record: row.id,
-    origin: "push",
-    run: openRunId(store),
-    version: row.version,
-    before: row.value,
-    after: value,
-    detail: { renamed: id.local, to: id.server },
-  });
-  tellKeys(store, collectionOf(store, row.collection).name, [row.key], "push");
 }
 
 /** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */

@@ -19,8 +19,9 @@ const columns = "record, op, place, base_value, acked, due, overlay";
 const ofRecord = `SELECT ${columns} FROM pending WHERE record = ? ORDER BY op`;
 const ofOperation = `SELECT ${columns} FROM pending WHERE op = ? ORDER BY place`;
 const newestOf = "SELECT max(op) AS op FROM pending WHERE record = ? AND acked = 0";
-const lowest = "SELECT min(op) AS op FROM pending WHERE acked = 0";
-const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT ?";
+// What is acknowledged waits for its echo for a moment only, so few rows are passed on the way to the lowest.
+const lowest = "SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1";
+const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT +?";
 const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
 const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending

@@ -17,7 +17,16 @@ import { replay } from "./overlay.ts";
 import { keepBudget } from "./record-cache.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, findRecord, insertRecord, localFieldsOf, markMet, Status, saveRecord } from "./records.ts";
+import {
+  fieldsOf,
+  findRecord,
+  insertPulledRecord,
+  lastRecordId,
+  localFieldsOf,
+  markMet,
+  Status,
+  saveRecord,
+} from "./records.ts";
 import { finishResync, isLost, keepLost, meetReset } from "./resync.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
 import type { Space } from "./spaces.ts";
@@ -115,6 +124,8 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
+  // What was written here has landed meanwhile, so it may go now.
+  for (const info of infos) if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteAnswer(
@@ -144,62 +155,59 @@ function nextPollAt(store: Store, space: string): number {
   return store.world.now() + Math.round(interval * (0.5 + store.world.random() / 2));
 }
 
+/** What stays the same for all records of a page. */
+type Page = { readonly run: number; readonly at: number; lastId: number };
+type Place = { readonly info: CollectionInfo; readonly keys: string[]; records: number; bytes: number };
+
 /** Takes records as the server has them; returns how many were news. One event tells of each collection. */
 export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
   if (records.length === 0) return 0;
-  const run = ensureRun(store);
-  const byName = new Map(infos.map((info) => [info.name, { info, keys: [] as string[], records: 0, bytes: 0 }]));
+  const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store) };
+  const places = new Map(infos.map((info): [string, Place] => [info.name, { info, keys: [], records: 0, bytes: 0 }]));
   for (const record of records) {
-    const place = byName.get(record.collection);
-    if (place === undefined) continue;
-    const change = applyRecord(store, place.info, record, run);
-    if (change === null) continue;
-    place.keys.push(record.key);
-    place.records += change.records;
-    place.bytes += change.bytes;
+    const place = places.get(record.collection);
+    if (place !== undefined && applyRecord(store, place, record, page)) place.keys.push(record.key);
   }
   let news = 0;
-  for (const { info, keys, records: count, bytes } of byName.values()) {
+  for (const { info, keys, records: count, bytes } of places.values()) {
     countRecords(store, info.id, count, bytes);
-    if (keys.length > 0) tellKeys(store, info.name, keys, "pull");
     if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
+    if (keys.length > 0) tellKeys(store, info.name, keys, "pull");
     news += keys.length;
   }
   countInSyncRun(store, { pulled: news });
   return news;
 }
 
-type Counted = { readonly records: number; readonly bytes: number };
-const uncounted: Counted = { records: 0, bytes: 0 };
-
-/** One record as the server has it. `null`: nothing new. */
-function applyRecord(store: Store, info: CollectionInfo, record: WireRecord, run: number): Counted | null {
-  const now = store.world.now();
-  const written = record.value === null ? null : JSON.stringify(record.value);
-  const { version, key, schema, author } = record;
-  const ground: Ground = { version, snapshot: written, schema, author, confirmed: now, mark: info.mark };
+/** One record as the server has it; tells whether it was news. */
+function applyRecord(store: Store, place: Place, record: WireRecord, page: Page): boolean {
+  const { info } = place;
+  const { key, value } = record;
   // A first pull meets nothing but new records: the insertion itself finds out.
-  const row = info.state === "initial" ? null : findRecord(store, info, key);
+  if (info.state === "initial" && value !== null && addPulled(store, place, record, page)) return true;
+  const row = findRecord(store, info, key);
+  if (row === null) return value !== null && addPulled(store, place, record, page);
   // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
-  if (record.isHidden === true && row !== null && row.pendings > 0) return null;
-  if (row === null) {
-    if (written === null && info.state !== "initial") return null;
-    const made = written === null ? null : addPulled(store, info, key, ground);
-    if (made !== null) {
-      logRecord(store, { record: made, origin: "pull", run, version, before: null, after: written });
-      return { records: 1, bytes: textBytes(written ?? "") };
-    }
-    const known = info.state === "initial" ? findRecord(store, info, key) : null;
-    return known === null ? null : renew(store, { info, row: known, ground, run });
-  }
-  return renew(store, { info, row, ground, run });
+  if (record.isHidden === true && row.pendings > 0) return false;
+  const snapshot = value === null ? null : JSON.stringify(value);
+  const { version, schema, author } = record;
+  const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
+  return renew(store, { info, row, ground, run: page.run });
 }
 
-function addPulled(store: Store, info: CollectionInfo, key: string, ground: Ground): number | null {
-  const { snapshot, confirmed, ...rest } = ground;
-  const changed = confirmed ?? 0;
-  const base = { collection: info.id, key, value: snapshot, snapshot: null, confirmed, changed };
-  return insertRecord(store, { ...base, ...rest, status: Status.synced, pendings: 0 });
+function addPulled(store: Store, place: Place, record: WireRecord, page: Page): boolean {
+  const { info } = place;
+  const { key, version, schema, author } = record;
+  const value = JSON.stringify(record.value);
+  const bytes = textBytes(value);
+  const id = page.lastId + 1;
+  const row = { collection: info.id, key, version, value, schema, author, bytes, mark: info.mark };
+  if (!insertPulledRecord(store, id, row, page.at)) return false;
+  page.lastId = id;
+  place.records += 1;
+  place.bytes += bytes;
+  logRecord(store, { record: id, at: page.at, origin: "pull", run: page.run, version, before: null, after: value });
+  return true;
 }
 
 type Renewal = {
@@ -209,19 +217,19 @@ type Renewal = {
   readonly run: number;
 };
 
-function renew(store: Store, { info, row, ground, run }: Renewal): Counted | null {
+function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
   if (isLost(info, row, ground)) {
     keepLost(store, { info, row, ground, run });
-    return uncounted;
+    return true;
   }
   const isForeign = info.resync?.reason === "other_history" || info.resync?.reason === "ahead";
   if (!isForeign && row.version >= ground.version) {
     if (row.mark !== info.mark) markMet(store, row.id, info.mark, ground.confirmed ?? 0);
-    return null;
+    return false;
   }
   if (row.pendings > 0) {
     replay(store, info, row, ground, { origin: "pull", run });
-    return uncounted;
+    return true;
   }
   const local = info.spec.localOnly === undefined ? {} : localFieldsOf(info, fieldsOf(row.value));
   const value =
@@ -231,7 +239,7 @@ function renew(store: Store, { info, row, ground, run }: Renewal): Counted | nul
   const status = Status.synced;
   const changed = value === row.value ? row.changed : (ground.confirmed ?? 0);
   saveRecord(store, row, { ...row, ...ground, value, snapshot: null, status, changed });
-  if (value === row.value) return null;
+  if (value === row.value) return false;
   logRecord(store, { record: row.id, origin: "pull", run, version: ground.version, before: row.value, after: value });
-  return uncounted;
+  return true;
 }

@@ -3,7 +3,7 @@
  * The rules of enqueue, claim and settle are in the files of those names; they change rows only through these functions.
  */
 import type { Row } from "../database.ts";
-import { assert, HoldfastError } from "../errors.ts";
+import { assert } from "../errors.ts";
 import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
 import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
@@ -71,8 +71,6 @@ const insert = `INSERT INTO op (seq, id, type, version, channel, lane, position,
 const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
 const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
 const fullBySeq = "SELECT * FROM op WHERE seq = ?";
-const idByBeginning = "SELECT id FROM op WHERE id >= ? AND id < ? ORDER BY id LIMIT 3";
-const idByEnd = "SELECT id FROM op WHERE substr(id, -length(?)) = ? LIMIT 3";
 const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
 const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT +?`;
 const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
@@ -211,32 +209,6 @@ export function getBrief(store: Store, seq: number): Brief | null {
 export function findById(store: Store, id: string): Brief | null {
   const row = store.db.prepare(briefById).get(id);
   return row === undefined ? null : toBrief(row);
-}
-
-/** Finds an operation by its whole id, or by a beginning or end of it that is unique. Throws `not_found` or `ambiguous_id`. */
-export function requireOperation(store: Store, given: string): Brief {
-  const id = given.toLowerCase();
-  const exact = findById(store, id);
-  if (exact !== null) return exact;
-  const beginning = store.db.prepare(idByBeginning).all(id, `${id}\u{10ffff}`);
-  const found = new Set(
-    [...beginning, ...(id.length < 36 ? store.db.prepare(idByEnd).all(id, id) : [])].map((row) => text(row.id)),
-  );
-  const [only] = found;
-  if (found.size === 1 && only !== undefined) {
-    const brief = findById(store, only);
-    if (brief !== null) return brief;
-  }
-  if (found.size > 1) {
-    throw new HoldfastError("ambiguous_id", `"${given}" fits several operations`, "give more of the id", {
-      details: { fits: [...found] },
-    });
-  }
-  throw new HoldfastError(
-    "not_found",
-    `there is no operation "${given}"`,
-    "see `holdfast queue list` for what there is",
-  );
 }
 
 /** The whole row; the caller has found its sequence in the same transaction. */

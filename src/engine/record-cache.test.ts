@@ -51,6 +51,18 @@ test("what is unsent, refused or pinned is never evicted, and no pin hides from 
   expect(bench.ask("records.count", { collection: "docs" }).count).toBe(kept.length);
 });
 
+test("what was written here stays until it has landed, and counts against the budget from then on", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  bench.ask("network.offline", {});
+  for (let n = 0; n < 30; n += 1) bench.put("docs", `k${n}`, { fat });
+  await bench.run(60_000);
+  expect(keysOf(bench)).toHaveLength(30);
+  bench.ask("network.online", {});
+  await bench.run(120_000);
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+  for (let n = 0; n < 30; n += 1) expect(bench.there("docs", `k${n}`)).toEqual({ fat });
+});
+
 test("records are pinned by conditions too, and let go again", async () => {
   using bench = startReader([docs], { isSynced: true });
   for (let n = 0; n < 5; n += 1) bench.elsewhere("docs", `k${n}`, { n });

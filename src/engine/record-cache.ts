@@ -184,7 +184,7 @@ export function keepBudget(store: Store, collection: string): number {
 /** The terms are literals, because they are those of the collection's partial index `record_<id>_used`. */
 const evictable = (collection: number): string => `SELECT record.* FROM record INDEXED BY record_${collection}_used
   WHERE record.collection = ${collection} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL
-  ORDER BY record.used, record.id LIMIT ?`;
+  ORDER BY record.used, record.id LIMIT +?`;
 
 function flushUses(store: Store): void {
   const { uses } = reads(store);

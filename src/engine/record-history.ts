@@ -18,7 +18,7 @@ import { writeRecords } from "./writes.ts";
 const entryPage = 100;
 
 const columns = "seq, at, origin, run, version, before, after, detail";
-const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT ?`;
+const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
 export function recordHistory(store: Store, input: Input<"records.history">): Output<"records.history"> {

@@ -15,13 +15,15 @@ const insert = `INSERT INTO record_history (record, at, origin, run, version, be
 const last = "SELECT max(seq) AS seq FROM record_history";
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT ?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
 const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
   SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
 
 export type LogEntry = {
   readonly record: number;
+  /** When it happened, where the caller has asked the clock already. */
+  readonly at?: number;
   readonly origin: RecordOrigin;
   readonly run: number | null;
   readonly version: number;
@@ -36,7 +38,16 @@ export function logRecord(store: Store, entry: LogEntry): void {
   const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
   store.db
     .prepare(insert)
-    .run(entry.record, store.world.now(), entry.origin, entry.run, entry.version, entry.before, entry.after, detail);
+    .run(
+      entry.record,
+      entry.at ?? store.world.now(),
+      entry.origin,
+      entry.run,
+      entry.version,
+      entry.before,
+      entry.after,
+      detail,
+    );
 }
 
 /** The newest row, so that a run can say between which rows its changes stand. */

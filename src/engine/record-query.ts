@@ -254,7 +254,7 @@ function sqlOf(store: Store, plan: Plan, part: Part): string {
   // Everything may be bound: then one record at most fits.
   const ordered = order.length === 0 ? "" : `ORDER BY ${order.join(", ")}`;
   return `SELECT record.*${columns} FROM record ${indexedBy(store, plan)}
-    WHERE ${part.terms.map((term) => term.sql).join(" AND ")} ${ordered} LIMIT ?`;
+    WHERE ${part.terms.map((term) => term.sql).join(" AND ")} ${ordered} LIMIT +?`;
 }
 
 /**

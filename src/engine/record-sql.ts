@@ -90,7 +90,7 @@ function fieldsOf(store: Store, info: CollectionInfo, sample: number): readonly 
   ].filter((field) => !field.startsWith("$"));
   const seen = store.db
     .prepare(
-      `SELECT DISTINCT field.key AS name FROM (SELECT record.value ${newestFirst(store, info.id)} LIMIT ?) AS newest, json_each(newest.value) AS field`,
+      `SELECT DISTINCT field.key AS name FROM (SELECT record.value ${newestFirst(store, info.id)} LIMIT +?) AS newest, json_each(newest.value) AS field`,
     )
     .all(sample)
     .map((row) => text(row.name));

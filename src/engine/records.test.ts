@@ -304,6 +304,22 @@ test("an acknowledged change stays visible until its echo comes, and a lost echo
   expect(ada.get("n1")).toMatchObject({ value: { n: 1 }, state: "synced", version: 1 });
 });
 
+test("a write between an acknowledgement and its echo stands on the acknowledged version and conflicts with nobody", async () => {
+  const { server, client, run } = startRecords();
+  server.isPoking = false;
+  const silent = { kind: "failed", answer: silence } as const;
+  const ada = client({ wrap: (port) => ({ ...port, pull: async () => silent, fetch: async () => silent }) });
+  ada.put("n1", { n: 1 });
+  ada.put("n2", { n: 1 });
+  await run(3_000);
+  expect(ada.rows("SELECT acked FROM pending")).toEqual([{ acked: 1 }, { acked: 2 }]);
+  ada.update("n1", { n: 2 });
+  ada.remove("n2");
+  await run(3_000);
+  expect(server.all("notes")).toEqual({ n1: { n: 2 } });
+  expect(ada.conflicts()).toEqual([]);
+});
+
 test("cancelling an operation takes its change back; what was written after it on the same record goes on", async () => {
   const { server, client, run } = startRecords();
   const ada = client();

@@ -23,6 +23,9 @@ const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
 const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
+const insertPulled = `INSERT OR IGNORE INTO record (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used,
+  bytes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`;
+const lastId = "SELECT max(id) AS id FROM record";
 const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
   pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
 const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
@@ -99,7 +102,7 @@ export function toRecordView(store: Store, row: RecordRow, known?: CollectionInf
     changedAt: row.changed,
     operations: operations.map(({ id }) => id),
     problem: refused?.problem ?? null,
-    conflict: row.pendings === 0 ? null : openConflictOf(store, row.id),
+    conflict: refused === undefined ? null : openConflictOf(store, row.id),
     isPinned: row.pinned === 1,
   };
 }
@@ -148,6 +151,29 @@ export function insertRecord(store: Store, row: NewRecord): number | null {
     );
   if (made === undefined) return null;
   return integer(made.id);
+}
+
+/** A record as the server sent it. */
+export type PulledRecord = {
+  readonly collection: number;
+  readonly key: string;
+  readonly version: number;
+  readonly value: string;
+  readonly schema: number;
+  readonly author: string;
+  readonly bytes: number;
+  readonly mark: number;
+};
+
+/** Adds one pulled record under an id that the caller counts on from `lastRecordId`; false when its key is there already. */
+export function insertPulledRecord(store: Store, id: number, row: PulledRecord, at: number): boolean {
+  const { collection, key, version, value, schema, author, bytes, mark } = row;
+  const statement = store.db.prepare(insertPulled);
+  return statement.run(id, collection, key, version, value, schema, author, at, at, at, bytes, mark).changes === 1;
+}
+
+export function lastRecordId(store: Store): number {
+  return integer(store.db.prepare(lastId).get()?.id);
 }
 
 /** Writes what a record is now, and keeps its collection's counts true. */

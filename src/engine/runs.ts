@@ -19,7 +19,7 @@ const add = `UPDATE run SET pushed = pushed + ?, pulled = pulled + ?, merged = m
 const end = "UPDATE run SET ended = ?, last = ? WHERE id = ?";
 const columns =
   "id, started, ended, pushed, pulled, merged, conflicts, failures, bytes_sent, bytes_received, rolled_back_by, first, last";
-const newest = `SELECT ${columns} FROM run WHERE id < ? ORDER BY id DESC LIMIT ?`;
+const newest = `SELECT ${columns} FROM run WHERE id < ? ORDER BY id DESC LIMIT +?`;
 const byId = `SELECT ${columns} FROM run WHERE id = ?`;
 const setRolledBack = "UPDATE run SET rolled_back_by = ? WHERE id = ?";
 const prune = "DELETE FROM run WHERE id <= (SELECT id FROM run ORDER BY id DESC LIMIT 1 OFFSET ?)";

@@ -154,7 +154,6 @@ CREATE TABLE pending (
   PRIMARY KEY (record, op)
 ) WITHOUT ROWID;
 CREATE INDEX pending_op ON pending (op, place);
-CREATE INDEX pending_open ON pending (op) WHERE acked = 0;
 CREATE INDEX pending_echo ON pending (due) WHERE acked > 0;
 CREATE TABLE mention (local TEXT NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (local, record)) WITHOUT ROWID;
 CREATE TABLE record_history (

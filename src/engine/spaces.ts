@@ -38,15 +38,15 @@ export type Space = {
 /** Where the sync server is, as the program that sends has told the store. */
 export type SyncPlace = { readonly remote: string; readonly space: string; readonly subject: string };
 
+const nowhere: SyncPlace = { remote: "", space: unnamedSpace, subject: "" };
+
 /** Processes without a way to the server queue for the one that another process named. */
 export function syncPlace(store: Store): SyncPlace {
   if (store.sync !== null) {
     const { remote, space, subject } = store.sync;
     return { remote, space, subject };
   }
-  const nowhere = { remote: "", space: unnamedSpace, subject: "" };
   const written = getMeta(store, "sync");
-  // An empty text would do, but its failure to parse costs a tenth of a write.
   return written === null ? nowhere : parsed<SyncPlace>(written, nowhere);
 }
 

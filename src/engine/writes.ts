@@ -68,6 +68,8 @@ type Draft = {
   readonly row: RecordRow | null;
   readonly before: Fields | null;
   after: Fields | null;
+  /** What earlier writes of the same request made of it; each is in the history, as everything that was written is. */
+  readonly between: (Fields | null)[];
 };
 
 /**
@@ -116,6 +118,7 @@ function draftAll(store: Store, writes: readonly RecordWriteInput[]): readonly D
     const row = findRecord(store, info, key);
     const name = `${info.id}\n${row?.key ?? key}`;
     const draft = drafts.get(name) ?? open(info, row?.key ?? key, row);
+    if (drafts.has(name)) draft.between.push(draft.after);
     draft.after = checked(store, info, key, wanted(draft, write));
     drafts.set(name, draft);
   }
@@ -135,7 +138,7 @@ function open(info: CollectionInfo, key: string, row: RecordRow | null): Draft {
     );
   }
   const before = row === null ? null : shownValue(info, row);
-  return { info, key, row, before, after: before };
+  return { info, key, row, before, after: before, between: [] };
 }
 
 function wanted(draft: Draft, write: RecordWriteInput): Fields | null {
@@ -200,8 +203,8 @@ function checked(store: Store, info: CollectionInfo, key: string, value: Fields 
   );
 }
 
-const isChanged = ({ before, after }: Draft): boolean =>
-  before !== after && JSON.stringify(before) !== JSON.stringify(after);
+const isChanged = ({ before, after, between }: Draft): boolean =>
+  between.length > 0 || (before !== after && JSON.stringify(before) !== JSON.stringify(after));
 
 // ---- what goes to the server ----------------------------------------------------------------------------------
 
@@ -215,6 +218,12 @@ type Sending = {
   readonly warning: string | null;
   readonly changes: readonly Change[] | null;
 };
+
+/** The version that the writer sees: the snapshot's, or that of an own change which has landed and whose echo is still to come. */
+function baseOf(store: Store, row: RecordRow | null): number {
+  if (row === null || row.pendings === 0) return row?.version ?? 0;
+  return Math.max(row.version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
+}
 
 /** One record may go with what waits for it already; several are one operation, applied all or none. */
 function send(store: Store, drafts: readonly Draft[]): Sending {
@@ -232,7 +241,7 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
   clientId(store);
   const needs = needsOf(store, drafts);
   const changes = drafts.map((draft) => {
-    const change = changeOf(draft, draft.row?.version ?? 0);
+    const change = changeOf(draft, baseOf(store, draft.row));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
   const payload: RecordWrite = { space, changes, at: store.world.now() };
@@ -310,15 +319,13 @@ function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | 
   }
   if (row !== null) change(store, draft, { value, now, added });
   noteMentions(store, id, after);
-  logRecord(store, {
-    record: id,
-    origin: cause.origin,
-    run: cause.run ?? null,
-    version: row?.version ?? 0,
-    before: row?.value ?? null,
-    after: value,
-    ...(cause.detail === undefined ? {} : { detail: cause.detail }),
-  });
+  const { origin, run = null, detail = null } = cause;
+  const version = row?.version ?? 0;
+  const steps = [...draft.between.map((each) => (each === null ? null : JSON.stringify(each))), value];
+  steps.reduce((before, step) => {
+    if (step !== before) logRecord(store, { record: id, origin, run, version, before, after: step, detail });
+    return step;
+  }, row?.value ?? null);
 }
 
 /** What the record was, as text; the stored one where it is still by the schema of this program. */
@@ -338,7 +345,7 @@ function addNew(store: Store, { info, key }: Draft, { value, now, added }: Now):
     author: "",
     confirmed: null,
     changed: now,
-    status: info.isSynced ? Status.pending : Status.localOnly,
+    status: !info.isSynced ? Status.localOnly : added > 0 ? Status.pending : Status.synced,
     pendings: added,
     mark: 0,
   });

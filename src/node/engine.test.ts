@@ -24,7 +24,7 @@ const note = { type: "note", run: async () => ({ kind: "applied" }) as const };
 
 test("knows requests and uploads at once, and commands only by permission", async () => {
   const engine = await openEngine({ directory, log: quiet });
-  expect(engine.handle("engine.info", {}).types).toEqual(["file.upload", "http.request"]);
+  expect(engine.handle("engine.info", {}).types).toEqual(["file.upload", "http.request", "record.write"]);
   engine.close();
   const permitted = await openEngine({ directory, log: quiet, commands: true });
   expect(permitted.handle("engine.info", {}).types).toContain("command.run");

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import { HoldfastError } from "../errors.ts";
@@ -51,8 +51,12 @@ export type RunningServer = {
   /** The token for development; null when tokens were made by hand, or there is another way in. */
   readonly token: string | null;
   readonly isOpen: boolean;
+  /** Forgets old removals and receipts now, and not only when the hour is over. */
+  readonly compact: () => Promise<unknown>;
   readonly stop: () => Promise<void>;
 };
+
+const sweepMs = 20;
 
 export const developmentSubject = "developer";
 
@@ -78,16 +82,24 @@ export async function startServer(options: HostOptions): Promise<RunningServer> 
     const token = options.isDevelopment ? await developmentToken(store, options) : null;
     const socket = await listen(server, options);
     const stopCompacting = compactRegularly(server, log);
+    const owed = countOwed(socket);
     const port = (socket.address() as AddressInfo).port;
     const [openedStore, openedServer] = [store, server];
     const stop = async (): Promise<void> => {
       stopCompacting();
       await openedServer.close();
-      await closeSocket(socket);
+      await closeSocket(socket, owed);
       await openedStore.close();
       lock.release();
     };
-    return { url: `http://${host.includes(":") ? `[${host}]` : host}:${port}`, port, token, isOpen, stop };
+    return {
+      url: `http://${host.includes(":") ? `[${host}]` : host}:${port}`,
+      port,
+      token,
+      isOpen,
+      compact: openedServer.compact,
+      stop,
+    };
   } catch (error) {
     await server?.close();
     await store?.close();
@@ -159,17 +171,36 @@ function compactRegularly(server: SyncServer, log: HostOptions["log"]): () => vo
   return () => clearInterval(timer);
 }
 
+/** How many answers each connection still owes. Node does not count a connection as idle that has not asked anything yet. */
+type Owed = Map<Socket, number>;
+
+function countOwed(server: Server): Owed {
+  const owed: Owed = new Map();
+  server.on("connection", (socket: Socket) => {
+    owed.set(socket, 0);
+    socket.once("close", () => owed.delete(socket));
+  });
+  server.on("request", ({ socket }, response) => {
+    owed.set(socket, (owed.get(socket) ?? 0) + 1);
+    response.once("close", () => {
+      if (owed.has(socket)) owed.set(socket, (owed.get(socket) ?? 1) - 1);
+    });
+  });
+  return owed;
+}
+
 /** Requests under way are answered first; what holds on longer is cut. */
-function closeSocket(socket: Server): Promise<void> {
+function closeSocket(server: Server, owed: Owed): Promise<void> {
   return new Promise((resolve) => {
-    const cut = setTimeout(() => socket.closeAllConnections(), hostLimits.goodbyeMs);
-    const sweep = setInterval(() => socket.closeIdleConnections(), 20);
-    socket.close(() => {
+    const cut = setTimeout(() => server.closeAllConnections(), hostLimits.goodbyeMs);
+    const sweep = setInterval(() => {
+      for (const [socket, count] of owed) if (count === 0) socket.destroy();
+    }, sweepMs);
+    server.close(() => {
       clearTimeout(cut);
       clearInterval(sweep);
       resolve();
     });
-    socket.closeIdleConnections();
   });
 }
 

@@ -1,23 +1,30 @@
 /**
- * Owns reading the body of a request: its media type, its size, its JSON. What it should hold is checked by the shapes of `wire.ts`.
+ * Owns reading the body of a request: its media type, its packing, its size, its JSON. What it should hold is checked by the shapes of `wire.ts`.
  */
 import type { Refusal } from "./problem.ts";
 import { refuse } from "./problem.ts";
 
 export type Body = { readonly value: unknown } | { readonly refusal: Refusal };
 
-/** Reads at most `limit` bytes and refuses what is more without reading on. */
+/** Reads at most `limit` unpacked bytes and refuses what is more without reading on. */
 export async function readBody(request: Request, limit: number): Promise<Body> {
   const type = (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase();
   if (type !== "application/json")
     return { refusal: refuse("unsupported_media_type", "the body is not JSON", "send content-type: application/json") };
-  const encoding = request.headers.get("content-encoding");
-  if (encoding !== null && encoding !== "identity")
-    return {
-      refusal: refuse("unsupported_media_type", `the encoding ${encoding} is not read`, "send the body as it is"),
-    };
+  const encoding = (request.headers.get("content-encoding") ?? "identity").trim().toLowerCase();
+  if (encoding !== "identity" && encoding !== "gzip") {
+    const hint = "send the body as it is, or with gzip";
+    return { refusal: refuse("unsupported_media_type", `the encoding ${encoding.slice(0, 40)} is not read`, hint) };
+  }
   if (Number(request.headers.get("content-length") ?? 0) > limit) return { refusal: tooLarge(limit) };
-  const bytes = await readBytes(request, limit);
+  let bytes: Uint8Array | null;
+  try {
+    bytes = await readBytes(request.body, { limit, isPacked: encoding === "gzip" });
+  } catch (error) {
+    // A body that broke off has nobody left to answer; one that cannot be unpacked has.
+    if (!(error instanceof TypeError)) throw error;
+    return { refusal: refuse("invalid_input", "the body cannot be read to its end", "send it again") };
+  }
   if (bytes === null) return { refusal: tooLarge(limit) };
   try {
     return { value: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) };
@@ -27,11 +34,18 @@ export async function readBody(request: Request, limit: number): Promise<Body> {
   }
 }
 
-async function readBytes(request: Request, limit: number): Promise<Uint8Array | null> {
-  if (request.body === null) return new Uint8Array();
+/** Counts what comes out of the packing, so that a small body which unpacks to a huge one is stopped on its way. */
+async function readBytes(
+  body: ReadableStream<Uint8Array> | null,
+  { limit, isPacked }: { readonly limit: number; readonly isPacked: boolean },
+): Promise<Uint8Array | null> {
+  if (body === null) return new Uint8Array();
+  // The two declarations of a stream differ in their buffers only; what a request brings is plain bytes.
+  const packed = body as ReadableStream<Uint8Array<ArrayBuffer>>;
+  const plain = isPacked ? packed.pipeThrough(new DecompressionStream("gzip")) : packed;
   const chunks: Uint8Array[] = [];
   let size = 0;
-  const reader = request.body.getReader();
+  const reader = plain.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     size += part.value.byteLength;
     if (size > limit) {

@@ -32,24 +32,11 @@ type Stream = {
 const encoder = new TextEncoder();
 
 export function openEvents(core: Core): Events {
-  const streams = new Set<Stream>();
-  const bySpace = new Map<string, Set<Stream>>();
-  const perToken = new Map<string, number>();
-  const remove = (stream: Stream): void => {
-    if (!streams.delete(stream)) return;
-    for (const space of stream.spaces) {
-      bySpace.get(space)?.delete(stream);
-      if (bySpace.get(space)?.size === 0) bySpace.delete(space);
-    }
-    const left = (perToken.get(stream.tokenId) ?? 1) - 1;
-    if (left > 0) perToken.set(stream.tokenId, left);
-    else perToken.delete(stream.tokenId);
-  };
+  const registry = newRegistry();
+  const { streams, bySpace } = registry;
+  let isClosed = false;
   const tell = (space: string, head: number): void => {
-    for (const stream of bySpace.get(space) ?? []) {
-      stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
-      stream.wake();
-    }
+    for (const stream of bySpace.get(space) ?? []) note(stream, space, head);
   };
   const tellAll = async (): Promise<void> => {
     for (const space of [...bySpace.keys()]) tell(space, await readHead(core, space));
@@ -60,44 +47,88 @@ export function openEvents(core: Core): Events {
       core.log({ level: "warn", message: "pokes were lost, and the heads cannot be read", error: String(error) }),
     );
   });
-  const timer = setInterval(() => {
-    const now = core.now();
-    for (const stream of [...streams]) {
-      if (now >= stream.endsAt) stream.end();
-      else {
-        stream.isBeating = true;
-        stream.wake();
-      }
-    }
-  }, core.limits.heartbeatMs);
+  const timer = setInterval(() => beat(streams, core.now()), core.limits.heartbeatMs);
   // A server that is closed must not be kept alive by its heartbeat; timers of browsers are numbers and know nothing of it.
   (timer as unknown as { readonly unref?: () => void }).unref?.();
   return {
     open: async ({ spaces, tokenId, expiresAt }) => {
-      const own = perToken.get(tokenId) ?? 0;
-      if (streams.size >= core.limits.streams || own >= core.limits.streamsPerToken) return null;
+      // Whoever comes back at once to a server that goes would keep it from going.
+      if (isClosed || streams.size >= core.limits.streams) return null;
+      if (registry.countOf(tokenId) >= core.limits.streamsPerToken) return null;
       const endsAt = Math.min(core.now() + core.limits.streamMs, expiresAt ?? Number.MAX_SAFE_INTEGER);
-      const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, endsAt }, remove);
-      streams.add(stream);
-      perToken.set(tokenId, own + 1);
-      for (const space of spaces) bySpace.set(space, (bySpace.get(space) ?? new Set()).add(stream));
-      // Listened first and read then: what is committed in between is told twice rather than not at all.
-      for (const space of spaces) {
-        const head = await readHead(core, space);
-        stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
+      const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, endsAt }, registry.remove);
+      registry.add(stream);
+      try {
+        // Listened first and read then: what is committed in between is told twice rather than not at all.
+        for (const space of spaces) note(stream, space, await readHead(core, space));
+      } catch (error) {
+        stream.end();
+        throw error;
       }
-      stream.wake();
       return new Response(body, {
         headers: { ...safetyHeaders, "content-type": "text/event-stream", "x-accel-buffering": "no" },
       });
     },
     count: () => streams.size,
     close: () => {
+      isClosed = true;
       clearInterval(timer);
       stopListening();
       for (const stream of [...streams]) stream.end();
     },
   };
+}
+
+type Registry = {
+  readonly streams: ReadonlySet<Stream>;
+  readonly bySpace: ReadonlyMap<string, ReadonlySet<Stream>>;
+  readonly countOf: (tokenId: string) => number;
+  readonly add: (stream: Stream) => void;
+  readonly remove: (stream: Stream) => void;
+};
+
+/** Which streams are open, by space and by token. */
+function newRegistry(): Registry {
+  const streams = new Set<Stream>();
+  const bySpace = new Map<string, Set<Stream>>();
+  const perToken = new Map<string, number>();
+  const countOf = (tokenId: string): number => perToken.get(tokenId) ?? 0;
+  return {
+    streams,
+    bySpace,
+    countOf,
+    add: (stream) => {
+      streams.add(stream);
+      perToken.set(stream.tokenId, countOf(stream.tokenId) + 1);
+      for (const space of stream.spaces) bySpace.set(space, (bySpace.get(space) ?? new Set()).add(stream));
+    },
+    remove: (stream) => {
+      if (!streams.delete(stream)) return;
+      for (const space of stream.spaces) {
+        bySpace.get(space)?.delete(stream);
+        if (bySpace.get(space)?.size === 0) bySpace.delete(space);
+      }
+      const left = countOf(stream.tokenId) - 1;
+      if (left > 0) perToken.set(stream.tokenId, left);
+      else perToken.delete(stream.tokenId);
+    },
+  };
+}
+
+function note(stream: Stream, space: string, head: number): void {
+  stream.waiting.set(space, Math.max(head, stream.waiting.get(space) ?? 0));
+  stream.wake();
+}
+
+/** Streams whose time is over end; the others say that they live. */
+function beat(streams: ReadonlySet<Stream>, now: number): void {
+  for (const stream of [...streams]) {
+    if (now >= stream.endsAt) stream.end();
+    else {
+      stream.isBeating = true;
+      stream.wake();
+    }
+  }
 }
 
 async function readHead(core: Core, space: string): Promise<number> {

@@ -145,7 +145,8 @@ describe("a request", () => {
     ["with another method", { method: "GET" }, 405, "method_not_allowed"],
     ["that is no JSON", { body: "{" }, 400, "invalid_input"],
     ["of another media type", { body: "{}", headers: { "content-type": "text/plain" } }, 415, "unsupported_media_type"],
-    ["that is compressed", { body: "{}", headers: { "content-encoding": "gzip" } }, 415, "unsupported_media_type"],
+    ["packed in an unknown way", { body: "{}", headers: { "content-encoding": "br" } }, 415, "unsupported_media_type"],
+    ["that is no gzip", { body: "{}", headers: { "content-encoding": "gzip" } }, 400, "invalid_input"],
     ["without a space", { body: { ...pullBody, space: "" } }, 400, "invalid_input"],
     ["with a zero in a name", { body: { ...pullBody, space: "a\u0000b" } }, 400, "invalid_input"],
     ["with too large a page", { body: { ...pullBody, limit: 5_001 } }, 400, "invalid_input"],
@@ -173,6 +174,23 @@ describe("a request", () => {
     expect(await small.problem(routes.pull, { body: text, headers })).toMatchObject({ code: "payload_too_large" });
     const exact = await openTestServer({ limits: { bodyBytes: text.length } });
     expect((await exact.ask(routes.pull, { body: text })).status).toBe(200);
+  });
+
+  test("may be packed with gzip, and is measured unpacked", async () => {
+    const server = await openTestServer({ limits: { bodyBytes: 100_000 } });
+    const send = async (fields: object): Promise<Response> => {
+      const packed = new Blob([JSON.stringify(pushBody(fields))]).stream().pipeThrough(new CompressionStream("gzip"));
+      const headers = { authorization: `Bearer ${server.token}`, "content-type": "application/json" };
+      return server.server.fetch(
+        new Request(`http://server.test${routes.push}`, {
+          method: "POST",
+          headers: { ...headers, "content-encoding": "gzip", "holdfast-protocol": "1" },
+          body: await new Response(packed).arrayBuffer(),
+        }),
+      );
+    };
+    expect((await send({ text: "x".repeat(90_000) })).status).toBe(200);
+    expect(await (await send({ text: "x".repeat(10_000_000) })).json()).toMatchObject({ code: "payload_too_large" });
   });
 
   test("with 501 operations is refused, with 500 not", async () => {

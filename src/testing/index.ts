@@ -4,6 +4,7 @@
  */
 export type { Engine, EngineOptions } from "../engine/engine.ts";
 export { openEngine } from "../engine/engine.ts";
+export type { TransportWorld } from "./contract.ts";
 export type { ContractCase, DatabaseHarness } from "./database-contract.ts";
 export { databaseContract } from "./database-contract.ts";
 export { mortalDatabase } from "./mortal-database.ts";
@@ -14,7 +15,6 @@ export { newScheduler } from "./scheduler.ts";
 export type { StoreContractCase } from "./server-store-contract.ts";
 export { serverStoreContract } from "./server-store-contract.ts";
 export type { ServerStoreHarness } from "./server-store-scene.ts";
-export type { TransportWorld } from "./transport-contract.ts";
 export { contractTypes, transportContract } from "./transport-contract.ts";
 export type { VirtualDisk, VirtualMachine, VirtualMachineOptions } from "./virtual-machine.ts";
 export { newVirtualMachine } from "./virtual-machine.ts";

@@ -1,13 +1,14 @@
 /**
  * Owns what every transport promises, as cases that run over any of them in any test runner: same calls, same errors, same events.
- * The world that connects a client to an engine is the caller's; what the verbs mean is tested with the engine.
+ * What it promises about records is `record-contract.ts`, what the cases share `contract.ts`; what the verbs mean is tested with the engine.
  */
-import type { Client } from "../client/client.ts";
 import { connect } from "../client/client.ts";
-import type { EngineLike, Transport } from "../client/transport.ts";
 import { assert, isCode } from "../errors.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
+import type { Case, TransportWorld } from "./contract.ts";
+import { codeOf, equal, errorOf, patienceMs, pause, until } from "./contract.ts";
+import { recordCases } from "./record-contract.ts";
 
 /** The types that the engine under the transport must know and run. */
 export const contractTypes: readonly OperationType[] = [
@@ -18,22 +19,8 @@ export const contractTypes: readonly OperationType[] = [
   },
 ];
 
-export type TransportWorld = {
-  /** The running engine behind the transport, with `contractTypes`. */
-  readonly engine: EngineLike;
-  /** A new transport to the engine; each client closes its own. */
-  readonly open: () => Transport | Promise<Transport>;
-  /** Breaks all connections as a bad network would. Leave it out for a transport that has none. */
-  readonly cut?: () => void | Promise<void>;
-  readonly close: () => void | Promise<void>;
-};
-
 export type ContractCase = { readonly name: string; readonly run: () => Promise<void> };
 
-type Case = (client: Client, world: TransportWorld) => Promise<void>;
-
-/** Long enough for a slow machine; every wait ends much earlier. */
-const patienceMs = 8_000;
 /** An instant that never comes while a test runs. */
 const farAway = 32_503_680_000_000;
 
@@ -47,7 +34,7 @@ export function transportContract({
 }: {
   readonly makeWorld: () => TransportWorld | Promise<TransportWorld>;
 }): readonly ContractCase[] {
-  return Object.entries(cases).map(([name, body]) => ({
+  return Object.entries({ ...cases, ...recordCases }).map(([name, body]) => ({
     name,
     run: async () => {
       const world = await makeWorld();
@@ -256,30 +243,4 @@ function expectOrder(events: readonly HoldfastEvent[]): void {
     sequences,
     [...new Set(sequences)].sort((a, b) => a - b),
   );
-}
-
-function equal(actual: unknown, expected: unknown): void {
-  const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
-  assert(left === right, `got ${left}, expected ${right}`);
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<unknown> {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  assert(false, "a call succeeded that should have been refused");
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<unknown> {
-  return ((await errorOf(promise)) as { readonly code?: unknown }).code;
-}
-
-const pause = (delayMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, delayMs));
-
-async function until(isTrue: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + patienceMs; !(await isTrue()); await pause(5)) {
-    assert(Date.now() < deadline, "what was waited for did not happen in time");
-  }
 }

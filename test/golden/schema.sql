@@ -4,6 +4,8 @@ CREATE INDEX alias_open ON alias (seq) WHERE server IS NULL;
 
 CREATE INDEX conflict_decided ON conflict (status, seq);
 
+CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';
+
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
 
 CREATE INDEX conflict_record ON conflict (record, seq);
@@ -36,8 +38,6 @@ CREATE INDEX pending_echo ON pending (due) WHERE acked > 0;
 
 CREATE INDEX pending_op ON pending (op, place);
 
-CREATE INDEX pending_open ON pending (op) WHERE acked = 0;
-
 CREATE INDEX record_history_record ON record_history (record, seq);
 
 CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
@@ -67,6 +67,7 @@ CREATE TABLE collection (
   problem TEXT,
   records INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL DEFAULT 0,
+  floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT
 );

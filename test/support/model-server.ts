@@ -73,162 +73,17 @@ type State = {
 
 export type ModelOptions = { readonly now: () => number; readonly wait: (ms: number) => Promise<void> };
 
+type Watcher = { readonly space: string; readonly listener: (poke: Poke) => void };
+type Model = {
+  state: State;
+  readonly options: ModelOptions;
+  readonly watchers: Set<Watcher>;
+  readonly server: ModelServer;
+};
+
+const nameOf = (collection: string, key: string): string => `${collection}\n${key}`;
+
 export function newModelServer(options: ModelOptions): ModelServer {
-  let state: State = { head: 0, records: new Map(), receipts: new Map() };
-  const watchers = new Set<{ readonly space: string; readonly listener: (poke: Poke) => void }>();
-  const nameOf = (collection: string, key: string): string => `${collection}\n${key}`;
-  const tell = (): void => {
-    if (!server.isPoking) return;
-    for (const { space, listener } of watchers) listener({ space, head: state.head });
-  };
-  const store = (
-    record: Omit<Stored, "version" | "at" | "fieldVersions">,
-    touched: readonly string[] | null,
-  ): Stored => {
-    state.head += 1;
-    const before = state.records.get(nameOf(record.collection, record.key));
-    const names = touched ?? [...Object.keys(record.value ?? {}), ...Object.keys(before?.value ?? {})];
-    const fieldVersions = { ...before?.fieldVersions, ...Object.fromEntries(names.map((name) => [name, state.head])) };
-    const stored = { ...record, version: state.head, at: options.now(), fieldVersions };
-    state.records.set(nameOf(record.collection, record.key), stored);
-    return stored;
-  };
-  const apply = (item: PushItem, author: string): PushAnswer => {
-    const saved = { head: state.head, records: new Map(state.records) };
-    const applied: Applied = [];
-    for (const change of item.changes) {
-      const refused = applyOne(item, change as Change, author, applied);
-      if (refused === null) continue;
-      state = { ...state, ...saved };
-      return refused;
-    }
-    return { id: item.id, outcome: "applied", changes: applied };
-  };
-  const applyOne = (item: PushItem, change: Change, author: string, applied: Applied): PushAnswer | null => {
-    const { collection, key, base } = change;
-    const known = state.records.get(nameOf(collection, key));
-    const now = known?.value ?? null;
-    const version = known?.version ?? 0;
-    const conflict = (
-      kind: "version_mismatch" | "deleted_upstream" | "deleted_here",
-      fields: string[],
-    ): PushAnswer => ({
-      id: item.id,
-      outcome: "conflict",
-      kind,
-      collection,
-      key,
-      fields,
-      remote:
-        known === undefined ? { collection, key, version: 0, value: null, schema: 1, author: "", at: 0 } : bare(known),
-    });
-    if (change.kind === "remove") {
-      if (known === undefined || now === null) {
-        applied.push({ collection, key, version });
-        return null;
-      }
-      if (version > base) return conflict("deleted_here", []);
-    }
-    if (change.kind === "update") {
-      if (known === undefined || now === null) return conflict("deleted_upstream", []);
-      const touched = [...Object.keys(change.fields), ...(change.unset ?? [])];
-      const clashing = touched.filter(
-        (field) =>
-          (known.fieldVersions[field] ?? 0) > base &&
-          (change.strict?.includes(field) === true || !isSameJson(now[field], change.fields[field])),
-      );
-      if (clashing.length > 0) return conflict("version_mismatch", clashing);
-    }
-    if (change.kind === "create" && now !== null && !isSameJson(now, change.fields))
-      return conflict("version_mismatch", []);
-    const next = nextValue(change, now);
-    const problem = server.rule?.(change, next) ?? null;
-    if (problem !== null) return { id: item.id, outcome: "rejected", problem, kind: "business_rule", key, collection };
-    const unique = server.unique.get(collection);
-    const twin =
-      unique === undefined || next === null
-        ? undefined
-        : [...state.records.values()].find(
-            (each) =>
-              each.collection === collection &&
-              each.key !== key &&
-              each.value !== null &&
-              isSameJson(each.value[unique], next[unique]),
-          );
-    if (twin !== undefined)
-      return {
-        id: item.id,
-        outcome: "conflict",
-        kind: "unique_violation",
-        collection,
-        key,
-        fields: [unique ?? ""],
-        remote: bare(twin),
-      };
-    if (isSameJson(now, next)) {
-      applied.push({ collection, key, version });
-      return null;
-    }
-    const serverKey = change.kind === "create" && server.naming.has(collection) ? `srv-${state.head + 1}` : undefined;
-    const touched = change.kind === "update" ? [...Object.keys(change.fields), ...(change.unset ?? [])] : null;
-    const stored = store({ collection, key: serverKey ?? key, value: next, schema: change.schema, author }, touched);
-    const isMerged = change.kind === "update" && version > base;
-    applied.push({
-      collection,
-      key,
-      version: stored.version,
-      ...(serverKey === undefined ? {} : { serverKey }),
-      ...(isMerged ? { value: next } : {}),
-    });
-    return null;
-  };
-  const push = (request: PushRequest, author: string): PushResponse => {
-    const answers = request.items.map((item): PushAnswer => {
-      const known = state.receipts.get(item.id);
-      if (known !== undefined) return known.outcome === "applied" ? { ...known, outcome: "duplicate" } : known;
-      const answer = apply(item, author);
-      state.receipts.set(item.id, answer);
-      return answer;
-    });
-    tell();
-    return { answers, now: options.now() };
-  };
-  const pull = (request: PullRequest): PullResponse => {
-    const { history } = server;
-    const base = { history, head: state.head, now: options.now() };
-    const isOther = request.history !== "" && request.history !== history;
-    const isAhead = request.wants.some(({ after }) => after > state.head);
-    const isOld = request.wants.some(({ after }) => after > 0 && after < server.floor);
-    if (isOther || isAhead || isOld) {
-      const reason = isOther ? "other_history" : isAhead ? "ahead" : "too_old";
-      return { ...base, reset: { reason, floor: server.floor }, records: [], upTo: 0, hasMore: false };
-    }
-    const limit = Math.min(request.limit, server.isLimited.page);
-    const found = [...state.records.values()]
-      .filter((record) => {
-        const want = request.wants.find(({ collection }) => collection === record.collection);
-        if (want === undefined || record.version <= want.after) return false;
-        return record.value !== null || record.version > server.floor;
-      })
-      .sort((a, b) => a.version - b.version);
-    const page = found.slice(0, limit);
-    const hasMore = found.length > limit;
-    return { ...base, records: page.map(bare), upTo: hasMore ? (page.at(-1)?.version ?? 0) : state.head, hasMore };
-  };
-  const answer = <T>(what: "push" | "pull" | "fetch", request: unknown, work: () => T): Promise<Reply<T>> => {
-    server.log.push({ what, request: JSON.parse(JSON.stringify(request)) as Json });
-    const index = server.faults.findIndex((fault) => fault.what === what);
-    const fault = index < 0 ? undefined : server.faults.splice(index, 1)[0];
-    return options.wait(server.delayMs).then(() => {
-      if (fault !== undefined && !fault.isApplied) return { kind: "failed", answer: fault.answer };
-      const response = work();
-      return options.wait(server.delayMs).then((): Reply<T> => {
-        if (fault !== undefined) return { kind: "failed", answer: fault.answer };
-        const sentBytes = JSON.stringify(request).length;
-        return { kind: "answered", response, sentBytes, receivedBytes: JSON.stringify(response).length };
-      });
-    });
-  };
   const server: ModelServer = {
     log: [],
     faults: [],
@@ -240,55 +95,233 @@ export function newModelServer(options: ModelOptions): ModelServer {
     floor: 0,
     history: "h1",
     isLimited: { page: 5_000 },
-    head: () => state.head,
-    get: (collection, key) => state.records.get(nameOf(collection, key)),
+    head: () => model.state.head,
+    get: (collection, key) => model.state.records.get(nameOf(collection, key)),
     all: (collection) =>
       Object.fromEntries(
-        [...state.records.values()]
+        [...model.state.records.values()]
           .filter((each) => each.collection === collection && each.value !== null)
           .map((each) => [each.key, each.value as Fields]),
       ),
-    write: (collection, key, value, author = "server") => {
-      const before = state.records.get(nameOf(collection, key))?.value ?? null;
-      const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(value ?? {})])];
-      const touched = names.filter((name) => !isSameJson(before?.[name], value?.[name]));
-      const { version } = store({ collection, key, value, schema: 1, author }, touched);
-      tell();
-      return version;
-    },
-    backup: () => structuredClone(state),
+    write: (collection, key, value, author = "server") => writeAs(model, { collection, key, value, author }),
+    backup: () => structuredClone(model.state),
     restore: (backup, history) => {
-      state = structuredClone(backup) as State;
+      model.state = structuredClone(backup) as State;
       server.history = history;
     },
-    port: ({ author = "somebody", subject = "" } = {}) => ({
-      remote: "https://sync.example",
-      space: "main",
-      subject,
-      push: (request) =>
-        answer("push", request, () =>
-          readWire("answer", pushResponse, push(readWire("push", pushRequest, request), author)),
-        ),
-      pull: (request) =>
-        answer("pull", request, () => readWire("answer", pullResponse, pull(readWire("pull", pullRequest, request)))),
-      fetch: (request) =>
-        answer("fetch", request, () => {
-          const { collection, keys } = readWire("fetch", fetchRequest, request);
-          const records = keys.flatMap((key) => {
-            const found = state.records.get(nameOf(collection, key));
-            return found === undefined ? [] : [bare(found)];
-          });
-          const { history } = server;
-          return readWire("answer", fetchResponse, { history, head: state.head, records, now: options.now() });
-        }),
-      watch: (space, listener) => {
-        const watcher = { space, listener };
-        watchers.add(watcher);
-        return () => watchers.delete(watcher);
-      },
-    }),
+    port: ({ author = "somebody", subject = "" } = {}) => portOf(model, author, subject),
   };
+  const state: State = { head: 0, records: new Map(), receipts: new Map() };
+  const model: Model = { state, options, watchers: new Set(), server };
   return server;
+}
+
+function portOf(model: Model, author: string, subject: string): SyncPort {
+  const { server, options, watchers } = model;
+  return {
+    remote: "https://sync.example",
+    space: "main",
+    subject,
+    push: (request) =>
+      answer(model, "push", request, () =>
+        readWire("answer", pushResponse, push(model, readWire("push", pushRequest, request), author)),
+      ),
+    pull: (request) =>
+      answer(model, "pull", request, () =>
+        readWire("answer", pullResponse, pull(model, readWire("pull", pullRequest, request))),
+      ),
+    fetch: (request) =>
+      answer(model, "fetch", request, () => {
+        const { collection, keys } = readWire("fetch", fetchRequest, request);
+        const records = keys.flatMap((key) => {
+          const found = model.state.records.get(nameOf(collection, key));
+          return found === undefined ? [] : [bare(found)];
+        });
+        const { history } = server;
+        return readWire("answer", fetchResponse, { history, head: model.state.head, records, now: options.now() });
+      }),
+    watch: (space, listener) => {
+      const watcher = { space, listener };
+      watchers.add(watcher);
+      return () => watchers.delete(watcher);
+    },
+  };
+}
+
+function answer<T>(
+  { server, options }: Model,
+  what: "push" | "pull" | "fetch",
+  request: unknown,
+  work: () => T,
+): Promise<Reply<T>> {
+  server.log.push({ what, request: JSON.parse(JSON.stringify(request)) as Json });
+  const index = server.faults.findIndex((fault) => fault.what === what);
+  const fault = index < 0 ? undefined : server.faults.splice(index, 1)[0];
+  return options.wait(server.delayMs).then(() => {
+    if (fault !== undefined && !fault.isApplied) return { kind: "failed", answer: fault.answer };
+    const response = work();
+    return options.wait(server.delayMs).then((): Reply<T> => {
+      if (fault !== undefined) return { kind: "failed", answer: fault.answer };
+      const sentBytes = JSON.stringify(request).length;
+      return { kind: "answered", response, sentBytes, receivedBytes: JSON.stringify(response).length };
+    });
+  });
+}
+
+function tell({ server, state, watchers }: Model): void {
+  if (!server.isPoking) return;
+  for (const { space, listener } of watchers) listener({ space, head: state.head });
+}
+
+type NewStored = Omit<Stored, "version" | "at" | "fieldVersions">;
+
+function store({ state, options }: Model, record: NewStored, touched: readonly string[] | null): Stored {
+  state.head += 1;
+  const name = nameOf(record.collection, record.key);
+  const before = state.records.get(name);
+  const names = touched ?? [...Object.keys(record.value ?? {}), ...Object.keys(before?.value ?? {})];
+  const fieldVersions = { ...before?.fieldVersions, ...Object.fromEntries(names.map((each) => [each, state.head])) };
+  const stored = { ...record, version: state.head, at: options.now(), fieldVersions };
+  state.records.set(name, stored);
+  return stored;
+}
+
+function writeAs(model: Model, record: Omit<NewStored, "schema">): number {
+  const before = model.state.records.get(nameOf(record.collection, record.key))?.value ?? null;
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(record.value ?? {})])];
+  const touched = names.filter((name) => !isSameJson(before?.[name], record.value?.[name]));
+  const { version } = store(model, { ...record, schema: 1 }, touched);
+  tell(model);
+  return version;
+}
+
+function push(model: Model, request: PushRequest, author: string): PushResponse {
+  const answers = request.items.map((item): PushAnswer => {
+    const known = model.state.receipts.get(item.id);
+    if (known !== undefined) return known.outcome === "applied" ? { ...known, outcome: "duplicate" } : known;
+    const made = applyItem(model, item, author);
+    model.state.receipts.set(item.id, made);
+    return made;
+  });
+  tell(model);
+  return { answers, now: model.options.now() };
+}
+
+/** All changes or none. */
+function applyItem(model: Model, item: PushItem, author: string): PushAnswer {
+  const saved = { head: model.state.head, records: new Map(model.state.records) };
+  const applied: Applied = [];
+  for (const change of item.changes) {
+    const refused = applyChange(model, { item, change: change as Change, author, applied });
+    if (refused === null) continue;
+    model.state = { ...model.state, ...saved };
+    return refused;
+  }
+  return { id: item.id, outcome: "applied", changes: applied };
+}
+
+type Step = {
+  readonly item: PushItem;
+  readonly change: Change;
+  readonly author: string;
+  readonly applied: Applied;
+};
+
+function applyChange(model: Model, step: Step): PushAnswer | null {
+  const { change, applied, author } = step;
+  const { collection, key, base, kind } = change;
+  const { server, state } = model;
+  const known = state.records.get(nameOf(collection, key));
+  const now = known?.value ?? null;
+  const version = known?.version ?? 0;
+  const refused = findClash(step, known) ?? findRefusal(model, step, nextValue(change, now));
+  if (refused !== null) return refused;
+  const next = nextValue(change, now);
+  if (isSameJson(now, next)) {
+    applied.push({ collection, key, version });
+    return null;
+  }
+  const serverKey = kind === "create" && server.naming.has(collection) ? `srv-${state.head + 1}` : undefined;
+  const touched = kind === "update" ? touchedBy(change) : null;
+  const stored = store(
+    model,
+    { collection, key: serverKey ?? key, value: next, schema: change.schema, author },
+    touched,
+  );
+  applied.push({
+    collection,
+    key,
+    version: stored.version,
+    ...(serverKey === undefined ? {} : { serverKey }),
+    ...(kind === "update" && version > base ? { value: next } : {}),
+  });
+  return null;
+}
+
+const touchedBy = (change: Change): readonly string[] => [...Object.keys(change.fields), ...(change.unset ?? [])];
+
+/** What the server has changed since the writer saw it. */
+function findClash({ item, change }: Step, known: Stored | undefined): PushAnswer | null {
+  const { collection, key, base } = change;
+  const now = known?.value ?? null;
+  const nothing: WireRecord = { collection, key, version: 0, value: null, schema: 1, author: "", at: 0 };
+  const remote = known === undefined ? nothing : bare(known);
+  const conflict = (kind: "version_mismatch" | "deleted_upstream" | "deleted_here", fields: string[]): PushAnswer => ({
+    id: item.id,
+    outcome: "conflict",
+    kind,
+    collection,
+    key,
+    fields,
+    remote,
+  });
+  if (change.kind === "remove") return now !== null && remote.version > base ? conflict("deleted_here", []) : null;
+  if (change.kind === "create")
+    return now !== null && !isSameJson(now, change.fields) ? conflict("version_mismatch", []) : null;
+  if (known === undefined || now === null) return conflict("deleted_upstream", []);
+  const clashing = touchedBy(change).filter(
+    (field) =>
+      (known.fieldVersions[field] ?? 0) > base &&
+      (change.strict?.includes(field) === true || !isSameJson(now[field], change.fields[field])),
+  );
+  return clashing.length > 0 ? conflict("version_mismatch", clashing) : null;
+}
+
+function findRefusal({ server, state }: Model, { item, change }: Step, next: Fields | null): PushAnswer | null {
+  const { collection, key } = change;
+  const problem = server.rule?.(change, next) ?? null;
+  if (problem !== null) return { id: item.id, outcome: "rejected", problem, kind: "business_rule", key, collection };
+  const field = server.unique.get(collection);
+  if (field === undefined || next === null) return null;
+  const twin = [...state.records.values()].find(
+    (each) => each.collection === collection && each.key !== key && isSameJson(each.value?.[field], next[field]),
+  );
+  if (twin === undefined) return null;
+  const kind = "unique_violation";
+  return { id: item.id, outcome: "conflict", kind, collection, key, fields: [field], remote: bare(twin) };
+}
+
+function pull({ server, state, options }: Model, request: PullRequest): PullResponse {
+  const { history, floor } = server;
+  const base = { history, head: state.head, now: options.now(), floor };
+  const isOther = request.history !== "" && request.history !== history;
+  const isAhead = request.wants.some(({ after }) => after > state.head);
+  const isOld = request.wants.some((want) => want.after > 0 && Math.max(want.after, want.floor ?? 0) < floor);
+  if (isOther || isAhead || isOld) {
+    const reason = isOther ? "other_history" : isAhead ? "ahead" : "too_old";
+    return { ...base, reset: { reason, floor }, records: [], upTo: 0, hasMore: false };
+  }
+  const limit = Math.min(request.limit, server.isLimited.page);
+  const found = [...state.records.values()]
+    .filter((record) => {
+      const want = request.wants.find(({ collection }) => collection === record.collection);
+      if (want === undefined || record.version <= want.after) return false;
+      return record.value !== null || record.version > floor;
+    })
+    .sort((a, b) => a.version - b.version);
+  const page = found.slice(0, limit);
+  const hasMore = found.length > limit;
+  return { ...base, records: page.map(bare), upTo: hasMore ? (page.at(-1)?.version ?? 0) : state.head, hasMore };
 }
 
 const bare = ({ collection, key, version, value, schema, author, at }: Stored | WireRecord): WireRecord => ({

@@ -81,6 +81,9 @@ engine.handle("queue.add", {
   title: "mentions",
   payload: { answer: "applied", parent: "local-2", project: "local-1" },
 });
+engine.handle("collections.declare", { name: "notes", isSynced: false });
+engine.handle("records.write", { kind: "put", collection: "notes", key: "kelp", value: { title: "Kelp" } });
+engine.handle("records.write", { kind: "update", collection: "notes", key: "kelp", fields: { depth: 12 } });
 engine.handle("queue.add", { type: "from.the.future", title: "unknown type", payload: { any: "thing" } });
 await sleep(200);
 

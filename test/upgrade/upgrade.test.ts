@@ -110,6 +110,16 @@ test.each(versions)("a store of schema version %i opens with every operation as 
   expect(engine.handle("ids.get", { localId: "local-1" }).serverId).toBe("srv-local-1");
 });
 
+test.each(versions.filter((version) => version >= 2))(
+  "a store of schema version %i keeps its records",
+  async (version) => {
+    const engine = await open(unpack(version));
+    const { record } = engine.handle("records.get", { collection: "notes", key: "kelp" });
+    expect(record).toMatchObject({ value: { title: "Kelp", depth: 12 }, state: "local-only" });
+    expect(engine.handle("records.history", { collection: "notes", key: "kelp" }).entries).toHaveLength(2);
+  },
+);
+
 test.each(versions)(
   "a store of schema version %i drains: what was on the wire, waiting, held and parked",
   async (version) => {
@@ -239,6 +249,8 @@ test("kill -9 inside a migration leaves a store that opens, at any statement of 
       expect(engine.handle("engine.check", {})).toMatchObject({ isSound: true, findings: [] });
       if (index > 0) expect(list(engine).map(({ id }) => id)).toEqual(expected(index).map(({ id }) => id));
       engine.start();
+      // The stores of earlier versions were left working offline.
+      engine.handle("network.online", {});
       const { id } = engine.handle("queue.add", { type: "note", payload: { name: "afterwards" } });
       await expect.poll(() => engine.handle("queue.get", { id }).status, { timeout: 10_000 }).toBe("completed");
     }
