@@ -1,5 +1,6 @@
 // Owns one simulated run of several clients and a server from its seed: moves, then healing, then rest and judgement.
 // What happens is moves.ts, what has to hold is judge.ts; many runs are runs.ts of test/simulation.
+import { pollMs } from "../../src/engine/pull.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Trace } from "../simulation/trace.ts";
@@ -155,6 +156,7 @@ async function comeToRest(
     if (stage.random.chance(0.5)) replica.program.version = 2;
     for (const slot of replica.slots.keys()) replica.kill(slot, "now");
   }
+  let quietMs = 0;
   for (let round = 0; round < 40; round += 1) {
     await server.boot();
     for (const replica of replicas) {
@@ -163,12 +165,15 @@ async function comeToRest(
       replica.ask("subject.signIn", { subject: "" });
     }
     // Most runs are quiet after minutes; the longest delays of the engine (auth, breakers, polls) need the later rounds.
-    await scheduler.runFor(Math.min(hourMs, 2 * minuteMs * 2 ** round));
+    const spanMs = Math.min(hourMs, 2 * minuteMs * 2 ** round);
+    await scheduler.runFor(spanMs);
     const wrong = unseen() ?? judgeStep(stage, witnesses, round);
     if (wrong !== null) return wrong;
     // Everybody decides, whoever else is not done yet.
     const resting = replicas.map((replica) => isAtRest(stage, replica, round));
-    if (resting.every((isQuiet) => isQuiet)) break;
+    // A poke may be lost: news that nobody is told of come with the next poll.
+    quietMs = resting.every((isQuiet) => isQuiet) ? quietMs + spanMs : 0;
+    if (quietMs > 2 * pollMs.withPokes) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
