@@ -42,7 +42,7 @@ export const recordMutants: readonly Mutant[] = [
     file: "src/engine/pull.ts",
     find: "const news = applyRecords(store, infos, response.records);",
     replace:
-      'const news = response.records.length; store.world.defer(() => void transact(store, () => applyRecords(store, infos, response.records)));',
+      "const news = response.records.length; store.world.defer(() => void transact(store, () => applyRecords(store, infos, response.records)));",
     also: [
       {
         file: "src/engine/pull.ts",
