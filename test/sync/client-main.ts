@@ -48,7 +48,7 @@ note({ kind: "decide", client: name, record: "*" });
 function work(): void {
   count += 1;
   try {
-    if (random.chance(0.04)) step();
+    if (random.chance(0.15)) step();
     else edit();
     if (random.chance(0.3)) look();
   } catch (error) {
