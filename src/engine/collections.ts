@@ -12,7 +12,7 @@ import type { Collection } from "../world.ts";
 import { openConflictsOf } from "./conflicts.ts";
 import { record } from "./history.ts";
 import { raisePendings } from "./overlay.ts";
-import { ensureIndexes } from "./record-query.ts";
+import { ensureIndexes, lacksIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -140,6 +140,11 @@ export function declareAll(store: Store): void {
   }
 }
 
+/** Collections whose queries would fail for want of an index, as in a file that another build or tool has had in its hands. */
+export function unindexedCollections(store: Store): readonly CollectionInfo[] {
+  return listInfos(store).filter((info) => lacksIndexes(store, info));
+}
+
 export function declareCollection(store: Store, spec: CollectionSpec): CollectionView {
   return viewCollection(store, declare(store, spec));
 }
@@ -156,7 +161,10 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
     if (made.isSynced) wantPull(store, made.space);
     return made;
   }
-  if (JSON.stringify(known.spec) === written) return known;
+  if (JSON.stringify(known.spec) === written) {
+    ensureIndexes(store, known);
+    return known;
+  }
   refuseMove(store, known, spec);
   store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
   const now = requireCollection(store, spec.name);
