@@ -36,6 +36,7 @@ type DeclareOptions = {
   readonly filter?: readonly string[];
   readonly local?: boolean;
   readonly spec?: string;
+  readonly replace?: boolean;
 };
 type Spec = Input<"collections.declare">;
 
@@ -50,13 +51,47 @@ export const runCollectionDeclare: Handler<[string], DeclareOptions> = async (co
     filter: options.filter === undefined ? undefined : (parseWhere(options.filter, "--filter") as Spec["filter"]),
     isSynced: options.local === true ? false : undefined,
   });
-  const view = await (await context.session()).call("collections.declare", { ...(whole as object), ...more, name });
+  const named = { ...(whole as object), ...more, name };
+  const session = await context.session();
+  const known = options.replace === true ? undefined : await findSpec(session, name);
+  const spec = known === undefined ? named : addTo(known, named);
+  const view = await session.call("collections.declare", spec);
   context.answer(view, () => {
     const where = view.state === "local" ? "stays on this device" : `goes to space ${plain(view.space)}`;
-    return `${context.paint.green(sign.yes)} Collection ${context.paint.bold(name)} ${where}`;
+    const kept =
+      known === undefined ? "" : `\n${context.paint.dim(`  what was declared before stays; --replace forgets it`)}`;
+    return `${context.paint.green(sign.yes)} Collection ${context.paint.bold(name)} ${where}${kept}`;
   });
   return 0;
 };
+
+async function findSpec(session: Session, name: string): Promise<Spec | undefined> {
+  const { collections } = await session.call("collections.list", {});
+  return collections.find(({ spec }) => spec.name === name)?.spec;
+}
+
+/** Lists and rules grow by what is named; what is one thing, such as the filter, is exchanged. */
+function addTo(known: Spec, named: Spec): Spec {
+  const lists = definedOnly<Pick<Spec, "indexes" | "unique" | "localOnly">>({
+    indexes: union(known.indexes, named.indexes),
+    unique: union(known.unique, named.unique),
+    localOnly: union(known.localOnly, named.localOnly),
+  });
+  const rules = definedOnly<Pick<Spec, "merge" | "strategy">>({
+    merge: both(known.merge, named.merge),
+    strategy: both(known.strategy, named.strategy),
+  });
+  return { ...known, ...named, ...lists, ...rules };
+}
+
+function union<T>(known: readonly T[] | undefined, named: readonly T[] | undefined): T[] | undefined {
+  if (known === undefined && named === undefined) return undefined;
+  const all = [...(known ?? []), ...(named ?? [])].map((each) => [JSON.stringify(each), each] as const);
+  return [...new Map(all).values()];
+}
+
+const both = <T extends object>(known: T | undefined, named: T | undefined): T | undefined =>
+  known === undefined && named === undefined ? undefined : ({ ...known, ...named } as T);
 
 const oneOrMany = (fields: readonly string[]): string | string[] =>
   fields.length === 1 ? (fields[0] ?? "") : [...fields];
