@@ -17,6 +17,7 @@ import { formatDuration } from "./relative-time.ts";
 import { renderCollections, renderPulling } from "./render-records.ts";
 import type { Session } from "./session.ts";
 import { makeStep } from "./step.ts";
+import { refuseTrouble } from "./sync-trouble.ts";
 import { plain } from "./text.ts";
 
 const lookMs = 200;
@@ -130,10 +131,12 @@ export const runCollectionSync: Handler<[string | undefined, string | undefined]
   const before = context.now();
   const full = options.full === true ? true : undefined;
   const started = await session.call("collections.sync", definedOnly({ collection, key, full }));
-  if (options.wait !== true || started.isOffline) {
+  if (options.wait !== true) {
     context.answer(started, () => startedText(context, started));
-    return started.isOffline && options.wait === true ? 1 : 0;
+    return 0;
   }
+  // Whether a record is here as the server has it is known once its collection is.
+  if (key !== undefined) await session.call("collections.sync", definedOnly({ collection }));
   return follow(context, session, { names: started.collections, before, timeoutMs });
 };
 
@@ -158,8 +161,9 @@ async function follow(context: Context, session: Session, { names, before, timeo
         context.answer({ ...list, collections: wanted }, () =>
           renderCollections(context, { ...list, collections: wanted }),
         );
-        return wanted.some(({ state }) => state === "refused") ? 1 : 0;
+        return tellRefused(context, wanted);
       }
+      await refuseTrouble(context, session, before);
       step.show(renderPulling(context.errorPaint, first));
       if (timeoutMs !== undefined && context.now() - before >= timeoutMs)
         throw new HoldfastError(
@@ -172,6 +176,15 @@ async function follow(context: Context, session: Session, { names, before, timeo
   } finally {
     step.end();
   }
+}
+
+/** A collection that the server refuses is here as far as it ever will be until somebody acts. */
+function tellRefused(context: Context, collections: readonly CollectionView[]): ExitCode {
+  const refused = collections.filter(({ state }) => state === "refused");
+  // What the server said stands in the table.
+  for (const hint of new Set(refused.flatMap(({ problem }) => problem?.hint ?? [])))
+    context.tell(context.errorPaint.dim(`${sign.hint} ${plain(hint)}`));
+  return refused.length > 0 ? 5 : 0;
 }
 
 function isOpen({ state, asOf }: CollectionView, before: number): boolean {

@@ -79,9 +79,10 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
   const found = [
     ...(status.isWorkingOffline ? ["Working offline: nothing is sent until `holdfast network online`"] : []),
     ...status.paused.map((pause) => `Paused: ${pauseText(pause, now())}`),
-    ...status.signedOut.map(
-      ({ subject, remote, pending }) =>
-        `${subject === "" ? "The owner" : plain(subject)} is signed out${remote === "" ? "" : ` at ${plain(remote)}`}: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``,
+    ...status.signedOut.map(({ subject, remote, reason, pending }) =>
+      remote === ""
+        ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "Store" : `${waiting(pending)}: store`} fresh ones with \`holdfast credentials set\``,
     ),
     ...status.unknownTypes.map(
       ({ type, pending }) =>

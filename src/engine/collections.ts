@@ -29,6 +29,7 @@ const setProgress =
 const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
+const setAsked = "UPDATE collection SET state = ?, problem = NULL WHERE id = ?";
 const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
 
 /** Why everything is read again, and what was known when that began. */
@@ -251,6 +252,13 @@ export function startResync(store: Store, info: CollectionInfo, resync: Resync):
 export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {
   store.db.prepare(setRefused).run(JSON.stringify(problem), info.id);
   if (info.state !== "refused") tellCollection(store, info.name, "refused", { problem });
+}
+
+/** A person asks again: an earlier refusal says nothing until the server has refused once more. */
+export function retryRefused(store: Store, info: CollectionInfo): void {
+  if (info.state !== "refused") return;
+  const state = info.resync !== null ? "resync" : info.cursor === 0 ? "initial" : "pulling";
+  store.db.prepare(setAsked).run(state, info.id);
 }
 
 /** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */

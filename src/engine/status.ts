@@ -212,6 +212,8 @@ export function movesBefore(store: Store, span: { readonly startedAt: number; re
   if (due !== null && due <= span.until) return true;
   const gates = readGates(store);
   return readyChannels(store).some((channel) => {
+    // Credentials that are refused are a person's to renew, whatever is tried by itself later.
+    if (closedBy(store, channel, gates, getSettings(store)) === "auth") return false;
     const opens = channelOpensAt(store, channel, gates);
     if (opens === null || opens > span.until) return false;
     const isOffline = channel.remote !== "" && remoteGate(store, channel.remote).kind === "offline";

@@ -3,11 +3,32 @@
 import { describe, expect, it } from "vitest";
 import type { Input, Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
-import { collection, list, minute, receipt, record, refused } from "./support/record-fixtures.ts";
+import { collection, list, minute, receipt, record, refused, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { now, play, screen } from "./support/script.ts";
 
 const none: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
+
+const server = "https://sync.example.com";
+const noToken = { subject: "", remote: server, reason: "this request names no token", since: now, pending: 1 };
+const silent = { ...has.onlineRemote, remote: server, status: "offline" as const, lastFailureAt: now };
+const notAllowed = { code: "collection_forbidden", message: "bookings is not for you", hint: "ask for a role" };
+
+/** What keeps a pull from ever ending, by name. */
+const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { readonly [key: string]: string }?])[] = [
+  ["without a token", { "queue.status": has.queueStatus({ signedOut: [noToken] }) }],
+  [
+    "with a token that is refused",
+    { "queue.status": has.queueStatus({ signedOut: [{ ...noToken, reason: "the token has expired" }] }) },
+    { "sync.credential": "team" },
+  ],
+  ["while working offline", { "queue.status": has.queueStatus({ isWorkingOffline: true }) }],
+  [
+    "without an answer",
+    { "network.status": { status: "offline", isWorkingOffline: false, lastCheckAt: now, remotes: [silent] } },
+  ],
+  ["of a refused one", { "collections.list": list(collection({ state: "refused", asOf: null, problem: notAllowed })) }],
+];
 
 type Case = readonly [name: string, argv: readonly string[], script: Script];
 
@@ -217,6 +238,22 @@ const records: readonly Case[] = [
       },
     },
   ],
+  ...troubles.map(
+    ([name, answers, values = {}]): Case => [
+      `collections sync ${name}`,
+      ["collections", "sync", "bookings", "--wait"],
+      {
+        local: syncConfig({ "sync.url": `${server}/v`, ...values }),
+        answers: {
+          "collections.sync": { collections: ["bookings"], isOffline: false, sentence: "Pulling 1 collection." },
+          "collections.list": list(collection({ state: "initial", asOf: null })),
+          "queue.status": has.queueStatus(),
+          "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: now, remotes: [] },
+          ...answers,
+        },
+      },
+    ],
+  ),
   [
     "collections sync offline",
     ["collections", "sync"],
