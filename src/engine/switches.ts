@@ -109,7 +109,10 @@ export function changeSettings(store: Store, input: Input<"settings.set">): Outp
 
 export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.run"> {
   // A refusal of credentials is looked at once more: the remote may have been told of them meanwhile.
-  for (const { subject, remote } of readGates(store).auth) acceptCredentials(store, subject, remote);
+  for (const { subject, remote } of readGates(store).auth) {
+    acceptCredentials(store, subject, remote);
+    hastenCredentials(store, subject);
+  }
   if (input.retryFailed === true) {
     const failed = matching(store, { status: ["failed"] }).map((op) => op.id);
     if (failed.length > 0) retryOperations(store, { ids: failed });

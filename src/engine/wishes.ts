@@ -9,6 +9,7 @@ import { listInfos, requireCollection, retryRefused, startResync } from "./colle
 import { wantRecord } from "./errands.ts";
 import { acceptCredentials, isWorkingOffline } from "./gates.ts";
 import { askForProbe, getReachability } from "./network.ts";
+import { hastenCredentials } from "./queue.ts";
 import { findRecord } from "./records.ts";
 import { askPull, getSpace, syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -53,7 +54,7 @@ function refuseWithoutServer(store: Store): void {
 function lookAtServerAgain(store: Store): void {
   const { remote, subject } = syncPlace(store);
   if (remote === "") return;
-  acceptCredentials(store, subject, remote);
+  if (acceptCredentials(store, subject, remote)) hastenCredentials(store, subject);
   if (getReachability(store, remote).status === "offline") askForProbe(store, remote);
 }
 
