@@ -1,5 +1,6 @@
 // Owns one simulated run of several clients and a server from its seed: moves, then healing, then rest and judgement.
 // What happens is moves.ts, what has to hold is judge.ts; many runs are runs.ts of test/simulation.
+import { pollMs } from "../../src/engine/pull.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Trace } from "../simulation/trace.ts";
@@ -44,6 +45,9 @@ const hourMs = 60 * minuteMs;
 const storeEvery = 60;
 /** Rounds of the rest in which everything that moves by itself has moved. */
 const patienceRounds = 7;
+
+/** Two polls at their longest, and as much again for a clock that went back after the last one. */
+const longestPollMs = 4 * pollMs.withPokes;
 
 /** Runs one seed. Equal options give equal results. */
 export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
@@ -167,8 +171,12 @@ async function comeToRest(
     const wrong = unseen() ?? judgeStep(stage, witnesses, round);
     if (wrong !== null) return wrong;
     // Everybody decides, whoever else is not done yet.
-    const resting = replicas.map((replica) => isAtRest(stage, replica, round));
-    if (resting.every((isQuiet) => isQuiet)) break;
+    const isQuiet = (): boolean => replicas.map((replica) => isAtRest(stage, replica, round)).every((each) => each);
+    if (isQuiet()) {
+      // A poke may be lost in the best weather: what the last changes were is known everywhere after the longest poll.
+      await scheduler.runFor(longestPollMs);
+      if (isQuiet()) break;
+    }
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
