@@ -203,8 +203,8 @@ function checked(store: Store, info: CollectionInfo, key: string, value: Fields 
   );
 }
 
-const isChanged = ({ before, after }: Draft): boolean =>
-  before !== after && JSON.stringify(before) !== JSON.stringify(after);
+const isChanged = ({ before, after, between }: Draft): boolean =>
+  between.length > 0 || (before !== after && JSON.stringify(before) !== JSON.stringify(after));
 
 // ---- what goes to the server ----------------------------------------------------------------------------------
 
@@ -345,7 +345,7 @@ function addNew(store: Store, { info, key }: Draft, { value, now, added }: Now):
     author: "",
     confirmed: null,
     changed: now,
-    status: info.isSynced ? Status.pending : Status.localOnly,
+    status: !info.isSynced ? Status.localOnly : added > 0 ? Status.pending : Status.synced,
     pendings: added,
     mark: 0,
   });
