@@ -96,18 +96,8 @@ export function openReplica(parts: ReplicaParts): Replica {
     }
   };
   for (const slot of slots.keys()) boot(slot);
-  const ask = <V extends Verb>(verb: V, input: Input<V>, slot = 0): Answered<V> => {
-    const living = slots[slot] ?? null;
-    if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };
-    try {
-      return { kind: "ok", output: living.engine.handle(verb, input) };
-    } catch (error) {
-      if (isDeath(error) || !living.process.isAlive()) return { kind: "died" };
-      const code = (error as { readonly code?: string }).code;
-      if (code === undefined || isCode(error, "internal")) throw error;
-      return { kind: "refused", code };
-    }
-  };
+  const ask = <V extends Verb>(verb: V, input: Input<V>, slot = 0): Answered<V> =>
+    askProcess(slots[slot] ?? null, verb, input);
   return {
     name,
     machine,
@@ -125,4 +115,16 @@ export function openReplica(parts: ReplicaParts): Replica {
       else living.process.killAtCommit(moment);
     },
   };
+}
+
+function askProcess<V extends Verb>(living: Replica["slots"][number], verb: V, input: Input<V>): Answered<V> {
+  if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };
+  try {
+    return { kind: "ok", output: living.engine.handle(verb, input) };
+  } catch (error) {
+    if (isDeath(error) || !living.process.isAlive()) return { kind: "died" };
+    const code = (error as { readonly code?: string }).code;
+    if (code === undefined || isCode(error, "internal")) throw error;
+    return { kind: "refused", code };
+  }
 }

@@ -13,6 +13,7 @@ import { addToken, suspendAccount } from "../../src/server/tokens.ts";
 import { mortalDatabase } from "../../src/testing/mortal-database.ts";
 import type { Random } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
+import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
 import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
@@ -86,15 +87,88 @@ export async function openServerHost({ scheduler, random, processes }: HostParts
   const database = openDatabase(":memory:", { synchronous: "OFF" });
   const machine = newVirtualMachine({ scheduler, random: random.fork("machine"), hash: sha256 });
   const listeners = new Set<(head: number) => void>();
+  const state: HostState = { version: 1, kept: null, tokens: new Map() };
+  const fleet = openFleet({ database, machine, processes, listeners, state });
+  await fleet.boot();
+  const host: ServerHost = {
+    database,
+    applied: new Map(),
+    pushed: new Map(),
+    onHandled: () => {},
+    isUp: () => fleet.living().length > 0,
+    handle: (route, text, pass) => {
+      const up = fleet.living();
+      const slot = up[up.length > 1 ? random.below(up.length) : 0];
+      const asked = requestOf(route, text, state.tokens.get(pass) ?? "");
+      return slot === undefined ? Promise.resolve(null) : serveOne(host, fleet, { slot, asked, route });
+    },
+    kill: (moment) => {
+      const up = fleet.living();
+      const slot = up[random.below(Math.max(1, up.length))];
+      if (slot !== undefined) fleet.kill(slot, moment);
+    },
+    boot: fleet.boot,
+    jumpClock: (byMs) => machine.wallClock.jump(byMs),
+    onPoke: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    compact: () => compactOne(fleet),
+    forgetReceipts: () => void database.prepare(forgetBelowFloors).run(),
+    upgrade: () => {
+      state.version = 2;
+    },
+    schemaVersion: () => state.version,
+    copy: () => {
+      state.kept = copyOf(database);
+    },
+    restore: async () => {
+      if (state.kept === null) return false;
+      for (const slot of fleet.slots.keys()) fleet.kill(slot, "now");
+      await scheduler.settle();
+      putBack(database, state.kept);
+      const restoring = openEmbeddedStore(database);
+      const newId = (): string => random.fork(`history ${fleet.boots()}`).next().toString(36);
+      await restoring.write((tx) => mintHistories(tx, newId));
+      host.applied.clear();
+      await fleet.boot();
+      return true;
+    },
+  };
+  return host;
+}
+
+// ---- processes ------------------------------------------------------------------------------------------------------
+
+type HostState = { version: 1 | 2; kept: Copy | null; readonly tokens: Map<Pass, string> };
+
+type FleetParts = {
+  readonly database: Database;
+  readonly machine: VirtualMachine;
+  readonly processes: number;
+  readonly listeners: ReadonlySet<(head: number) => void>;
+  readonly state: HostState;
+};
+
+/** The server's processes by the slots that they run in; a restart takes the slot over. */
+type Fleet = {
+  readonly slots: (Living | null)[];
+  readonly living: () => readonly number[];
+  readonly boot: () => Promise<void>;
+  readonly boots: () => number;
+  /** Clears a slot of what its process leaves behind in this one: timers. */
+  readonly drop: (slot: number) => void;
+  readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
+};
+
+function openFleet({ database, machine, processes, listeners, state }: FleetParts): Fleet {
   const slots: (Living | null)[] = Array.from({ length: processes }, () => null);
-  const tokens = new Map<Pass, string>();
-  const applied = new Map<string, number>();
-  const pushed: ServerHost["pushed"] = new Map();
   const turns = makeTurns();
   let boots = 0;
-  let version: 1 | 2 = 1;
-  let kept: Copy | null = null;
-
+  const drop = (slot: number): void => {
+    void slots[slot]?.server.close();
+    slots[slot] = null;
+  };
   const start = async (slot: number): Promise<void> => {
     if (slots[slot]?.process.isAlive() === true) return;
     drop(slot);
@@ -107,106 +181,67 @@ export async function openServerHost({ scheduler, random, processes }: HostParts
     try {
       const server = await openServer({
         store,
-        collections: serverCollections(version),
+        collections: serverCollections(state.version),
         now: process.world.now,
         newId: process.world.newId,
         hash: sha256,
         // Clocks jump by months here, and a receipt has to outlive the operation: what may be forgotten is forgotten below the floors.
         limits: { requestsPerSecond: 1_000_000, burst: 1_000_000, receiptMs: 1e13 },
       });
-      if (tokens.size === 0) await makeTokens(store, tokens, process.world.now());
+      if (state.tokens.size === 0) await makeTokens(store, state.tokens, process.world.now());
       slots[slot] = { process, server, store };
     } catch (error) {
       if (!isDeath(error) && process.isAlive()) throw error;
     }
   };
-  /** What a process leaves behind in this one: its timers. */
-  const drop = (slot: number): void => {
-    void slots[slot]?.server.close();
-    slots[slot] = null;
-  };
-  const living = (): readonly number[] => [...slots.keys()].filter((slot) => slots[slot]?.process.isAlive() === true);
-  const boot = async (): Promise<void> => {
-    for (const slot of slots.keys()) await start(slot);
-  };
-  const kill = (slot: number, moment: "before" | "after" | "now"): void => {
-    const { process } = slots[slot] ?? {};
-    if (moment === "now") {
-      process?.kill();
-      drop(slot);
-    } else process?.killAtCommit(moment);
-  };
-  await boot();
-
-  const host: ServerHost = {
-    database,
-    applied,
-    pushed,
-    onHandled: () => {},
-    isUp: () => living().length > 0,
-    handle: async (route, text, pass) => {
-      const up = living();
-      const slot = up[up.length > 1 ? random.below(up.length) : 0];
-      const serving = slot === undefined ? null : (slots[slot] ?? null);
-      if (slot === undefined || serving === null) return null;
-      const { process, server } = serving;
-      const asked = requestOf(route, text, tokens.get(pass) ?? "");
-      try {
-        const response = await server.fetch(asked);
-        const body = await response.text();
-        host.onHandled();
-        if (process.isAlive()) {
-          if (route === routes.push && response.status === 200) countAnswers(host, body);
-          return { status: response.status, headers: response.headers, text: body };
-        }
-      } catch (error) {
-        if (!isDeath(error) && process.isAlive()) throw error;
-      }
-      if (slots[slot] === serving) drop(slot);
-      // The connection of a process that died stays silent until the caller gives up.
-      return new Promise<never>(() => {});
+  return {
+    slots,
+    living: () => [...slots.keys()].filter((slot) => slots[slot]?.process.isAlive() === true),
+    boot: async () => {
+      for (const slot of slots.keys()) await start(slot);
     },
-    kill: (moment) => {
-      const up = living();
-      const slot = up[random.below(Math.max(1, up.length))];
-      if (slot !== undefined) kill(slot, moment);
-    },
-    boot,
-    jumpClock: (byMs) => machine.wallClock.jump(byMs),
-    onPoke: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    compact: async () => {
-      const [slot] = living();
-      const serving = slot === undefined ? null : slots[slot];
-      if (slot === undefined || serving === null || serving === undefined) return;
-      await serving.server.compact().catch((error: unknown) => {
-        if (!isDeath(error) && serving.process.isAlive()) throw error;
+    boots: () => boots,
+    drop,
+    kill: (slot, moment) => {
+      const { process } = slots[slot] ?? {};
+      if (moment === "now") {
+        process?.kill();
         drop(slot);
-      });
-    },
-    forgetReceipts: () => void database.prepare(forgetBelowFloors).run(),
-    upgrade: () => {
-      version = 2;
-    },
-    schemaVersion: () => version,
-    copy: () => {
-      kept = copyOf(database);
-    },
-    restore: async () => {
-      if (kept === null) return false;
-      for (const slot of slots.keys()) kill(slot, "now");
-      await scheduler.settle();
-      putBack(database, kept);
-      const restoring = openEmbeddedStore(database);
-      await restoring.write((tx) => mintHistories(tx, () => random.fork(`history ${boots}`).next().toString(36)));
-      applied.clear();
-      await boot();
-      return true;
+      } else process?.killAtCommit(moment);
     },
   };
-  return host;
+}
+
+type Serving = { readonly slot: number; readonly asked: Request; readonly route: string };
+
+async function serveOne(host: ServerHost, fleet: Fleet, { slot, asked, route }: Serving): Promise<Served> {
+  const serving = fleet.slots[slot] ?? null;
+  if (serving === null) return null;
+  const { process, server } = serving;
+  try {
+    const response = await server.fetch(asked);
+    const body = await response.text();
+    host.onHandled();
+    if (process.isAlive()) {
+      if (route === routes.push && response.status === 200) countAnswers(host, body);
+      return { status: response.status, headers: response.headers, text: body };
+    }
+  } catch (error) {
+    if (!isDeath(error) && process.isAlive()) throw error;
+  }
+  if (fleet.slots[slot] === serving) fleet.drop(slot);
+  // The connection of a process that died stays silent until the caller gives up.
+  return new Promise<never>(() => {});
+}
+
+async function compactOne(fleet: Fleet): Promise<void> {
+  const [slot] = fleet.living();
+  const serving = slot === undefined ? null : fleet.slots[slot];
+  if (slot === undefined || serving === null || serving === undefined) return;
+  await serving.server.compact().catch((error: unknown) => {
+    if (!isDeath(error) && serving.process.isAlive()) throw error;
+    fleet.drop(slot);
+  });
 }
 
 function requestOf(route: string, text: string, token: string): Request {
