@@ -170,7 +170,8 @@ function rebase(store: Store, step: Step): Overlay | null {
   // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
   if (op === null || (!isAnswered && (ground.schema > info.version || isFrozen(op)))) return pending.change;
   const base = fieldsOf(pending.baseValue);
-  const version = isBehind ? pending.change.base : under.version;
+  // What was sent ahead of it by a person's decision and met a conflict has to get beyond the base that was refused.
+  const version = isBehind && !isAnswered ? pending.change.base : under.version;
   if (!isAnswered && isSameJson(base, under.value)) {
     return version === pending.change.base ? pending.change : put(store, step, { ...pending.change, base: version });
   }

@@ -5,8 +5,8 @@ import { describeFailure, freshSeeds, runPlan, seedsFrom, shorten } from "../sim
 import { simulateReplicas } from "./simulator.ts";
 
 const steps = 300;
-const fixedCount = 100;
-const freshCount = 20;
+const fixedCount = 70;
+const freshCount = 10;
 
 async function expectSound(seeds: readonly number[]): Promise<void> {
   const { failures, totals } = await runPlan({ simulation: "replicas", seeds, steps, mode: "both", workers: 2 });

@@ -46,9 +46,6 @@ const storeEvery = 60;
 /** Rounds of the rest in which everything that moves by itself has moved. */
 const patienceRounds = 7;
 
-/** Two polls at their longest, and as much again for a clock that went back after the last one. */
-const longestPollMs = 4 * pollMs.withPokes;
-
 /** Runs one seed. Equal options give equal results. */
 export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
   const trace = newTrace(options.isTraced === true);
@@ -159,6 +156,7 @@ async function comeToRest(
     if (stage.random.chance(0.5)) replica.program.version = 2;
     for (const slot of replica.slots.keys()) replica.kill(slot, "now");
   }
+  let quietMs = 0;
   for (let round = 0; round < 40; round += 1) {
     await server.boot();
     for (const replica of replicas) {
@@ -167,16 +165,15 @@ async function comeToRest(
       replica.ask("subject.signIn", { subject: "" });
     }
     // Most runs are quiet after minutes; the longest delays of the engine (auth, breakers, polls) need the later rounds.
-    await scheduler.runFor(Math.min(hourMs, 2 * minuteMs * 2 ** round));
+    const spanMs = Math.min(hourMs, 2 * minuteMs * 2 ** round);
+    await scheduler.runFor(spanMs);
     const wrong = unseen() ?? judgeStep(stage, witnesses, round);
     if (wrong !== null) return wrong;
     // Everybody decides, whoever else is not done yet.
-    const isQuiet = (): boolean => replicas.map((replica) => isAtRest(stage, replica, round)).every((each) => each);
-    if (isQuiet()) {
-      // A poke may be lost in the best weather: what the last changes were is known everywhere after the longest poll.
-      await scheduler.runFor(longestPollMs);
-      if (isQuiet()) break;
-    }
+    const resting = replicas.map((replica) => isAtRest(stage, replica, round));
+    // A poke may be lost: news that nobody is told of come with the next poll.
+    quietMs = resting.every((isQuiet) => isQuiet) ? quietMs + spanMs : 0;
+    if (quietMs > 2 * pollMs.withPokes) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
