@@ -254,7 +254,7 @@ export function resolveOperation(store: Store, op: Brief, input: Input<"queue.re
     throw new HoldfastError(
       "refused_by_state",
       `operation ${op.id} carries record changes, whose payload is made from the record`,
-      "decide its conflict with a value: `holdfast conflicts resolve --value`",
+      "decide its conflict with a value: `holdfast conflicts resolve <id> --choose value --data …`",
     );
   }
   for (const conflict of open) {

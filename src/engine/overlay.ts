@@ -168,9 +168,10 @@ function rebase(store: Store, step: Step): Overlay | null {
   const isAnswered = cause.answered?.op === pending.op;
   if (op !== null && !isAnswered && op.reason === "conflict") return follow(store, step, op);
   // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
-  if (op === null || ground.schema > info.version || (isFrozen(op) && !isAnswered)) return pending.change;
+  if (op === null || (!isAnswered && (ground.schema > info.version || isFrozen(op)))) return pending.change;
   const base = fieldsOf(pending.baseValue);
-  const version = isBehind ? pending.change.base : under.version;
+  // What was sent ahead of it by a person's decision and met a conflict has to get beyond the base that was refused.
+  const version = isBehind && !isAnswered ? pending.change.base : under.version;
   if (!isAnswered && isSameJson(base, under.value)) {
     return version === pending.change.base ? pending.change : put(store, step, { ...pending.change, base: version });
   }
@@ -266,7 +267,11 @@ function decide(store: Store, step: Step, op: Brief, dispute: Dispute): Overlay 
     remoteAuthor: ground.author,
     isAtomic: pendingsOfOperation(store, pending.op).length > 1,
   };
-  const verdict = decideSides(store, met);
+  // Rules of this program know nothing of a newer value; sent again as it is, the change would be refused again for ever.
+  const isNewer = ground.schema > info.version;
+  const verdict = isNewer
+    ? ({ how: "manual", strategy: "manual", fields: dispute.fields } as const)
+    : decideSides(store, met);
   if (verdict.how === "decided") {
     noteDecision(store, met, verdict);
     countInSyncRun(store, { merged: 1 });
