@@ -25,12 +25,11 @@ import {
   toConflict,
   toConflictView,
 } from "./conflicts.ts";
-import { settleInto } from "./lanes.ts";
-import { aimAt, followOperation, groundOf } from "./overlay.ts";
+import { aimAt, followOperation, free, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
 import { giveUp } from "./settle.ts";
@@ -245,13 +244,6 @@ function wantedValue(
         refuse(conflict, "there are no two values to merge", "choose local, remote, or give a value");
       return mergeFields({ base, local, remote }, info.spec.merge ?? {}).value;
   }
-}
-
-/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
-function free(store: Store, op: Brief): void {
-  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
-  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
-  settleInto(store, op.seq);
 }
 
 /** `queue.resolve` of an operation with record changes decides its open conflicts; false: it has none. */

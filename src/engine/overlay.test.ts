@@ -79,3 +79,18 @@ test("a transaction whose change of a record is done already does not wait for w
   await run(3_000);
   expect(ada.ask("queue.list", { status: ["pending", "failed"] }).operations).toEqual([]);
 });
+
+test("a transaction goes on when the dispute about one of its records has ended by itself", async () => {
+  const { ada, server, run } = await apart();
+  ada.ask("records.transaction", { writes: [update("n1", { title: "mine" }), update("n2", { n: 2 })] });
+  server.write("notes", "n1", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n1" }]);
+  server.write("notes", "n1", { ...base, title: "mine" });
+  await run(3_000);
+  expect(ada.conflicts("open")).toEqual([]);
+  expect(ada.ask("queue.list", { status: ["pending", "failed"] }).operations).toEqual([]);
+  expect(server.all("notes")).toMatchObject({ n1: { title: "mine" }, n2: { n: 2 } });
+  expect([ada.state("n1"), ada.state("n2")]).toEqual(["synced", "synced"]);
+});

@@ -299,7 +299,13 @@ function aim(
   if (left === 0) {
     supersede(store, op, { value: under.value });
     closeConflicts(store, op.seq, { choice: "remote", outcome: under.value });
+    return null;
   }
+  closeConflicts(store, op.seq, { choice: "remote", outcome: under.value, record: row.id });
+  const now = getBrief(store, op.seq);
+  // Nobody could decide for it any more: the rest of it goes on, unless it is in dispute itself.
+  if (now?.state === State.parked && now.reason === "conflict" && openConflictsOfOperation(store, op.seq).length === 0)
+    free(store, now);
   return null;
 }
 
@@ -377,6 +383,13 @@ export function sendAgain(store: Store, op: Brief): void {
   const now = getBrief(store, op.seq);
   if (now === null || now.state !== State.inFlight) return;
   resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds + 1 });
+  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
+  settleInto(store, op.seq);
+}
+
+/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
+export function free(store: Store, op: Brief): void {
+  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
   setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
   settleInto(store, op.seq);
 }
