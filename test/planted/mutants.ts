@@ -2,12 +2,17 @@
 // Running them is planted.test.ts. `synchronous = NORMAL` is not here: it takes a power cut, see the tests of write boundaries.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are pieces of sources.
 
-export type Mutant = {
-  readonly name: string;
+export type Edit = {
   readonly file: string;
   /** Occurs exactly once in the file; a mutant that no longer fits its source fails the test. */
   readonly find: string;
   readonly replace: string;
+};
+
+export type Mutant = Edit & {
+  readonly name: string;
+  /** Further places of the same bug. */
+  readonly also?: readonly Edit[];
   /** Rules that may notice; anything else noticed first would be luck. */
   readonly rules: readonly string[];
 };

@@ -4,53 +4,133 @@
 import { canonicalText } from "../../src/canonical.ts";
 import type { Database } from "../../src/database.ts";
 import type { Json } from "../../src/operation.ts";
+import type { Fields } from "../../src/record.ts";
 import type { Output } from "../../src/verbs.ts";
-import type { Promises } from "./moves.ts";
+import type { PushAnswer } from "../../src/wire.ts";
+import type { HistoryEvent } from "./history.ts";
+import type { Promises, Stage } from "./moves.ts";
+import { collectionNames, raiseNote } from "./programs.ts";
 import type { Replica } from "./replica.ts";
-import { collections } from "./replica.ts";
 import type { ServerHost } from "./server-host.ts";
+import { space, uuidLength } from "./server-host.ts";
 
 export type Violation = { readonly rule: string; readonly detail: string };
 
 /** All that the server ever had, and what each client has seen. */
 export type Witnesses = {
-  /** Every text of every version that was ever committed at the server. */
+  /** Every text of every version that was ever committed at the server, in any of its histories. */
   readonly committed: Set<string>;
-  /** By replica and record, the highest version that it has shown. */
-  readonly seen: Map<string, number>;
+  /** By history and version, what it was given to. */
+  readonly given: Map<string, string>;
+  /** What each client showed last of each record, so that only news are recorded. */
+  readonly shown: Map<string, string>;
+  /** Decided conflicts that are known, by replica. */
+  readonly decided: Map<string, string>;
+  readonly landed: Map<string, number>;
+  history: string;
   head: number;
 };
 
-export const newWitnesses = (): Witnesses => ({ committed: new Set(), seen: new Map(), head: 0 });
+export const newWitnesses = (): Witnesses => ({
+  committed: new Set(),
+  given: new Map(),
+  shown: new Map(),
+  decided: new Map(),
+  landed: new Map(),
+  history: "",
+  head: 0,
+});
 
-const serverRows =
-  "SELECT collection, key, version, value FROM hf_record WHERE space = ? AND version > ? ORDER BY version";
-const clientRows = `SELECT collection.name AS collection, record.key AS key, record.version AS version
-  FROM record JOIN collection ON collection.id = record.collection`;
+const spaceRow = "SELECT head, floor, history FROM hf_space WHERE name = ?";
+const serverRows = `SELECT collection, key, version, value FROM hf_record
+  WHERE space = ? AND version > ? ORDER BY version`;
+const clientRows = `SELECT collection.name AS collection, record.key AS key, record.version AS version, record.value AS value,
+  record.pendings AS pendings,
+  record.mark <> collection.mark AS unmet FROM record JOIN collection ON collection.id = record.collection`;
+const clientHistory = "SELECT history FROM space WHERE name = ?";
+const decidedRows = `SELECT conflict.id AS id, conflict.status AS status, collection.name AS collection, record.key AS key
+  FROM conflict JOIN record ON record.id = conflict.record JOIN collection ON collection.id = record.collection
+  WHERE conflict.status <> 'open'`;
+const newReceipts = "SELECT rowid AS seq, id, answer FROM hf_receipt WHERE rowid > ? ORDER BY rowid";
 
-/** Reads what the server has committed since the last look; versions only grow, and none is used twice. */
-export function judgeServer(server: ServerHost, space: string, witnesses: Witnesses): Violation | null {
-  const rows = server.database.prepare(serverRows).all(space, witnesses.head);
-  for (const row of rows) {
+/** Reads what the server has committed since the last look; versions only grow, none is used twice and none is left out. */
+export function judgeServer({ server, events, promises }: Stage, witnesses: Witnesses): Violation | null {
+  const [row] = server.database.prepare(spaceRow).all(space);
+  if (row === undefined) return null;
+  const history = String(row.history);
+  if (history !== witnesses.history) Object.assign(witnesses, { history, head: 0 });
+  for (const row of server.database.prepare(serverRows).all(space, witnesses.head)) {
     const version = Number(row.version);
-    if (version <= witnesses.head) return { rule: "S1", detail: `version ${version} was given twice` };
-    witnesses.head = version;
-    witnesses.committed.add(String(row.value));
+    const record = `${row.collection}/${row.key}`;
+    const owner = witnesses.given.get(`${history} ${version}`);
+    if (owner !== undefined && owner !== record)
+      return { rule: "S1", detail: `version ${version} was given to ${owner} and to ${record}` };
+    witnesses.given.set(`${history} ${version}`, record);
+    witnesses.head = Math.max(witnesses.head, version);
+    const text = String(row.value);
+    witnesses.committed.add(text);
+    for (const key of promises.localKeys)
+      if (record.endsWith(`/${key}`) || text.includes(key))
+        return { rule: "I9", detail: `the server has the local key ${key} in ${record}: ${text}` };
+    const value = row.value === null ? null : raisedValue(String(row.collection), JSON.parse(text) as Fields);
+    events.push({ kind: "commit", history, record, version, value });
   }
+  noteLandings(server, events, witnesses);
+  const newest = Math.max(witnesses.head, Number(row.floor));
+  // A version that was given without being used is a hole past which a cursor goes before the change is there.
+  if (Number(row.head) !== newest) return { rule: "S2", detail: `head ${row.head}, newest version ${newest}` };
+  for (const [id, times] of server.applied)
+    if (times > 1) return { rule: "I2", detail: `operation ${id} was applied ${times} times` };
+  for (const [id, { times, last }] of server.pushed)
+    if (times > pushLimit)
+      return { rule: "livelock", detail: `operation ${id} was answered ${times} times, last ${last}` };
   return null;
 }
 
-/** A record never goes back to an older version on a client (monotonic reads). */
-export function judgeReplica(replica: Replica, witnesses: Witnesses): Violation | null {
-  for (const row of replica.database.prepare(clientRows).all()) {
-    const name = `${replica.name} ${row.collection}/${row.key}`;
-    const version = Number(row.version);
-    const before = witnesses.seen.get(name) ?? 0;
-    if (version < before && version !== 0)
-      return { rule: "monotonic reads", detail: `${name} went from version ${before} back to ${version}` };
-    witnesses.seen.set(name, version);
+/** A person who decides, and lost answers, send an operation a few times more; nothing sends it for ever. */
+const pushLimit = 150;
+
+/** Version 2 of a note says its mood; both sides are compared in the newest words. */
+const raisedValue = (collection: string, value: Fields): Fields =>
+  collection === "notes" ? raiseNote(value, 1) : value;
+
+/** Receipts say which operation landed at which version. */
+function noteLandings(server: ServerHost, events: HistoryEvent[], witnesses: Witnesses): void {
+  const { history } = witnesses;
+  const last = witnesses.landed.get(history) ?? 0;
+  for (const row of server.database.prepare(newReceipts).all(last)) {
+    witnesses.landed.set(history, Math.max(witnesses.landed.get(history) ?? 0, Number(row.seq)));
+    const answer = JSON.parse(String(row.answer)) as PushAnswer;
+    if (answer.outcome !== "applied") continue;
+    for (const { collection, key, version } of answer.changes) {
+      const operation = String(row.id).slice(0, uuidLength);
+      events.push({ kind: "land", history, operation, record: `${collection}/${key}`, version });
+    }
   }
-  return null;
+}
+
+/** Records for the history what a client shows now, and what was decided on it since the last look. */
+export function observeReplica({ events }: Stage, replica: Replica, witnesses: Witnesses): void {
+  const { name: client, database } = replica;
+  for (const row of database.prepare(decidedRows).all()) {
+    const id = `${client} ${row.id}`;
+    if (witnesses.decided.get(id) === row.status) continue;
+    witnesses.decided.set(id, String(row.status));
+    events.push({ kind: "decide", client, record: `${row.collection}/${row.key}` });
+  }
+  const known = String(database.prepare(clientHistory).get(space)?.history ?? "");
+  for (const row of database.prepare(clientRows).all()) {
+    const record = `${row.collection}/${row.key}`;
+    // While everything is read again, what was not met yet has a version of the history before.
+    const history = Number(row.unmet) === 1 ? `before ${known}` : known;
+    const facts = `${history} ${row.version} ${row.pendings} ${row.value}`;
+    if (witnesses.shown.get(`${client} ${record}`) === facts) continue;
+    witnesses.shown.set(`${client} ${record}`, facts);
+    const value =
+      row.value === null ? null : raisedValue(String(row.collection), JSON.parse(String(row.value)) as Fields);
+    const isSettled = Number(row.pendings) === 0;
+    events.push({ kind: "read", client, history, record, version: Number(row.version), value, isSettled });
+  }
 }
 
 /** I8: every count, hash and index of the store itself. */
@@ -87,8 +167,8 @@ function allTexts(database: Database): string {
 }
 
 /** I5: once everything is quiet and decided, every replica shows exactly what the server has. */
-export function judgeEquality(server: ServerHost, space: string, replicas: readonly Replica[]): Violation | null {
-  const truth = serverState(server, space);
+export function judgeEquality(server: ServerHost, replicas: readonly Replica[]): Violation | null {
+  const truth = serverState(server);
   for (const replica of replicas) {
     const mine = replicaState(replica);
     if (mine === null) return { rule: "I5", detail: `${replica.name} does not answer` };
@@ -104,12 +184,19 @@ export function judgeEquality(server: ServerHost, space: string, replicas: reado
   return null;
 }
 
-function serverState(server: ServerHost, space: string): ReadonlyMap<string, string> {
+/** A value in the newest words: what an older program shows is the same note. */
+const textOf = (collection: string, value: Fields): string =>
+  canonicalText((collection === "notes" ? raiseNote(value, 1) : value) as Json);
+
+function serverState(server: ServerHost): ReadonlyMap<string, string> {
   const rows = server.database.prepare(serverRows).all(space, 0);
   return new Map(
     rows
       .filter((row) => row.value !== null)
-      .map((row) => [`${row.collection}/${row.key}`, canonicalText(JSON.parse(String(row.value)) as Json)]),
+      .map((row) => [
+        `${row.collection}/${row.key}`,
+        textOf(String(row.collection), JSON.parse(String(row.value)) as Fields),
+      ]),
   );
 }
 
@@ -117,19 +204,19 @@ type Shown = { readonly text: string; readonly state: string };
 
 function replicaState(replica: Replica): ReadonlyMap<string, Shown> | null {
   const shown = new Map<string, Shown>();
-  for (const { name } of collections) {
+  for (const name of collectionNames) {
     const answered = replica.ask("records.query", { collection: name, limit: 1000 });
     if (answered.kind !== "ok") return null;
     const { records } = answered.output as Output<"records.query">;
     for (const { key, value, state } of records)
-      if (value !== null) shown.set(`${name}/${key}`, { text: canonicalText(value as Json), state });
+      if (value !== null) shown.set(`${name}/${key}`, { text: textOf(name, value as Fields), state });
   }
   return shown;
 }
 
 /** I2: a meter has counted every step that was acknowledged, once. */
-export function judgeMeters(server: ServerHost, space: string, promises: Promises): Violation | null {
-  const truth = serverState(server, space);
+export function judgeMeters(server: ServerHost, promises: Promises): Violation | null {
+  const truth = serverState(server);
   for (const [key, { least, most }] of promises.meters) {
     const { n } = JSON.parse(truth.get(`meters/${key}`) ?? "{}") as { readonly n?: number };
     if (n !== undefined && n >= least && n <= most) continue;
@@ -139,11 +226,4 @@ export function judgeMeters(server: ServerHost, space: string, promises: Promise
     };
   }
   return null;
-}
-
-/** The server's versions are gapless: each was given to a record, and nothing was skipped. */
-export function judgeVersions(server: ServerHost, space: string, witnesses: Witnesses): Violation | null {
-  const [row] = server.database.prepare("SELECT head FROM hf_space WHERE name = ?").all(space);
-  const head = Number(row?.head ?? 0);
-  return head === witnesses.head ? null : { rule: "S2", detail: `head ${head}, newest version ${witnesses.head}` };
 }

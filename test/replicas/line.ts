@@ -8,7 +8,7 @@ import type { Scheduler } from "../../src/testing/scheduler.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { fetchResponse, pullResponse, pushResponse, readWire, routes } from "../../src/wire.ts";
 import type { Reply, Signal, SyncPort } from "../../src/world.ts";
-import type { Served, ServerHost } from "./server-host.ts";
+import type { Pass, Served, ServerHost } from "./server-host.ts";
 import { serverName, space } from "./server-host.ts";
 
 /** Probabilities per request, and how long things take. */
@@ -19,7 +19,7 @@ export type Weather = {
   double: number;
   late: number;
   /** What something in between answers instead of the server; `null`: nothing does. */
-  instead: "portal" | "503" | "429" | "401" | null;
+  instead: "portal" | "503" | "429" | null;
 };
 
 export const calm = (): Weather => ({
@@ -39,6 +39,7 @@ export type LineParts = {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly weather: Weather;
+  readonly credentials: { readonly pass: Pass };
   readonly server: ServerHost;
 };
 
@@ -69,7 +70,7 @@ type Arrived =
 type Sending = { readonly route: string; readonly text: string; readonly signal: Signal };
 
 function send(parts: LineParts, process: VirtualProcess, { route, text, signal }: Sending): Promise<Arrived> {
-  const { scheduler, random, weather, server } = parts;
+  const { scheduler, random, weather, credentials, server } = parts;
   const way = (): number => 1 + random.below(random.chance(weather.late) ? longestLateMs : delayMs);
   return new Promise((resolve) => {
     let isOver = false;
@@ -86,7 +87,7 @@ function send(parts: LineParts, process: VirtualProcess, { route, text, signal }
     signal.addEventListener("abort", onAbort);
     const answer = (served: NonNullable<Served>): void => end({ kind: "answer", served, sentBytes: text.length });
     const deliver = (isFirst: boolean): void => {
-      void server.handle(route, text).then((served) => {
+      void server.handle(route, text, credentials.pass).then((served) => {
         if (!isFirst) return;
         if (served === null) silence("refused", false);
         else if (!random.chance(weather.dropAnswer)) scheduler.after(way(), () => answer(served));
@@ -118,8 +119,6 @@ function insteadOf(what: NonNullable<Weather["instead"]>): NonNullable<Served> {
       return problem(503, "unavailable");
     case "429":
       return problem(429, "rate_limited", { "retry-after": "7" });
-    case "401":
-      return problem(401, "token_expired");
   }
 }
 

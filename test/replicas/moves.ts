@@ -1,10 +1,35 @@
-// Owns what happens in a simulated run: writes, decisions, faults and time, drawn step by step, and what was promised to whom.
-// Whether the promises were kept is judge.ts; the run itself is simulator.ts.
+// Owns what is drawn in a simulated run, step by step: the table of moves, the writes among them, and what was promised to whom.
+// Faults are faults.ts, decisions are decisions.ts; whether the promises were kept is judge.ts and history.ts.
 import type { Json } from "../../src/operation.ts";
+import type { Fields } from "../../src/record.ts";
 import type { Random } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
-import type { Input, RecordWriteInput } from "../../src/verbs.ts";
-import { calm } from "./line.ts";
+import type { RecordWriteInput } from "../../src/verbs.ts";
+import {
+  decideConflict,
+  meddleWithQueue,
+  preferSide,
+  pullAgain,
+  rollBackRun,
+  switchOffline,
+  undoDecision,
+} from "./decisions.ts";
+import {
+  bootReplicas,
+  changeCredentials,
+  changeWeather,
+  copyServer,
+  forgetReceipts,
+  jumpClock,
+  killReplica,
+  killServer,
+  passMonths,
+  passTime,
+  restoreServer,
+  upgradeSomebody,
+} from "./faults.ts";
+import type { HistoryEvent } from "./history.ts";
+import type { Violation } from "./judge.ts";
 import type { Answered, Replica } from "./replica.ts";
 import type { ServerHost } from "./server-host.ts";
 
@@ -14,9 +39,13 @@ export type Promises = {
   readonly kept: Map<string, string>;
   /** How far each meter must have counted, and how far it may have. */
   readonly meters: Map<string, { least: number; most: number }>;
+  /** Keys that stand until the server names the real ones; none of them may ever be seen there. */
+  readonly localKeys: Set<string>;
   writes: number;
   kills: number;
   decisions: number;
+  restores: number;
+  rollbacks: number;
 };
 
 export type Stage = {
@@ -25,54 +54,68 @@ export type Stage = {
   readonly server: ServerHost;
   readonly replicas: readonly Replica[];
   readonly promises: Promises;
+  readonly events: HistoryEvent[];
   readonly note: (line: string) => void;
 };
 
 export const noteKeys = ["k1", "k2", "k3", "k4", "k5"] as const;
 export const meterKeys = ["m1", "m2"] as const;
-const minuteMs = 60_000;
-const monthMs = 30 * 24 * 3_600_000;
 
-type Move = { readonly weight: number; readonly run: (stage: Stage) => void | Promise<void> };
+/** A move that has something to judge at once answers what it found; the others answer nothing. */
+type Move = { readonly weight: number; readonly run: (stage: Stage) => unknown };
 
 /** Draws one step and does it. */
-export async function makeMove(stage: Stage): Promise<void> {
-  const total = moves.reduce((sum, move) => sum + move.weight, 0);
-  let at = stage.random.below(total);
+export async function makeMove(stage: Stage): Promise<Violation | null> {
+  let at = stage.random.below(totalWeight);
   for (const move of moves) {
     at -= move.weight;
-    if (at < 0) return await move.run(stage);
+    if (at < 0) return ((await move.run(stage)) as Violation | undefined) ?? null;
   }
+  return null;
 }
 
 const moves: readonly Move[] = [
-  { weight: 60, run: writeOne },
-  { weight: 15, run: countUp },
-  { weight: 8, run: writeSeveral },
-  { weight: 70, run: passTime },
-  { weight: 10, run: changeWeather },
-  { weight: 6, run: killReplica },
-  { weight: 12, run: bootReplicas },
-  { weight: 4, run: killServer },
-  { weight: 8, run: ({ server }) => server.boot() },
-  { weight: 3, run: jumpClock },
-  { weight: 10, run: decideConflict },
-  { weight: 3, run: undoDecision },
-  { weight: 3, run: preferSide },
-  { weight: 4, run: meddleWithQueue },
-  { weight: 3, run: switchOffline },
-  { weight: 2, run: pullAgain },
-  { weight: 1, run: ({ server }) => server.compact() },
+  { weight: 120, run: writeOne },
+  { weight: 30, run: countUp },
+  { weight: 16, run: writeSeveral },
+  { weight: 12, run: fillBoxes },
+  { weight: 4, run: importRows },
+  { weight: 140, run: passTime },
+  { weight: 20, run: changeWeather },
+  { weight: 6, run: changeCredentials },
+  { weight: 12, run: killReplica },
+  { weight: 24, run: bootReplicas },
+  { weight: 8, run: killServer },
+  { weight: 16, run: ({ server }) => server.boot() },
+  { weight: 6, run: jumpClock },
+  { weight: 20, run: decideConflict },
+  { weight: 6, run: undoDecision },
+  { weight: 6, run: preferSide },
+  { weight: 8, run: meddleWithQueue },
+  { weight: 6, run: switchOffline },
+  { weight: 4, run: pullAgain },
+  { weight: 4, run: rollBackRun },
+  { weight: 2, run: upgradeSomebody },
+  { weight: 2, run: passMonths },
+  { weight: 4, run: forgetReceipts },
+  { weight: 2, run: copyServer },
+  { weight: 1, run: restoreServer },
 ];
+const totalWeight = moves.reduce((sum, move) => sum + move.weight, 0);
 
-function pickReplica({ random, replicas }: Stage): Replica {
+export function pickReplica({ random, replicas }: Stage): Replica {
   return replicas[random.below(replicas.length)] as Replica;
 }
 
-const pickSlot = (stage: Stage, replica: Replica): number => stage.random.below(replica.slots.length);
+export const pickSlot = (stage: Stage, replica: Replica): number => stage.random.below(replica.slots.length);
+
+/** What a client shows may be something else from here on, and rightly so. */
+export function decided(stage: Stage, replica: Replica): void {
+  stage.events.push({ kind: "decide", client: replica.name, record: "*" });
+}
 
 /** A value that nobody else ever writes, so that it can be found again. */
-function freshValue(stage: Stage, replica: Replica): string {
+export function freshValue(stage: Stage, replica: Replica): string {
   stage.promises.writes += 1;
   return `${replica.name}-${stage.promises.writes}`;
 }
@@ -108,7 +151,8 @@ function promise(stage: Stage, replica: Replica, written: readonly RecordWriteIn
   }
 }
 
-const outcome = (answered: Answered<never>): string => (answered.kind === "refused" ? answered.code : answered.kind);
+export const outcome = (answered: Answered<never>): string =>
+  answered.kind === "refused" ? answered.code : answered.kind;
 
 function writeOne(stage: Stage): void {
   const replica = pickReplica(stage);
@@ -116,6 +160,7 @@ function writeOne(stage: Stage): void {
   const answered = replica.ask("records.write", write, pickSlot(stage, replica));
   stage.note(`${replica.name} ${JSON.stringify(write)}: ${outcome(answered as never)}`);
   if (answered.kind === "ok") promise(stage, replica, [write]);
+  remember(stage, replica, [write], answered.kind === "ok" ? answered.output.operation : answered.kind);
 }
 
 function writeSeveral(stage: Stage): void {
@@ -126,6 +171,80 @@ function writeSeveral(stage: Stage): void {
   const answered = replica.ask("records.transaction", { writes }, pickSlot(stage, replica));
   stage.note(`${replica.name} transaction ${JSON.stringify(writes)}: ${outcome(answered as never)}`);
   if (answered.kind === "ok") promise(stage, replica, writes);
+  remember(stage, replica, writes, answered.kind === "ok" ? answered.output.operation : answered.kind);
+}
+
+/** Tells the history what was written, or that it is not known whether it was. Fields with values of their own are enough. */
+function remember(
+  { events }: Stage,
+  { name: client }: Replica,
+  writes: readonly RecordWriteInput[],
+  operation: string | null,
+): void {
+  if (operation === "refused") return;
+  for (const write of writes) {
+    const record = `${write.collection}/${write.key}`;
+    const written = write.kind === "update" ? write.fields : "value" in write ? write.value : null;
+    // A write that leaves nothing to send took back what was not sent yet.
+    if (operation === "died" || operation === null) events.push({ kind: "decide", client, record });
+    else if (written === null) events.push({ kind: "write", client, record, fields: null, operation, isWhole: true });
+    else {
+      const own = Object.entries(written).filter(([field]) => field === "a" || field === "b");
+      const fields = Object.fromEntries(own) as Fields;
+      events.push({ kind: "write", client, record, fields, operation, isWhole: write.kind !== "update" });
+    }
+  }
+}
+
+/** Makes a record whose key the server gives, and, in the same breath or later, others that mention it. */
+function fillBoxes(stage: Stage): void {
+  const { random, promises } = stage;
+  const replica = pickReplica(stage);
+  const slot = pickSlot(stage, replica);
+  const made = replica.ask(
+    "records.write",
+    { kind: "create", collection: "boxes", value: { a: freshValue(stage, replica) } },
+    slot,
+  );
+  stage.note(`${replica.name} makes a box: ${outcome(made as never)}`);
+  if (made.kind !== "ok") return;
+  const { key, value } = made.output.record;
+  promises.localKeys.add(key);
+  promises.kept.set(String((value as Fields).a), replica.name);
+  if (random.chance(0.3)) return;
+  const fields = { box: key, list: [key], a: freshValue(stage, replica) };
+  const write: RecordWriteInput = random.chance(0.5)
+    ? { kind: "put", collection: "tasks", key: random.pick(noteKeys), value: fields }
+    : { kind: "create", collection: "boxes", value: fields };
+  const answered = replica.ask("records.write", write, slot);
+  stage.note(`${replica.name} mentions it in ${write.collection}: ${outcome(answered as never)}`);
+  if (answered.kind !== "ok") {
+    decided(stage, replica);
+    return;
+  }
+  promise(stage, replica, [write]);
+  if (write.kind === "put") remember(stage, replica, [write], answered.output.operation);
+  else promises.localKeys.add(answered.output.record.key);
+}
+
+/** Rows of a file; asked again after a death, as a person would, they change nothing twice. */
+function importRows(stage: Stage): void {
+  const replica = pickReplica(stage);
+  const rows = Array.from({ length: 1 + stage.random.below(3) }, () => ({
+    id: stage.random.pick(noteKeys),
+    b: freshValue(stage, replica),
+  }));
+  const input = { collection: "tasks", rows, key: "id", source: rows[0]?.b ?? "", offset: 0 };
+  const answered = replica.ask("records.import", input, pickSlot(stage, replica));
+  stage.note(`${replica.name} imports ${JSON.stringify(rows)}: ${outcome(answered as never)}`);
+  decided(stage, replica);
+  if (answered.kind !== "ok") return;
+  const refused = new Set(answered.output.refused.map(({ position }) => position));
+  const last = new Map(rows.map((row) => [row.id, row.b]));
+  rows.forEach(({ id, b }, position) => {
+    // Rows with the same key are one record in the end.
+    if (!refused.has(position) && last.get(id) === b) stage.promises.kept.set(b, replica.name);
+  });
 }
 
 /** Counts a meter one up from what the person sees; nobody else may swallow it. */
@@ -144,129 +263,4 @@ function countUp(stage: Stage): void {
   if (meter === undefined || answered.kind === "refused") return;
   meter.most += 1;
   if (answered.kind === "ok") meter.least += 1;
-}
-
-async function passTime(stage: Stage): Promise<void> {
-  const { random, scheduler } = stage;
-  const span = random.chance(0.02)
-    ? random.below(20 * minuteMs)
-    : random.chance(0.2)
-      ? random.below(minuteMs)
-      : random.below(500);
-  await scheduler.runFor(span);
-  stage.note(`${span} ms pass`);
-}
-
-function changeWeather(stage: Stage): void {
-  const { random } = stage;
-  const replica = pickReplica(stage);
-  const weather = calm();
-  if (random.chance(0.35)) weather.isCut = true;
-  if (random.chance(0.3)) weather.dropRequest = random.next() * 0.5;
-  if (random.chance(0.4)) weather.dropAnswer = random.next() * 0.6;
-  if (random.chance(0.3)) weather.double = random.next() * 0.5;
-  if (random.chance(0.3)) weather.late = random.next() * 0.3;
-  if (random.chance(0.15)) weather.instead = random.pick(["portal", "503", "429", "401"]);
-  Object.assign(replica.weather, weather);
-  stage.note(`${replica.name} has ${JSON.stringify(weather)}`);
-}
-
-function killReplica(stage: Stage): void {
-  const replica = pickReplica(stage);
-  const moment = stage.random.pick(["before", "after", "now"]);
-  replica.kill(pickSlot(stage, replica), moment);
-  stage.promises.kills += 1;
-  stage.note(`${replica.name} dies ${moment}`);
-}
-
-function bootReplicas(stage: Stage): void {
-  for (const replica of stage.replicas) for (const slot of replica.slots.keys()) replica.boot(slot);
-}
-
-function killServer(stage: Stage): void {
-  const moment = stage.random.pick(["before", "after", "now"]);
-  stage.server.kill(moment);
-  stage.promises.kills += 1;
-  stage.note(`the server dies ${moment}`);
-}
-
-function jumpClock(stage: Stage): void {
-  const { random } = stage;
-  const byMs = (random.chance(0.5) ? 1 : -1) * random.below(random.chance(0.3) ? 4 * monthMs : minuteMs);
-  if (random.chance(0.2)) stage.server.jumpClock(byMs);
-  else pickReplica(stage).machine.wallClock.jump(byMs);
-  stage.note(`a clock jumps ${byMs} ms`);
-}
-
-function decideConflict(stage: Stage): void {
-  const { random, promises } = stage;
-  const replica = pickReplica(stage);
-  const slot = pickSlot(stage, replica);
-  const listed = replica.ask("conflicts.list", { status: "open", limit: 20 }, slot);
-  if (listed.kind !== "ok" || listed.output.conflicts.length === 0) return;
-  const conflict = listed.output.conflicts[random.below(listed.output.conflicts.length)];
-  if (conflict === undefined) return;
-  const choose = random.pick(["local", "remote", "merge", "value"]);
-  const mine = freshValue(stage, replica);
-  const input: Input<"conflicts.resolve"> =
-    choose === "value" ? { ids: [conflict.id], choose, value: { a: mine } } : { ids: [conflict.id], choose };
-  const answered = replica.ask("conflicts.resolve", input, slot);
-  if (answered.kind === "ok" && answered.output.done.length > 0) {
-    promises.decisions += 1;
-    if (choose === "value") promises.kept.set(mine, replica.name);
-  }
-  stage.note(
-    `${replica.name} decides ${conflict.kind} of ${conflict.collection}/${conflict.key}: ${choose}, ${outcome(answered as never)}`,
-  );
-}
-
-function undoDecision(stage: Stage): void {
-  const replica = pickReplica(stage);
-  const slot = pickSlot(stage, replica);
-  const listed = replica.ask("conflicts.list", { status: "resolved", limit: 20 }, slot);
-  if (listed.kind !== "ok") return;
-  const decided = listed.output.conflicts.filter((each) => each.decidedBy === "person");
-  const conflict = decided[stage.random.below(Math.max(1, decided.length))];
-  if (conflict === undefined) return;
-  const answered = replica.ask("conflicts.undo", { ids: [conflict.id] }, slot);
-  stage.note(`${replica.name} takes back ${conflict.collection}/${conflict.key}: ${outcome(answered as never)}`);
-}
-
-function preferSide(stage: Stage): void {
-  const replica = pickReplica(stage);
-  const slot = pickSlot(stage, replica);
-  const key = stage.random.pick(noteKeys);
-  const seen = replica.ask("records.get", { collection: "notes", key }, slot);
-  if (seen.kind !== "ok" || seen.output.record === null) return;
-  const { version } = seen.output.record;
-  const choose = stage.random.pick(["local", "remote", "merge"]);
-  const answered = replica.ask("conflicts.prefer", { collection: "notes", key, choose, version }, slot);
-  stage.note(`${replica.name} prefers ${choose} for ${key} at ${version}: ${outcome(answered as never)}`);
-}
-
-function meddleWithQueue(stage: Stage): void {
-  const { random } = stage;
-  const replica = pickReplica(stage);
-  const slot = pickSlot(stage, replica);
-  const listed = replica.ask("queue.list", { status: ["pending", "failed"], type: "record.write", limit: 20 }, slot);
-  if (listed.kind !== "ok" || listed.output.operations.length === 0) return;
-  const operation = listed.output.operations[random.below(listed.output.operations.length)];
-  if (operation === undefined || JSON.stringify(operation.payload).includes('"meters"')) return;
-  const answered = random.chance(0.5)
-    ? replica.ask("queue.retry", { ids: [operation.id] }, slot)
-    : replica.ask("queue.cancel", { ids: [operation.id], dependents: random.pick(["hold", "cancel", "detach"]) }, slot);
-  stage.note(`${replica.name} meddles with ${operation.id}: ${outcome(answered as never)}`);
-}
-
-function switchOffline(stage: Stage): void {
-  const replica = pickReplica(stage);
-  const verb = stage.random.pick(["network.offline", "network.online", "network.online"]);
-  const answered = replica.ask(verb, {}, pickSlot(stage, replica));
-  stage.note(`${replica.name} ${verb}: ${outcome(answered as never)}`);
-}
-
-function pullAgain(stage: Stage): void {
-  const replica = pickReplica(stage);
-  const answered = replica.ask("collections.sync", { full: stage.random.chance(0.5) }, pickSlot(stage, replica));
-  stage.note(`${replica.name} pulls: ${outcome(answered as never)}`);
 }

@@ -14,26 +14,10 @@ import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { Input, Output, Verb } from "../../src/verbs.ts";
-import type { Collection } from "../../src/world.ts";
 import type { Weather } from "./line.ts";
 import { calm, makeLine } from "./line.ts";
-import type { ServerHost } from "./server-host.ts";
-
-/** As the program of every client declares them. */
-export const collections: readonly Collection[] = [
-  {
-    name: "notes",
-    indexes: ["slug"],
-    unique: [["slug"]],
-    merge: { n: { rule: "counter" }, tags: { rule: "set" }, best: { rule: "max" }, text: { rule: "text" } },
-  },
-  {
-    name: "tasks",
-    merge: { a: { rule: "prefer-local" }, b: { rule: "prefer-remote" } },
-    strategy: { deleted_upstream: "local_wins", deleted_here: "remote_wins" },
-  },
-  { name: "meters", merge: { n: { rule: "counter" } } },
-];
+import { collectionsOf } from "./programs.ts";
+import type { Pass, ServerHost } from "./server-host.ts";
 
 export type Answered<V extends Verb> =
   | { readonly kind: "ok"; readonly output: Output<V> }
@@ -51,6 +35,10 @@ export type Replica = {
   /** Processes that share the store. */
   readonly slots: ({ readonly process: VirtualProcess; readonly engine: Engine } | null)[];
   readonly boot: (slot: number) => void;
+  /** What it shows at the server's door; a person may get a fresh one at any time. */
+  readonly credentials: { pass: Pass };
+  /** The schema version of the program that is installed; processes have it from their next start on. */
+  readonly program: { version: 1 | 2 };
   readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
 };
 
@@ -69,6 +57,8 @@ export function openReplica(parts: ReplicaParts): Replica {
   const { name, random, scheduler, server } = parts;
   const database = openDatabase(":memory:", { synchronous: "OFF" });
   const weather = calm();
+  const credentials: { pass: Pass } = { pass: "valid" };
+  const program: { version: 1 | 2 } = { version: 1 };
   const machine = newVirtualMachine({
     scheduler,
     random: random.fork("machine"),
@@ -94,10 +84,10 @@ export function openReplica(parts: ReplicaParts): Replica {
       const engine = openEngine({
         database: mortalDatabase(database, machine, process),
         world: process.world,
-        collections,
+        collections: collectionsOf(program.version),
         // Clocks jump by months here; what was overwritten has to be found at the end all the same.
         settings: { recordHistoryMs: 1e13, retainMs: 1e13 },
-        sync: makeLine({ scheduler, random: random.fork(`line/${boots}`), weather, server }, process),
+        sync: makeLine({ scheduler, random: random.fork(`line/${boots}`), weather, credentials, server }, process),
       });
       engine.start();
       slots[slot] = { process, engine };
@@ -106,23 +96,15 @@ export function openReplica(parts: ReplicaParts): Replica {
     }
   };
   for (const slot of slots.keys()) boot(slot);
-  const ask = <V extends Verb>(verb: V, input: Input<V>, slot = 0): Answered<V> => {
-    const living = slots[slot] ?? null;
-    if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };
-    try {
-      return { kind: "ok", output: living.engine.handle(verb, input) };
-    } catch (error) {
-      if (isDeath(error) || !living.process.isAlive()) return { kind: "died" };
-      const code = (error as { readonly code?: string }).code;
-      if (code === undefined || isCode(error, "internal")) throw error;
-      return { kind: "refused", code };
-    }
-  };
+  const ask = <V extends Verb>(verb: V, input: Input<V>, slot = 0): Answered<V> =>
+    askProcess(slots[slot] ?? null, verb, input);
   return {
     name,
     machine,
     database,
     weather,
+    credentials,
+    program,
     ask,
     slots,
     boot,
@@ -133,4 +115,16 @@ export function openReplica(parts: ReplicaParts): Replica {
       else living.process.killAtCommit(moment);
     },
   };
+}
+
+function askProcess<V extends Verb>(living: Replica["slots"][number], verb: V, input: Input<V>): Answered<V> {
+  if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };
+  try {
+    return { kind: "ok", output: living.engine.handle(verb, input) };
+  } catch (error) {
+    if (isDeath(error) || !living.process.isAlive()) return { kind: "died" };
+    const code = (error as { readonly code?: string }).code;
+    if (code === undefined || isCode(error, "internal")) throw error;
+    return { kind: "refused", code };
+  }
 }

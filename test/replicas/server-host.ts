@@ -1,20 +1,24 @@
-// Owns the sync server of a simulated run: its machine, its database, the processes that come and go, and the log of all that was ever committed.
-// What lies between it and the clients is line.ts; what the clients do is replica.ts.
+// Owns the sync server of a simulated run: its machine, its database, one or two processes that come and go, copies of it that are
+// restored, and the log of all that it ever committed or answered. What lies between it and the clients is line.ts.
 import { createHash } from "node:crypto";
-import type { Database } from "../../src/database.ts";
+import type { Database, SqlValue } from "../../src/database.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
 import type { ServerCollection } from "../../src/server/collections.ts";
 import { openEmbeddedStore } from "../../src/server/embedded.ts";
 import type { SyncServer } from "../../src/server/server.ts";
 import { openServer } from "../../src/server/server.ts";
-import { addToken } from "../../src/server/tokens.ts";
+import { mintHistories } from "../../src/server/spaces.ts";
+import type { ServerStore } from "../../src/server/store.ts";
+import { addToken, suspendAccount } from "../../src/server/tokens.ts";
 import { mortalDatabase } from "../../src/testing/mortal-database.ts";
 import type { Random } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
+import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
 import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
-import { protocolVersion } from "../../src/wire.ts";
+import { protocolVersion, routes } from "../../src/wire.ts";
+import { raiseNote } from "./programs.ts";
 
 export const space = "reef";
 export const serverName = "https://sync.test";
@@ -22,133 +26,303 @@ export const serverName = "https://sync.test";
 /** An answer as it leaves the server; `null` when nobody listens there. */
 export type Served = { readonly status: number; readonly headers: Headers; readonly text: string } | null;
 
+/** What a client shows at the door. */
+export type Pass = "valid" | "expired" | "suspended";
+
 export type ServerHost = {
   readonly database: Database;
-  readonly token: string;
-  /** Hands a request to the running process; never resolves when that process dies over it. */
-  readonly handle: (route: string, text: string) => Promise<Served>;
+  /** Hands a request to a running process; never resolves when that process dies over it. */
+  readonly handle: (route: string, text: string, pass: Pass) => Promise<Served>;
   readonly isUp: () => boolean;
-  /** Ends the process at its next commit, before or after it, or at once. */
+  /** Ends a process at its next commit, before or after it, or at once. */
   readonly kill: (moment: "before" | "after" | "now") => void;
+  /** Starts what does not run. */
   readonly boot: () => Promise<void>;
   readonly jumpClock: (byMs: number) => void;
   readonly onPoke: (listener: (head: number) => void) => () => void;
   readonly compact: () => Promise<void>;
+  /** Forgets receipts below the floors that clients named: the contract lets a server do that at any time. */
+  readonly forgetReceipts: () => void;
+  /** From the next start of its processes on, the server has the second version of the schema. */
+  readonly upgrade: () => void;
+  readonly schemaVersion: () => 1 | 2;
+  /** Keeps a copy of everything; `restore` goes back to it, with a new history, as `holdfast server restore` does. */
+  readonly copy: () => void;
+  readonly restore: () => Promise<boolean>;
+  /** How often each operation was pushed, and what was answered last. */
+  readonly pushed: Map<string, { times: number; last: string }>;
+  /** Answers "applied" that left the server in this history, by idempotency key. */
+  readonly applied: Map<string, number>;
+  /** Called after every request that was handled. */
+  onHandled: () => void;
 };
 
-export const serverCollections: readonly ServerCollection[] = [
-  {
-    name: "notes",
-    unique: [["slug"]],
-    rules: [
-      ({ after }) =>
-        typeof after?.a === "string" && after.a.startsWith("forbidden")
-          ? { code: "word_forbidden", message: "this word is not allowed", field: "a", hint: "take another one" }
-          : null,
-    ],
-  },
-  { name: "tasks" },
-  { name: "meters" },
-];
+export function serverCollections(version: 1 | 2): readonly ServerCollection[] {
+  return [
+    {
+      name: "notes",
+      version,
+      ...(version === 2 ? { upcast: raiseNote } : {}),
+      unique: [["slug"]],
+      rules: [
+        ({ after }) =>
+          typeof after?.a === "string" && after.a.startsWith("forbidden")
+            ? { code: "word_forbidden", message: "this word is not allowed", field: "a", hint: "take another one" }
+            : null,
+      ],
+    },
+    { name: "tasks" },
+    { name: "meters" },
+    { name: "boxes", keys: "server" },
+  ];
+}
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
-export async function openServerHost(scheduler: Scheduler, random: Random): Promise<ServerHost> {
+type Living = { readonly process: VirtualProcess; readonly server: SyncServer; readonly store: ServerStore };
+
+export type HostParts = { readonly scheduler: Scheduler; readonly random: Random; readonly processes: number };
+
+export async function openServerHost({ scheduler, random, processes }: HostParts): Promise<ServerHost> {
   const database = openDatabase(":memory:", { synchronous: "OFF" });
   const machine = newVirtualMachine({ scheduler, random: random.fork("machine"), hash: sha256 });
   const listeners = new Set<(head: number) => void>();
-  let boots = 0;
-  let living: { readonly process: VirtualProcess; readonly server: SyncServer } | null = null;
-  let token = "";
+  const state: HostState = { version: 1, kept: null, tokens: new Map() };
+  const fleet = openFleet({ database, machine, processes, listeners, state });
+  await fleet.boot();
+  const host: ServerHost = {
+    database,
+    applied: new Map(),
+    pushed: new Map(),
+    onHandled: () => {},
+    isUp: () => fleet.living().length > 0,
+    handle: (route, text, pass) => {
+      const up = fleet.living();
+      const slot = up[up.length > 1 ? random.below(up.length) : 0];
+      const asked = requestOf(route, text, state.tokens.get(pass) ?? "");
+      return slot === undefined ? Promise.resolve(null) : serveOne(host, fleet, { slot, asked, route });
+    },
+    kill: (moment) => {
+      const up = fleet.living();
+      const slot = up[random.below(Math.max(1, up.length))];
+      if (slot !== undefined) fleet.kill(slot, moment);
+    },
+    boot: fleet.boot,
+    jumpClock: (byMs) => machine.wallClock.jump(byMs),
+    onPoke: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    compact: () => compactOne(fleet),
+    forgetReceipts: () => void database.prepare(forgetBelowFloors).run(),
+    upgrade: () => {
+      state.version = 2;
+    },
+    schemaVersion: () => state.version,
+    copy: () => {
+      state.kept = copyOf(database);
+    },
+    restore: async () => {
+      if (state.kept === null) return false;
+      for (const slot of fleet.slots.keys()) fleet.kill(slot, "now");
+      await scheduler.settle();
+      putBack(database, state.kept);
+      const restoring = openEmbeddedStore(database);
+      const newId = (): string => random.fork(`history ${fleet.boots()}`).next().toString(36);
+      await restoring.write((tx) => mintHistories(tx, newId));
+      host.applied.clear();
+      await fleet.boot();
+      return true;
+    },
+  };
+  return host;
+}
 
-  const boot = async (): Promise<void> => {
-    if (living !== null) return;
+// ---- processes ------------------------------------------------------------------------------------------------------
+
+type HostState = { version: 1 | 2; kept: Copy | null; readonly tokens: Map<Pass, string> };
+
+type FleetParts = {
+  readonly database: Database;
+  readonly machine: VirtualMachine;
+  readonly processes: number;
+  readonly listeners: ReadonlySet<(head: number) => void>;
+  readonly state: HostState;
+};
+
+/** The server's processes by the slots that they run in; a restart takes the slot over. */
+type Fleet = {
+  readonly slots: (Living | null)[];
+  readonly living: () => readonly number[];
+  readonly boot: () => Promise<void>;
+  readonly boots: () => number;
+  /** Clears a slot of what its process leaves behind in this one: timers. */
+  readonly drop: (slot: number) => void;
+  readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
+};
+
+function openFleet({ database, machine, processes, listeners, state }: FleetParts): Fleet {
+  const slots: (Living | null)[] = Array.from({ length: processes }, () => null);
+  const turns = makeTurns();
+  let boots = 0;
+  const drop = (slot: number): void => {
+    void slots[slot]?.server.close();
+    slots[slot] = null;
+  };
+  const start = async (slot: number): Promise<void> => {
+    if (slots[slot]?.process.isAlive() === true) return;
+    drop(slot);
     boots += 1;
     const process = bootProcess(machine, `server ${boots}`);
-    const store = openEmbeddedStore(mortalDatabase(database, machine, process));
+    const store = inTurn(openEmbeddedStore(mortalDatabase(database, machine, process)), turns);
     store.onPoke((_space, head) => {
       for (const listener of listeners) listener(head);
     });
     try {
       const server = await openServer({
         store,
-        collections: serverCollections,
+        collections: serverCollections(state.version),
         now: process.world.now,
         newId: process.world.newId,
         hash: sha256,
-        limits: { requestsPerSecond: 1_000_000, burst: 1_000_000 },
+        // Clocks jump by months here, and a receipt has to outlive the operation: what may be forgotten is forgotten below the floors.
+        limits: { requestsPerSecond: 1_000_000, burst: 1_000_000, receiptMs: 1e13 },
       });
-      if (token === "") {
-        const grant = { subject: "crew", spaces: [{ space, roles: ["writer"] }], note: "simulation" };
-        token = (await addToken(store, grant as never, { now: process.world.now, hash: sha256 })).token;
-      }
-      living = { process, server };
+      if (state.tokens.size === 0) await makeTokens(store, state.tokens, process.world.now());
+      slots[slot] = { process, server, store };
     } catch (error) {
       if (!isDeath(error) && process.isAlive()) throw error;
     }
   };
-  await boot();
+  return {
+    slots,
+    living: () => [...slots.keys()].filter((slot) => slots[slot]?.process.isAlive() === true),
+    boot: async () => {
+      for (const slot of slots.keys()) await start(slot);
+    },
+    boots: () => boots,
+    drop,
+    kill: (slot, moment) => {
+      const { process } = slots[slot] ?? {};
+      if (moment === "now") {
+        process?.kill();
+        drop(slot);
+      } else process?.killAtCommit(moment);
+    },
+  };
+}
 
-  /** What a process leaves behind in this one: its timers. */
-  const drop = (process: VirtualProcess): void => {
-    if (living?.process !== process) return;
-    void living.server.close();
-    living = null;
+type Serving = { readonly slot: number; readonly asked: Request; readonly route: string };
+
+async function serveOne(host: ServerHost, fleet: Fleet, { slot, asked, route }: Serving): Promise<Served> {
+  const serving = fleet.slots[slot] ?? null;
+  if (serving === null) return null;
+  const { process, server } = serving;
+  try {
+    const response = await server.fetch(asked);
+    const body = await response.text();
+    host.onHandled();
+    if (process.isAlive()) {
+      if (route === routes.push && response.status === 200) countAnswers(host, body);
+      return { status: response.status, headers: response.headers, text: body };
+    }
+  } catch (error) {
+    if (!isDeath(error) && process.isAlive()) throw error;
+  }
+  if (fleet.slots[slot] === serving) fleet.drop(slot);
+  // The connection of a process that died stays silent until the caller gives up.
+  return new Promise<never>(() => {});
+}
+
+async function compactOne(fleet: Fleet): Promise<void> {
+  const [slot] = fleet.living();
+  const serving = slot === undefined ? null : fleet.slots[slot];
+  if (slot === undefined || serving === null || serving === undefined) return;
+  await serving.server.compact().catch((error: unknown) => {
+    if (!isDeath(error) && serving.process.isAlive()) throw error;
+    fleet.drop(slot);
+  });
+}
+
+function requestOf(route: string, text: string, token: string): Request {
+  const headers = {
+    "content-type": "application/json",
+    "holdfast-protocol": String(protocolVersion),
+    authorization: `Bearer ${token}`,
+  };
+  return new Request(`${serverName}${route}`, { method: "POST", headers, body: text });
+}
+
+const forgetBelowFloors = `DELETE FROM hf_receipt WHERE number <
+  coalesce((SELECT floor FROM hf_client WHERE hf_client.space = hf_receipt.space AND hf_client.client = hf_receipt.client), 0)`;
+
+async function makeTokens(store: ServerStore, tokens: Map<Pass, string>, now: number): Promise<void> {
+  const spaces = [{ space, roles: ["writer"] }];
+  const minter = { now: () => now, hash: sha256 };
+  const give = async (pass: Pass, subject: string, expiresAt?: number): Promise<void> => {
+    const made = await addToken(store, { subject, spaces, ...(expiresAt === undefined ? {} : { expiresAt }) }, minter);
+    tokens.set(pass, made.token);
+  };
+  await give("valid", "crew");
+  // Earlier than any clock of a run can go back.
+  await give("expired", "crew", 1);
+  await give("suspended", "stranger");
+  await suspendAccount(store, { subject: "stranger", reason: "unpaid" }, now);
+}
+
+function countAnswers({ applied, pushed }: ServerHost, body: string): void {
+  const { answers } = JSON.parse(body) as { readonly answers: readonly { id: string; outcome: string }[] };
+  for (const answer of answers) {
+    if (answer.outcome === "applied") applied.set(answer.id, (applied.get(answer.id) ?? 0) + 1);
+    const id = answer.id.slice(0, uuidLength);
+    pushed.set(id, { times: (pushed.get(id)?.times ?? 0) + 1, last: JSON.stringify(answer) });
+  }
+}
+
+/** An idempotency key is the operation's id, with a number behind it once its body has changed. */
+export const uuidLength = 36;
+
+// ---- several processes on one database ----------------------------------------------------------------------------
+
+type Turns = { tail: Promise<unknown> };
+const makeTurns = (): Turns => ({ tail: Promise.resolve() });
+
+/** Two processes on one database wait for each other's transactions; within a process the store sees to that itself. */
+function inTurn(store: ServerStore, turns: Turns): ServerStore {
+  const wait = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = turns.tail.then(work);
+    turns.tail = mine.catch(() => {});
+    return mine;
   };
   return {
-    database,
-    get token() {
-      return token;
-    },
-    isUp: () => living?.process.isAlive() === true,
-    handle: async (route, text) => {
-      const serving = living;
-      if (serving === null || !serving.process.isAlive()) return null;
-      const { process, server } = serving;
-      const request = new Request(`${serverName}${route}`, {
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          "holdfast-protocol": String(protocolVersion),
-          authorization: `Bearer ${token}`,
-        },
-        body: text,
-      });
-      try {
-        const response = await server.fetch(request);
-        const body = await response.text();
-        if (process.isAlive()) return { status: response.status, headers: response.headers, text: body };
-      } catch (error) {
-        if (!isDeath(error) && process.isAlive()) throw error;
-      }
-      drop(process);
-      // The connection of a process that died stays silent until the caller gives up.
-      return new Promise<never>(() => {});
-    },
-    kill: (moment) => {
-      if (living === null) return;
-      const { process } = living;
-      if (moment === "now") {
-        process.kill();
-        drop(process);
-      } else process.killAtCommit(moment);
-    },
-    boot: async () => {
-      if (living !== null && !living.process.isAlive()) drop(living.process);
-      await boot();
-    },
-    jumpClock: (byMs) => machine.wallClock.jump(byMs),
-    onPoke: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    compact: async () => {
-      const serving = living;
-      if (serving === null) return;
-      await serving.server.compact().catch((error: unknown) => {
-        if (!isDeath(error) && serving.process.isAlive()) throw error;
-        drop(serving.process);
-      });
-    },
+    ...store,
+    write: (work, options) => wait(() => store.write(work, options)),
+    read: (work) => wait(() => store.read(work)),
+    migrate: (migrations) => wait(() => store.migrate(migrations)),
   };
+}
+
+// ---- copies ---------------------------------------------------------------------------------------------------------
+
+type Copy = readonly { readonly table: string; readonly rows: readonly Record<string, unknown>[] }[];
+
+const tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'hf_%' AND name <> 'hf_migration'";
+
+const copyOf = (database: Database): Copy =>
+  database
+    .prepare(tables)
+    .all()
+    .map(({ name }) => ({ table: String(name), rows: database.prepare(`SELECT * FROM ${String(name)}`).all() }));
+
+function putBack(database: Database, copy: Copy): void {
+  database.exec("BEGIN IMMEDIATE");
+  for (const { table, rows } of copy) {
+    database.exec(`DELETE FROM ${table}`);
+    for (const row of rows) {
+      const marks = Object.keys(row).map(() => "?");
+      const insert = `INSERT INTO ${table} (${Object.keys(row).join(", ")}) VALUES (${marks.join(", ")})`;
+      database.prepare(insert).run(...(Object.values(row) as SqlValue[]));
+    }
+  }
+  database.exec("COMMIT");
 }

@@ -1,25 +1,26 @@
 // Owns one simulated run of several clients and a server from its seed: moves, then healing, then rest and judgement.
 // What happens is moves.ts, what has to hold is judge.ts; many runs are runs.ts of test/simulation.
+import { pollMs } from "../../src/engine/pull.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Trace } from "../simulation/trace.ts";
 import { newTrace } from "../simulation/trace.ts";
+import { checkHistory } from "./history.ts";
 import type { Violation, Witnesses } from "./judge.ts";
 import {
   judgeEquality,
   judgeMeters,
   judgePromises,
-  judgeReplica,
   judgeServer,
   judgeStore,
-  judgeVersions,
   newWitnesses,
+  observeReplica,
 } from "./judge.ts";
 import { calm } from "./line.ts";
 import type { Stage } from "./moves.ts";
-import { makeMove, meterKeys } from "./moves.ts";
+import { decided, makeMove, meterKeys } from "./moves.ts";
 import { openReplica } from "./replica.ts";
-import { openServerHost, space } from "./server-host.ts";
+import { openServerHost } from "./server-host.ts";
 
 export type RunOptions = { readonly seed: number; readonly steps: number; readonly isTraced?: boolean };
 
@@ -33,6 +34,8 @@ export type RunResult = {
     readonly writes: number;
     readonly kills: number;
     readonly decisions: number;
+    readonly restores: number;
+    readonly rollbacks: number;
     readonly versions: number;
   };
 };
@@ -40,20 +43,29 @@ export type RunResult = {
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const storeEvery = 60;
+/** Rounds of the rest in which everything that moves by itself has moved. */
+const patienceRounds = 7;
 
 /** Runs one seed. Equal options give equal results. */
 export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
   const trace = newTrace(options.isTraced === true);
   const witnesses = newWitnesses();
   const stage = await setUp(options.seed, trace);
+  // Right after each request, so that no version is overwritten before anybody has seen it.
+  let unseen: Violation | null = null;
+  stage.server.onHandled = () => {
+    unseen ??= judgeServer(stage, witnesses);
+    // Nothing that follows could be judged, and a livelock would not come to its end.
+    if (unseen !== null) for (let process = 0; process < 2; process += 1) stage.server.kill("now");
+  };
   let violation: Violation | null = null;
   try {
     violation = await start(stage);
     for (let step = 1; violation === null && step <= options.steps; step += 1) {
-      await makeMove(stage);
-      violation = judgeStep(stage, witnesses, step);
+      violation = (await makeMove(stage)) ?? unseen ?? judgeStep(stage, witnesses, step);
     }
-    violation ??= await comeToRest(stage, witnesses);
+    violation ??= (await comeToRest(stage, witnesses, () => unseen)) ?? unseen;
+    violation ??= checkHistory(stage.events);
   } catch (error) {
     violation = { rule: "crash", detail: error instanceof Error ? (error.stack ?? error.message) : String(error) };
   } finally {
@@ -61,24 +73,28 @@ export async function simulateReplicas(options: RunOptions): Promise<RunResult> 
       for (const slot of replica.slots.keys()) replica.kill(slot, "now");
       replica.database.close();
     }
-    stage.server.kill("now");
+    for (let process = 0; process < 2; process += 1) stage.server.kill("now");
     await stage.scheduler.settle();
     stage.server.database.close();
   }
-  const { writes, kills, decisions } = stage.promises;
+  const { writes, kills, decisions, restores, rollbacks } = stage.promises;
   return {
     ...options,
     violation,
     hash: trace.hash(),
     trace: trace.lines(),
-    facts: { writes, kills, decisions, versions: witnesses.head },
+    facts: { writes, kills, decisions, restores, rollbacks, versions: witnesses.head },
   };
 }
 
 async function setUp(seed: number, trace: Trace): Promise<Stage> {
   const random = seededRandom(`replicas/${seed}`);
   const scheduler = newScheduler();
-  const server = await openServerHost(scheduler, random.fork("server"));
+  const server = await openServerHost({
+    scheduler,
+    random: random.fork("server"),
+    processes: random.chance(0.3) ? 2 : 1,
+  });
   const note = (line: string): void => trace.note(`${scheduler.elapsed()} ${line}`);
   const count = 2 + random.below(3);
   const replicas = Array.from({ length: count }, (_, index) => {
@@ -86,8 +102,9 @@ async function setUp(seed: number, trace: Trace): Promise<Stage> {
     const processes = random.chance(0.25) ? 2 : 1;
     return openReplica({ name, scheduler, random: random.fork(name), server, processes, log: note });
   });
-  const promises = { kept: new Map(), meters: new Map(), writes: 0, kills: 0, decisions: 0 };
-  return { scheduler, random, server, replicas, promises, note };
+  const counts = { writes: 0, kills: 0, decisions: 0, restores: 0, rollbacks: 0 };
+  const promises = { kept: new Map(), meters: new Map(), localKeys: new Set<string>(), ...counts };
+  return { scheduler, random, server, replicas, promises, events: [], note };
 }
 
 /** The meters exist everywhere before anybody counts. */
@@ -110,21 +127,36 @@ async function start(stage: Stage): Promise<Violation | null> {
 }
 
 function judgeStep(stage: Stage, witnesses: Witnesses, step: number): Violation | null {
-  const { replicas, server } = stage;
-  const found = judgeServer(server, space, witnesses);
+  const { replicas } = stage;
+  const found = judgeServer(stage, witnesses);
   if (found !== null) return found;
   for (const replica of replicas) {
-    const wrong = judgeReplica(replica, witnesses) ?? (step % storeEvery === 0 ? judgeStore(replica) : null);
+    observeReplica(stage, replica, witnesses);
+    const wrong = step % storeEvery === 0 ? judgeStore(replica) : null;
     if (wrong !== null) return wrong;
   }
   return null;
 }
 
 /** Faults end, everybody is started and decides what is open; then nothing may be left, and all must be equal. */
-async function comeToRest(stage: Stage, witnesses: Witnesses): Promise<Violation | null> {
+async function comeToRest(
+  stage: Stage,
+  witnesses: Witnesses,
+  unseen: () => Violation | null,
+): Promise<Violation | null> {
   const { promises, replicas, scheduler, server } = stage;
   stage.note("everything heals");
-  for (const replica of replicas) Object.assign(replica.weather, calm());
+  server.upgrade();
+  server.kill("now");
+  server.kill("now");
+  for (const replica of replicas) {
+    Object.assign(replica.weather, calm());
+    replica.credentials.pass = "valid";
+    // Whoever was not brought up to date yet is half of the time; the others go on with the first program.
+    if (stage.random.chance(0.5)) replica.program.version = 2;
+    for (const slot of replica.slots.keys()) replica.kill(slot, "now");
+  }
+  let quietMs = 0;
   for (let round = 0; round < 40; round += 1) {
     await server.boot();
     for (const replica of replicas) {
@@ -133,29 +165,35 @@ async function comeToRest(stage: Stage, witnesses: Witnesses): Promise<Violation
       replica.ask("subject.signIn", { subject: "" });
     }
     // Most runs are quiet after minutes; the longest delays of the engine (auth, breakers, polls) need the later rounds.
-    await scheduler.runFor(Math.min(hourMs, 2 * minuteMs * 2 ** round));
-    const wrong = judgeStep(stage, witnesses, round);
+    const spanMs = Math.min(hourMs, 2 * minuteMs * 2 ** round);
+    await scheduler.runFor(spanMs);
+    const wrong = unseen() ?? judgeStep(stage, witnesses, round);
     if (wrong !== null) return wrong;
-    if (replicas.every((replica) => isAtRest(stage, replica))) break;
+    // Everybody decides, whoever else is not done yet.
+    const resting = replicas.map((replica) => isAtRest(stage, replica, round));
+    // A poke may be lost: news that nobody is told of come with the next poll.
+    quietMs = resting.every((isQuiet) => isQuiet) ? quietMs + spanMs : 0;
+    if (quietMs > 2 * pollMs.withPokes) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
+  // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
   return (
-    judgeVersions(server, space, witnesses) ??
     judgePromises(promises, replicas, witnesses) ??
-    judgeEquality(server, space, replicas) ??
-    judgeMeters(server, space, promises) ??
+    judgeEquality(server, replicas) ??
+    (promises.restores > 0 ? null : judgeMeters(server, promises)) ??
     replicas.reduce<Violation | null>((found, replica) => found ?? judgeStore(replica), null)
   );
 }
 
 /** Decides what waits for a person; true when nothing does and nothing is unsent. */
-function isAtRest(stage: Stage, replica: Replica): boolean {
+function isAtRest(stage: Stage, replica: Replica, round: number): boolean {
   const open = replica.ask("conflicts.list", { status: "open", limit: 1000 });
   if (open.kind !== "ok") return false;
   const ids = open.output.conflicts.map(({ id }) => id);
   if (ids.length > 0) {
     const choose = stage.random.pick(["local", "remote"]);
     const answered = replica.ask("conflicts.resolve", { ids, choose });
+    decided(stage, replica);
     stage.note(`${replica.name} decides ${ids.length} at rest: ${choose}, ${JSON.stringify(answered)}`);
   }
   const waiting = replica.ask("queue.list", { status: ["pending", "in_progress", "failed"], limit: 1000 });
@@ -165,8 +203,13 @@ function isAtRest(stage: Stage, replica: Replica): boolean {
   // What the server refuses for good is given up at last; its value stays in the history.
   if (failed.length > 0 && ids.length === 0) {
     const answered = replica.ask("queue.cancel", { ids: failed, dependents: "detach" });
+    decided(stage, replica);
     stage.note(`${replica.name} gives ${failed.length} up at rest: ${JSON.stringify(answered)}`);
   }
+  // What was held when a person gave up what it depends on waits for that person.
+  const held = operations.filter(({ reason }) => reason === "dependency").map(({ id }) => id);
+  if (round > patienceRounds && held.length === operations.length)
+    for (const id of held) stage.note(`${replica.name} detaches ${id}: ${replica.ask("queue.detach", { id }).kind}`);
   return ids.length === 0 && operations.length === 0;
 }
 

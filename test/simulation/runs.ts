@@ -2,10 +2,32 @@
 // One run is simulator.ts; the command line is run.ts.
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Mode, RunOptions, RunResult } from "./simulator.ts";
-import { simulate } from "./simulator.ts";
+import type { Mode } from "./simulator.ts";
+
+/** `queue`: one machine and remotes, simulator.ts. `replicas`: several clients and a sync server, test/replicas/simulator.ts. */
+export type Simulation = "queue" | "replicas";
+
+export type RunOptions = {
+  readonly seed: number;
+  readonly steps: number;
+  readonly mode: Mode;
+  readonly isTraced?: boolean;
+};
+
+/** What both simulations tell of a run. */
+export type RunResult = {
+  readonly seed: number;
+  readonly steps: number;
+  readonly mode?: Mode;
+  readonly violation: { readonly rule: string; readonly detail: string } | null;
+  readonly hash: string;
+  readonly trace: readonly string[];
+  readonly story?: readonly string[];
+  readonly facts: Readonly<Record<string, number>>;
+};
 
 export type Plan = {
+  readonly simulation: Simulation;
   readonly seeds: readonly number[];
   readonly steps: number;
   /** `both`: even seeds are safety runs, odd ones liveness runs. */
@@ -15,18 +37,17 @@ export type Plan = {
   readonly isBrief?: boolean;
 };
 
-export type Totals = {
-  readonly runs: number;
-  readonly operations: number;
-  readonly sends: number;
-  readonly effects: number;
-  readonly kills: number;
-};
+/** Sums over all runs: `runs`, and what a simulation counts. */
+export type Totals = Readonly<Record<string, number>>;
 
 export type Report = { readonly failures: readonly RunResult[]; readonly totals: Totals };
 
 /** What goes to a worker and comes back from it. */
-export type Job = { readonly options: readonly RunOptions[]; readonly isBrief: boolean };
+export type Job = {
+  readonly simulation: Simulation;
+  readonly options: readonly RunOptions[];
+  readonly isBrief: boolean;
+};
 
 export const modeOf = (mode: Plan["mode"], seed: number): Mode =>
   mode === "both" ? (seed % 2 === 0 ? "safety" : "liveness") : mode;
@@ -38,29 +59,31 @@ export async function runPlan(plan: Plan): Promise<Report> {
     options.filter((_each, index) => index % plan.workers === worker),
   );
   const run = plan.workers === 1 ? runHere : runInWorker;
-  const reports = await Promise.all(shares.map((share) => run({ options: share, isBrief: plan.isBrief === true })));
+  const job = { simulation: plan.simulation, isBrief: plan.isBrief === true };
+  const reports = await Promise.all(shares.map((share) => run({ ...job, options: share })));
   return reports.reduce(addReports);
 }
 
-const nothing: Report = { failures: [], totals: { runs: 0, operations: 0, sends: 0, effects: 0, kills: 0 } };
+const nothing: Report = { failures: [], totals: {} };
 
 function addReports(a: Report, b: Report): Report {
+  const names = new Set([...Object.keys(a.totals), ...Object.keys(b.totals)]);
   return {
     failures: [...a.failures, ...b.failures].sort((one, other) => one.seed - other.seed),
-    totals: {
-      runs: a.totals.runs + b.totals.runs,
-      operations: a.totals.operations + b.totals.operations,
-      sends: a.totals.sends + b.totals.sends,
-      effects: a.totals.effects + b.totals.effects,
-      kills: a.totals.kills + b.totals.kills,
-    },
+    totals: Object.fromEntries([...names].map((name) => [name, (a.totals[name] ?? 0) + (b.totals[name] ?? 0)])),
   };
+}
+
+/** One run of either simulation. Only the one that is asked for is loaded. */
+export async function runOne(simulation: Simulation, options: RunOptions): Promise<RunResult> {
+  if (simulation === "queue") return (await import("./simulator.ts")).simulate(options);
+  return (await import("../replicas/simulator.ts")).simulateReplicas(options);
 }
 
 export async function runHere(job: Job): Promise<Report> {
   let report = nothing;
   for (const options of job.options) {
-    const result = await simulate(options);
+    const result = await runOne(job.simulation, options);
     const failures = result.violation === null ? [] : [result];
     report = addReports(report, { failures, totals: { runs: 1, ...result.facts } });
     if (job.isBrief && failures.length > 0) break;
@@ -82,10 +105,10 @@ function runInWorker(job: Job): Promise<Report> {
 }
 
 /** The shortest run of the same seed that still breaks the same rule, halving its steps while that is so. */
-export async function shorten(failure: RunResult): Promise<RunResult> {
+export async function shorten(simulation: Simulation, failure: RunResult): Promise<RunResult> {
   let best = failure;
   for (let steps = Math.floor(failure.steps / 2); steps >= 1; steps = Math.floor(steps / 2)) {
-    const shorter = await simulate({ seed: failure.seed, steps, mode: failure.mode });
+    const shorter = await runOne(simulation, { seed: failure.seed, steps, mode: failure.mode ?? "safety" });
     if (shorter.violation?.rule !== failure.violation?.rule) break;
     best = shorter;
   }
@@ -93,12 +116,13 @@ export async function shorten(failure: RunResult): Promise<RunResult> {
 }
 
 /** A failure in words: the one command that replays it, what is wrong, and the end of the trace. */
-export function describeFailure(failure: RunResult): string {
+export function describeFailure(simulation: Simulation, failure: RunResult): string {
   const { seed, steps, mode, violation } = failure;
+  const which = simulation === "queue" ? `--mode ${mode}` : "--replicas";
   return [
     `seed ${seed} breaks ${violation?.rule}: ${violation?.detail}`,
-    `replay: npm run sim -- --seed ${seed} --steps ${steps} --mode ${mode} --trace`,
-    ...failure.story,
+    `replay: npm run sim -- --seed ${seed} --steps ${steps} ${which} --trace`,
+    ...(failure.story ?? []),
     ...failure.trace.slice(-25).map((line) => `  | ${line}`),
   ].join("\n");
 }

@@ -9,9 +9,11 @@ const steps = 500;
 const fixedCount = 1_900;
 const freshCount = 100;
 
-async function expectSound(plan: Plan): Promise<void> {
-  const { failures, totals } = await runPlan(plan);
-  const told = await Promise.all(failures.slice(0, 3).map(async (failure) => describeFailure(await shorten(failure))));
+async function expectSound(plan: Omit<Plan, "simulation">): Promise<void> {
+  const { failures, totals } = await runPlan({ ...plan, simulation: "queue" });
+  const told = await Promise.all(
+    failures.slice(0, 3).map(async (failure) => describeFailure("queue", await shorten("queue", failure))),
+  );
   expect(told.join("\n\n"), `${failures.length} of ${totals.runs} runs`).toBe("");
   // A simulation in which little happens proves little.
   expect(totals.sends).toBeGreaterThan(plan.seeds.length * 5);

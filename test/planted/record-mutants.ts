@@ -1,0 +1,91 @@
+// Owns the planted bugs of records and of the sync server, and which rules of the simulation of replicas must notice each.
+// Bugs of the queue are mutants.ts; running both is planted.test.ts.
+import type { Mutant } from "./mutants.ts";
+
+export const recordMutants: readonly Mutant[] = [
+  {
+    name: "release the overlay on the push reply",
+    file: "src/engine/overlay.ts",
+    find: "ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });",
+    replace: "void [ackPending, version, now, echoMs, change]; dropPending(store, pending);",
+    rules: ["read your writes"],
+  },
+  {
+    name: "assign the sequence before the commit",
+    file: "src/server/push.ts",
+    find: "const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });",
+    replace: `await core.store.write(async (tx) => {
+      const { head: before } = await lockSpace(tx, request.space, { dialect: core.store.dialect, minting: core });
+      await saveHead(tx, request.space, before + 1);
+    });
+    const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });`,
+    rules: ["S2"],
+  },
+  {
+    name: "write the receipt outside the transaction of the effects",
+    file: "src/server/push.ts",
+    find: "await writeReceipts(tx, work.fresh, { space: name, client, now });",
+    replace: `void Promise.resolve()
+      .then(() => core.store.write((later) => writeReceipts(later, work.fresh, { space: name, client, now })))
+      .catch(() => {});`,
+    rules: ["I2", "read your writes", "causal order"],
+  },
+  {
+    name: "merge without a base",
+    file: "src/merge.ts",
+    find: "const { base, local, remote } = three;",
+    replace: "const { local, remote } = three; const base = null as Fields | null;",
+    rules: ["I2"],
+  },
+  {
+    name: "move the cursor before its rows",
+    file: "src/engine/pull.ts",
+    find: "const news = applyRecords(store, infos, response.records);",
+    replace:
+      "const news = response.records.length; store.world.defer(() => void transact(store, () => applyRecords(store, infos, response.records)));",
+    also: [
+      {
+        file: "src/engine/pull.ts",
+        find: 'import type { Store } from "./store.ts";',
+        replace: 'import type { Store } from "./store.ts";\nimport { transact } from "./store.ts";',
+      },
+    ],
+    rules: ["I5", "start", "linearizable"],
+  },
+  {
+    name: "ignore the floor of a client",
+    file: "src/server/push.ts",
+    find: 'if (item.number < work.floor) return { id: item.id, outcome: "stale" };',
+    replace: "",
+    rules: ["I2"],
+  },
+  {
+    name: "merge a counter as the last writer",
+    file: "src/merge.ts",
+    find: "return mergeCounter(sides);",
+    replace: 'void mergeCounter; return { value: sides.local, chosen: "local" };',
+    rules: ["I2"],
+  },
+  {
+    name: "let a full download drop unsent work",
+    file: "src/engine/pull.ts",
+    find: "if (row.pendings > 0) {\n    replay(",
+    replace: 'if (row.pendings > 0 && info.state !== "resync") {\n    replay(',
+    rules: ["read your writes", "I5"],
+  },
+  {
+    name: "forget removals without raising the floor",
+    file: "src/server/retention.ts",
+    find: "for (const [space, floor] of floors) await saveFloor(tx, space, floor);",
+    replace: "void [saveFloor, floors];",
+    // Who never hears of a removal is told "removed" at every push and has nothing to follow it with.
+    rules: ["S2", "I5", "livelock"],
+  },
+  {
+    name: "send a local key to the server",
+    file: "src/id.ts",
+    find: "if (serverId !== null && serverId !== text) known.set(text, serverId);",
+    replace: "void serverId;",
+    rules: ["I9"],
+  },
+];

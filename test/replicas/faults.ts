@@ -1,0 +1,116 @@
+// Owns the faults and the time of a simulated run: weather, deaths, clocks, upgrades, credentials, months, and a server that is restored.
+// What people do meanwhile is moves.ts and decisions.ts; the line itself is line.ts.
+import { calm } from "./line.ts";
+import type { Stage } from "./moves.ts";
+import { pickReplica, pickSlot } from "./moves.ts";
+
+const minuteMs = 60_000;
+const dayMs = 24 * 60 * minuteMs;
+const monthMs = 30 * dayMs;
+
+export async function passTime(stage: Stage): Promise<void> {
+  const { random, scheduler } = stage;
+  const span = random.chance(0.02)
+    ? random.below(20 * minuteMs)
+    : random.chance(0.2)
+      ? random.below(minuteMs)
+      : random.below(500);
+  await scheduler.runFor(span);
+  stage.note(`${span} ms pass`);
+}
+
+export function changeWeather(stage: Stage): void {
+  const { random } = stage;
+  const replica = pickReplica(stage);
+  const weather = calm();
+  if (random.chance(0.35)) weather.isCut = true;
+  if (random.chance(0.3)) weather.dropRequest = random.next() * 0.5;
+  if (random.chance(0.4)) weather.dropAnswer = random.next() * 0.6;
+  if (random.chance(0.3)) weather.double = random.next() * 0.5;
+  if (random.chance(0.3)) weather.late = random.next() * 0.3;
+  if (random.chance(0.15)) weather.instead = random.pick(["portal", "503", "429"]);
+  Object.assign(replica.weather, weather);
+  stage.note(`${replica.name} has ${JSON.stringify(weather)}`);
+}
+
+export function killReplica(stage: Stage): void {
+  const replica = pickReplica(stage);
+  const moment = stage.random.pick(["before", "after", "now"]);
+  replica.kill(pickSlot(stage, replica), moment);
+  stage.promises.kills += 1;
+  stage.note(`${replica.name} dies ${moment}`);
+}
+
+export function bootReplicas(stage: Stage): void {
+  for (const replica of stage.replicas) for (const slot of replica.slots.keys()) replica.boot(slot);
+}
+
+export function killServer(stage: Stage): void {
+  const moment = stage.random.pick(["before", "after", "now"]);
+  stage.server.kill(moment);
+  stage.promises.kills += 1;
+  stage.note(`the server dies ${moment}`);
+}
+
+export function jumpClock(stage: Stage): void {
+  const { random } = stage;
+  const byMs = (random.chance(0.5) ? 1 : -1) * random.below(random.chance(0.3) ? 4 * monthMs : minuteMs);
+  if (random.chance(0.2)) stage.server.jumpClock(byMs);
+  else pickReplica(stage).machine.wallClock.jump(byMs);
+  // A bad clock is slow or fast by a twentieth; only its wall time is, for that is what people and programs are told.
+  if (random.chance(0.2)) pickReplica(stage).machine.wallClock.drift(0.95 + random.next() * 0.1);
+  stage.note(`a clock jumps ${byMs} ms`);
+}
+
+/** A token expires, an account is suspended; somebody gets fresh credentials later, and may or may not say so. */
+export function changeCredentials(stage: Stage): void {
+  const { random } = stage;
+  const replica = pickReplica(stage);
+  replica.credentials.pass = random.pick(["valid", "valid", "valid", "expired", "expired", "suspended"]);
+  const isTold = replica.credentials.pass === "valid" && random.chance(0.7);
+  if (isTold) replica.ask("subject.signIn", { subject: "" }, pickSlot(stage, replica));
+  stage.note(`${replica.name} is ${replica.credentials.pass}${isTold ? " and signs in" : ""}`);
+}
+
+/** The server goes first now and then, and now and then a client is ahead of it: what it sends is refused until the server follows. */
+export function upgradeSomebody(stage: Stage): void {
+  const { random, server } = stage;
+  if (random.chance(0.4)) {
+    server.upgrade();
+    if (random.chance(0.7)) server.kill("now");
+    stage.note("the server has the second schema from its next start on");
+    return;
+  }
+  const replica = pickReplica(stage);
+  replica.program.version = 2;
+  // Processes of two versions on one store are possible: one that still runs keeps the old program until it ends.
+  if (random.chance(0.7)) for (const slot of replica.slots.keys()) replica.kill(slot, "now");
+  stage.note(`${replica.name} has the second program`);
+}
+
+/** Months go by at the server while whoever is cut off hears nothing: removals are forgotten, and receipts that nobody may need. */
+export async function passMonths(stage: Stage): Promise<void> {
+  const { random, server } = stage;
+  const days = 91 + random.below(60);
+  server.jumpClock(days * dayMs);
+  await server.compact();
+  if (random.chance(0.5)) server.forgetReceipts();
+  stage.note(`${days} days pass at the server`);
+}
+
+export function forgetReceipts(stage: Stage): void {
+  stage.server.forgetReceipts();
+  stage.note("receipts below the floors are forgotten");
+}
+
+export function copyServer(stage: Stage): void {
+  stage.server.copy();
+  stage.note("the server is copied");
+}
+
+export async function restoreServer(stage: Stage): Promise<void> {
+  const isRestored = await stage.server.restore();
+  if (!isRestored) return;
+  stage.promises.restores += 1;
+  stage.note("the server is restored from its copy");
+}

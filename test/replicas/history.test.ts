@@ -1,0 +1,85 @@
+// Owns the proof that the history checker rejects what cannot have happened: one good history, and bad ones made from it.
+// Real histories come from the simulation and from test/sync.
+import { expect, test } from "vitest";
+import type { HistoryEvent } from "./history.ts";
+import { checkHistory } from "./history.ts";
+
+const [history, record] = ["h1", "notes/k"];
+const commit = (version: number, a: string | null, of = record): HistoryEvent => ({
+  ...{ kind: "commit", history, record: of, version, value: a === null ? null : { a } },
+});
+const write = (operation: string, a: string): HistoryEvent => ({
+  ...{ kind: "write", client: "c1", record, fields: { a }, isWhole: false, operation },
+});
+const land = (operation: string, version: number): HistoryEvent => ({
+  ...{ kind: "land", history, operation, record, version },
+});
+const read = (
+  version: number,
+  a: string,
+  more: Partial<Extract<HistoryEvent, { kind: "read" }>> = {},
+): HistoryEvent => ({
+  ...{ kind: "read", client: "c1", history, record, version, value: { a }, isSettled: false },
+  ...more,
+});
+
+const good: readonly HistoryEvent[] = [
+  commit(1, "x"),
+  read(1, "x", { isSettled: true }),
+  write("o1", "y"),
+  read(1, "y"),
+  commit(2, "y"),
+  land("o1", 2),
+  read(1, "y"),
+  read(2, "y", { isSettled: true }),
+  commit(3, "z"),
+  read(3, "z", { isSettled: true }),
+];
+
+test("a history that can have happened passes", () => {
+  expect(checkHistory(good)).toBeNull();
+});
+
+test.for([
+  ["a version that two records have", [commit(1, "x"), commit(1, "x", "notes/other")], "linearizable"],
+  ["a record whose version goes back at the server", [commit(2, "x"), commit(1, "y")], "linearizable"],
+  ["one version with two values", [commit(1, "x"), commit(1, "y")], "linearizable"],
+  [
+    "a client that shows what that version never was",
+    [commit(1, "x"), read(1, "w", { isSettled: true })],
+    "linearizable",
+  ],
+  ["a client that goes back to an older version", [read(2, "y"), read(1, "x")], "monotonic reads"],
+  [
+    "an unsent write that its author does not see",
+    [commit(1, "x"), write("o1", "y"), read(1, "x")],
+    "read your writes",
+  ],
+  [
+    "an acknowledged write that is gone until its echo comes",
+    [commit(1, "x"), write("o1", "y"), read(1, "y"), commit(2, "y"), land("o1", 2), read(1, "x")],
+    "read your writes",
+  ],
+  [
+    "an unsent write that a pull has swallowed",
+    [commit(1, "x"), write("o1", "y"), read(1, "y"), commit(2, "z"), read(2, "z", { isSettled: true })],
+    "read your writes",
+  ],
+  [
+    "an unsent write that a server with another history has swallowed",
+    [commit(1, "x"), write("o1", "y"), read(1, "y"), read(1, "x", { history: "h2", isSettled: true })],
+    "read your writes",
+  ],
+  [
+    "two writes of one client that landed in the wrong order",
+    [write("o1", "x"), write("o2", "y"), commit(1, "y"), land("o2", 1), commit(2, "x"), land("o1", 2)],
+    "causal order",
+  ],
+] as const)("%s is rejected", ([, events, rule]) => {
+  expect(checkHistory(events)).toMatchObject({ rule });
+});
+
+test("what a person or a rule decided ends what a client has to see", () => {
+  const decided: HistoryEvent = { kind: "decide", client: "c1", record };
+  expect(checkHistory([commit(1, "x"), write("o1", "y"), decided, read(1, "x", { isSettled: true })])).toBeNull();
+});
