@@ -425,3 +425,21 @@ test("one event tells of a page, however many records it brings", async () => {
   );
   expect(told.map(({ detail }) => detail)).toEqual([{ collection: "notes", count: 1_500, origin: "pull" }]);
 });
+
+test("what was removed in a history that a restored server has lost hides nothing that gets its key there", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  for (const n of [1, 2, 3]) {
+    ada.put("n1", { n });
+    await run();
+  }
+  ada.remove("n1");
+  await run();
+  server.restore(backup, "h2");
+  await run(400_000);
+  server.write("notes", "n1", { n: 9 });
+  await run(400_000);
+  expect(ada.value("n1")).toEqual({ n: 9 });
+});
