@@ -257,7 +257,15 @@ function countUp(stage: Stage): void {
   const value = seen.output.record?.value;
   if (value === undefined || value === null || typeof value.n !== "number") return;
   const fields = { n: value.n + 1 };
-  const answered = replica.ask("records.write", { kind: "update", collection: "meters", key, fields }, slot);
+  const count: RecordWriteInput = { kind: "update", collection: "meters", key, fields };
+  // In a transaction with its witness a step is one operation of its own, and is not made one with the next.
+  const witness: RecordWriteInput = {
+    ...{ kind: "create", collection: "tasks", key: `step ${freshValue(stage, replica)}` },
+    value: { of: key },
+  };
+  const answered = stage.random.chance(0.4)
+    ? replica.ask("records.transaction", { writes: [count, witness] }, slot)
+    : replica.ask("records.write", count, slot);
   stage.note(`${replica.name} counts ${key} to ${fields.n}: ${outcome(answered as never)}`);
   const meter = stage.promises.meters.get(key);
   if (meter === undefined || answered.kind === "refused") return;

@@ -17,7 +17,7 @@ export type ClientRequest = {
   readonly seed: string;
 };
 
-const everyMs = 12;
+const everyMs = 30;
 const keys = ["k1", "k2", "k3", "k4"] as const;
 
 const { name, life, directory, url, token, seed } = JSON.parse(process.argv[2] ?? "{}") as ClientRequest;
@@ -48,7 +48,7 @@ note({ kind: "decide", client: name, record: "*" });
 function work(): void {
   count += 1;
   try {
-    if (random.chance(0.3)) step();
+    if (random.chance(0.15)) step();
     else edit();
     if (random.chance(0.3)) look();
   } catch (error) {

@@ -26,7 +26,7 @@ import type { Mood } from "./faulty-proxy.ts";
 import { startFaultyProxy } from "./faulty-proxy.ts";
 
 const cycles = Number(process.env.HOLDFAST_CYCLES ?? 30);
-const workMs = 500;
+const workMs = 400;
 const healMs = 60_000;
 const seed = process.env.HOLDFAST_SEED ?? String(Math.floor(Math.random() * 1e9));
 
@@ -172,6 +172,7 @@ test(`${cycles} cycles of faults and kill -9 on both clients, the server and Pos
         textOf(await serverRows(store)),
         ...(await Promise.all(clients.map(clientRows))).map(textOf),
       ];
+      await Promise.all(clients.map(decideMeters));
       const open = await Promise.all(clients.map((client) => client.ask("queue.status", {})));
       return (
         open.every(({ unsent, conflicts }) => unsent === 0 && conflicts === 0) && seen.every((text) => text === truth)
@@ -205,6 +206,12 @@ test(`${cycles} cycles of faults and kill -9 on both clients, the server and Pos
   await proxy.close();
   await store.close();
 }, 170_000);
+
+/** A count that was overtaken too often in a row is handed to a person; merging it loses no step. */
+async function decideMeters(client: Client): Promise<void> {
+  const { done } = await client.ask("conflicts.resolve", { filter: { collection: "meters" }, choose: "merge" });
+  if (done.length > 0) console.log(`${client.name} merged ${done.length} counts by hand`);
+}
 
 /** What is left of a client that does not come to rest, in its own words. */
 async function unsettled(client: Client): Promise<string> {
