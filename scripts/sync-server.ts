@@ -2,7 +2,7 @@
 // Leaves what a server does to src/server/, and what the devices do to whoever asks for them.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { closeSync, mkdirSync, openSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { getConfigValue, setConfigValue } from "../src/node/config.ts";
@@ -24,15 +24,19 @@ export type SyncServer = {
 /** Starts the server on a directory; `port` 0 takes any free one. */
 export async function startSyncServer(directory: string, port: number): Promise<SyncServer> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const log = path.join(directory, "server.log");
+  const logFile = openSync(log, "w", 0o600);
   const child = spawn(
     process.execPath,
     [main, "server", "run", "--data", directory, "--port", String(port), "--json"],
     {
       cwd: directory,
-      stdio: ["ignore", "pipe", "inherit"],
+      // Its log has a place of its own, so that what people read here stays readable.
+      stdio: ["ignore", "pipe", logFile],
     },
   );
-  const { url } = await firstLine(child);
+  closeSync(logFile);
+  const { url } = await firstLine(child, log);
   const connect = async (home: string, subject: string): Promise<void> => {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     const config = path.join(home, "config.toml");
@@ -48,10 +52,10 @@ export async function startSyncServer(directory: string, port: number): Promise<
   return { url, pid: child.pid ?? 0, connect, stop: (signal = "SIGTERM") => end(child, signal) };
 }
 
-function firstLine(child: ChildProcess): Promise<{ readonly url: string }> {
+function firstLine(child: ChildProcess, log: string): Promise<{ readonly url: string }> {
   return new Promise((resolve, reject) => {
     let said = "";
-    const giveUp = setTimeout(() => reject(new Error("the sync server does not start")), startLimitMs);
+    const giveUp = setTimeout(() => reject(new Error(`the sync server does not start, see ${log}`)), startLimitMs);
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       said += text;
       const end = said.indexOf("\n");
@@ -61,7 +65,7 @@ function firstLine(child: ChildProcess): Promise<{ readonly url: string }> {
     });
     child.once("exit", (code) => {
       clearTimeout(giveUp);
-      reject(new Error(`the sync server has ended with ${code}`));
+      reject(new Error(`the sync server has ended with ${code}, see ${log}`));
     });
   });
 }

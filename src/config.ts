@@ -126,6 +126,8 @@ export const configShape = z.strictObject({
       space: optional(z.string().check(z.minLength(1), z.maxLength(200))),
       credential: optional(z.string().check(z.minLength(1), z.maxLength(100))),
       subject: optional(z.string().check(z.maxLength(200))),
+      record_history: optional(duration),
+      decision_stale: optional(duration),
     }),
   ),
   conflict: optional(z.record(z.string(), strategy)),
@@ -274,6 +276,8 @@ export function settingsOf(config: Config): Partial<Settings> {
     ...named("minFreeBytes", parseSize(queue.min_free)),
     ...named("syncMode", config.sync?.mode),
     ...named("syncIntervalMs", parseDuration(config.sync?.interval)),
+    ...named("recordHistoryMs", parseDuration(config.sync?.record_history)),
+    ...named("conflictStaleMs", parseDuration(config.sync?.decision_stale)),
     ...named("isCommandEnabled", config.command?.enabled),
   };
 }
@@ -377,6 +381,12 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "sync.space", meaning: "Space of collections that name none", standard: `"${defaultSpace}"` },
   { key: "sync.credential", meaning: "Name of the credential for the sync server", standard: "none" },
   { key: "sync.subject", meaning: "Whose writes these are", standard: "the store's owner" },
+  { key: "sync.record_history", meaning: "How long the history of records is kept", standard: '"90d"' },
+  {
+    key: "sync.decision_stale",
+    meaning: "A decision of a conflict that is older is asked again when the server has moved meanwhile",
+    standard: '"7d"',
+  },
   { key: "conflict.default", meaning: `One of ${strategies.join(", ")}`, standard: `"${defaultSettings.conflict}"` },
   { key: "conflict.<type>", meaning: "The same for one type", standard: "conflict.default" },
   { key: "command.enabled", meaning: "Permits command.run", standard: "false" },

@@ -17,6 +17,7 @@ import { formatDuration } from "./relative-time.ts";
 import { renderCollections, renderPulling } from "./render-records.ts";
 import type { Session } from "./session.ts";
 import { makeStep } from "./step.ts";
+import { refuseTrouble } from "./sync-trouble.ts";
 import { plain } from "./text.ts";
 
 const lookMs = 200;
@@ -36,6 +37,7 @@ type DeclareOptions = {
   readonly filter?: readonly string[];
   readonly local?: boolean;
   readonly spec?: string;
+  readonly replace?: boolean;
 };
 type Spec = Input<"collections.declare">;
 
@@ -50,13 +52,47 @@ export const runCollectionDeclare: Handler<[string], DeclareOptions> = async (co
     filter: options.filter === undefined ? undefined : (parseWhere(options.filter, "--filter") as Spec["filter"]),
     isSynced: options.local === true ? false : undefined,
   });
-  const view = await (await context.session()).call("collections.declare", { ...(whole as object), ...more, name });
+  const named = { ...(whole as object), ...more, name };
+  const session = await context.session();
+  const known = options.replace === true ? undefined : await findSpec(session, name);
+  const spec = known === undefined ? named : addTo(known, named);
+  const view = await session.call("collections.declare", spec);
   context.answer(view, () => {
     const where = view.state === "local" ? "stays on this device" : `goes to space ${plain(view.space)}`;
-    return `${context.paint.green(sign.yes)} Collection ${context.paint.bold(name)} ${where}`;
+    const kept =
+      known === undefined ? "" : `\n${context.paint.dim(`  what was declared before stays; --replace forgets it`)}`;
+    return `${context.paint.green(sign.yes)} Collection ${context.paint.bold(name)} ${where}${kept}`;
   });
   return 0;
 };
+
+async function findSpec(session: Session, name: string): Promise<Spec | undefined> {
+  const { collections } = await session.call("collections.list", {});
+  return collections.find(({ spec }) => spec.name === name)?.spec;
+}
+
+/** Lists and rules grow by what is named; what is one thing, such as the filter, is exchanged. */
+function addTo(known: Spec, named: Spec): Spec {
+  const lists = definedOnly<Pick<Spec, "indexes" | "unique" | "localOnly">>({
+    indexes: union(known.indexes, named.indexes),
+    unique: union(known.unique, named.unique),
+    localOnly: union(known.localOnly, named.localOnly),
+  });
+  const rules = definedOnly<Pick<Spec, "merge" | "strategy">>({
+    merge: both(known.merge, named.merge),
+    strategy: both(known.strategy, named.strategy),
+  });
+  return { ...known, ...named, ...lists, ...rules };
+}
+
+function union<T>(known: readonly T[] | undefined, named: readonly T[] | undefined): T[] | undefined {
+  if (known === undefined && named === undefined) return undefined;
+  const all = [...(known ?? []), ...(named ?? [])].map((each) => [JSON.stringify(each), each] as const);
+  return [...new Map(all).values()];
+}
+
+const both = <T extends object>(known: T | undefined, named: T | undefined): T | undefined =>
+  known === undefined && named === undefined ? undefined : ({ ...known, ...named } as T);
 
 const oneOrMany = (fields: readonly string[]): string | string[] =>
   fields.length === 1 ? (fields[0] ?? "") : [...fields];
@@ -95,10 +131,12 @@ export const runCollectionSync: Handler<[string | undefined, string | undefined]
   const before = context.now();
   const full = options.full === true ? true : undefined;
   const started = await session.call("collections.sync", definedOnly({ collection, key, full }));
-  if (options.wait !== true || started.isOffline) {
+  if (options.wait !== true) {
     context.answer(started, () => startedText(context, started));
-    return started.isOffline && options.wait === true ? 1 : 0;
+    return 0;
   }
+  // Whether a record is here as the server has it is known once its collection is.
+  if (key !== undefined) await session.call("collections.sync", definedOnly({ collection }));
   return follow(context, session, { names: started.collections, before, timeoutMs });
 };
 
@@ -123,8 +161,9 @@ async function follow(context: Context, session: Session, { names, before, timeo
         context.answer({ ...list, collections: wanted }, () =>
           renderCollections(context, { ...list, collections: wanted }),
         );
-        return wanted.some(({ state }) => state === "refused") ? 1 : 0;
+        return tellRefused(context, wanted);
       }
+      await refuseTrouble(context, session, before);
       step.show(renderPulling(context.errorPaint, first));
       if (timeoutMs !== undefined && context.now() - before >= timeoutMs)
         throw new HoldfastError(
@@ -137,6 +176,15 @@ async function follow(context: Context, session: Session, { names, before, timeo
   } finally {
     step.end();
   }
+}
+
+/** A collection that the server refuses is here as far as it ever will be until somebody acts. */
+function tellRefused(context: Context, collections: readonly CollectionView[]): ExitCode {
+  const refused = collections.filter(({ state }) => state === "refused");
+  // What the server said stands in the table.
+  for (const hint of new Set(refused.flatMap(({ problem }) => problem?.hint ?? [])))
+    context.tell(context.errorPaint.dim(`${sign.hint} ${plain(hint)}`));
+  return refused.length > 0 ? 5 : 0;
 }
 
 function isOpen({ state, asOf }: CollectionView, before: number): boolean {

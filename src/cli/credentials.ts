@@ -7,10 +7,11 @@ import type { Context, Handler } from "./context.ts";
 import type { Secret } from "./local.ts";
 import { sign } from "./paint.ts";
 import { usage } from "./parse.ts";
+import { syncTarget } from "./sync-trouble.ts";
 import { plain, table } from "./text.ts";
 
 type SetOptions = {
-  readonly origin: readonly string[];
+  readonly origin?: readonly string[];
   readonly basic?: string;
   readonly header?: string;
   readonly subject?: string;
@@ -20,9 +21,10 @@ export const runSet: Handler<[string], SetOptions> = async (context, [name], opt
   if (options.basic !== undefined && options.header !== undefined) {
     throw usage("--basic and --header exclude each other", "give one of them, or none for a bearer token");
   }
+  const origins = options.origin ?? [await syncOrigin(context, name)];
   const value = await readSecret(context, name);
   const local = await context.local();
-  const stored = await local.credentials.set(name, secretOf(options, value), options.subject);
+  const stored = await local.credentials.set(name, secretOf(options, value, origins), options.subject);
   context.answer(
     stored,
     () => `${context.paint.green(sign.yes)} Stored ${plain(name)} for ${plain(stored.origins.join(", "))}`,
@@ -30,7 +32,26 @@ export const runSet: Handler<[string], SetOptions> = async (context, [name], opt
   return 0;
 };
 
-function secretOf({ origin: origins, basic, header }: SetOptions, value: string): Secret {
+/** A secret without an origin is the sync server's where nothing speaks against it, and that is said. */
+async function syncOrigin(context: Context, name: string): Promise<string> {
+  const { url, credential } = await syncTarget(context);
+  const command = `holdfast credentials set ${name} --origin`;
+  if (url === null)
+    throw usage("--origin is missing: a secret goes only where you say", `${command} https://api.example.com`);
+  const { origin } = new URL(url);
+  if (credential !== null && credential !== name)
+    throw usage(
+      `--origin is missing: the sync server takes ${credential}, not ${name}`,
+      `${command} https://api.example.com, or holdfast credentials set ${credential} for the sync server`,
+    );
+  const { dim } = context.errorPaint;
+  context.tell(dim(`  ${name} goes to ${origin} alone, the sync server of config.toml; --origin names another one`));
+  if (credential === null)
+    context.tell(dim(`${sign.hint} holdfast config set sync.credential ${name}   so that the sync server is given it`));
+  return origin;
+}
+
+function secretOf({ basic, header }: SetOptions, value: string, origins: readonly string[]): Secret {
   if (basic !== undefined) return { kind: "basic", username: basic, password: value, origins };
   if (header !== undefined) return { kind: "headers", headers: { [header]: value }, origins };
   return { kind: "bearer", token: value, origins };

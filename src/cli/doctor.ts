@@ -12,6 +12,7 @@ import { sign } from "./paint.ts";
 import { formatAge, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
+import { refusalOf } from "./sync-trouble.ts";
 import { formatBytes, plain, plural } from "./text.ts";
 
 type Finding = {
@@ -106,6 +107,7 @@ async function checkRunning(context: Context): Promise<readonly Finding[]> {
       ...(await checkStore(session)),
       ...(await checkClock(context, session)),
       ...(await checkRemotes(context, session)),
+      ...(await checkCredentials(context, session)),
     ];
   } catch (error) {
     const { message, hint, code } = toHoldfastError(error);
@@ -207,6 +209,12 @@ async function checkRemotes(context: Context, session: Session): Promise<readonl
     );
   });
   return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each)];
+}
+
+async function checkCredentials(context: Context, session: Session): Promise<readonly Finding[]> {
+  const { signedOut } = await session.call("queue.status", {});
+  const refusals = await Promise.all(signedOut.map((each) => refusalOf(context, each)));
+  return refusals.map(({ message, hint }) => problem("sign-in", message, hint));
 }
 
 function renderFindings({ paint }: Context, findings: readonly Finding[]): string {

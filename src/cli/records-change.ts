@@ -1,5 +1,5 @@
 /**
- * Owns the writing half of `holdfast records`: put, update, remove, restore, pin. Importing is in `records-import.ts`.
+ * Owns the writing half of `holdfast records`: put, update, patch, remove, restore, pin. Importing is in `records-import.ts`.
  */
 import type { Json } from "../operation.ts";
 import type { Fields } from "../record.ts";
@@ -14,19 +14,37 @@ import { parseInteger, usage } from "./parse.ts";
 import { renderWritten } from "./render-records.ts";
 import { plain, plural } from "./text.ts";
 
+type DataOptions = { readonly data?: string };
+
+/** What was typed as a place of its own, or after --data. */
+function sourceOf(typed: string | undefined, { data }: DataOptions, command: string): string | undefined {
+  if (typed !== undefined && data !== undefined)
+    throw usage(`records ${command}: the value is given twice`, "give it after the key, or with --data");
+  return typed ?? data;
+}
+
 async function readFields(context: Context, source: string): Promise<Fields> {
-  const value = await readJson(context.host, source, "--data");
+  const value = await readJson(context.host, source, "the value");
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw usage("--data: a record is a JSON object", `write for example --data '{"title":"Tides"}'`);
+    throw usage("the value: a record is a JSON object", `write for example '{"title":"Tides"}'`);
   return value as Fields;
 }
 
-export const runRecordPut: Handler<[string, string | undefined], { readonly data: string }> = async (
+export const runRecordPut: Handler<[string, string | undefined, string | undefined], DataOptions> = async (
   context,
-  [collection, key],
+  [collection, first, second],
   options,
 ) => {
-  const value = await readFields(context, options.data);
+  // Without a key the value comes first; a key that looks like an object would be a strange one.
+  const isValue = second === undefined && first?.startsWith("{") === true;
+  const key = isValue ? undefined : first;
+  const source = sourceOf(isValue ? first : second, options, "put");
+  if (source === undefined)
+    throw usage(
+      "records put: the value is missing",
+      `holdfast records put ${collection} ${key ?? "n1"} '{"title":"Tides"}'`,
+    );
+  const value = await readFields(context, source);
   const input: Input<"records.write"> =
     key === undefined ? { kind: "create", collection, value } : { kind: "put", collection, key, value };
   const receipt = await (await context.session()).call("records.write", input);
@@ -36,18 +54,39 @@ export const runRecordPut: Handler<[string, string | undefined], { readonly data
   return 0;
 };
 
-type UpdateOptions = { readonly set?: readonly string[]; readonly unset?: readonly string[]; readonly data?: string };
-
-export const runRecordUpdate: Handler<[string, string], UpdateOptions> = async (
+export const runRecordPatch: Handler<[string, string, string | undefined], DataOptions> = async (
   context,
-  [collection, key],
+  [collection, key, typed],
   options,
 ) => {
-  const data = options.data === undefined ? {} : await readFields(context, options.data);
+  const source = sourceOf(typed, options, "patch");
+  const hint = `holdfast records patch ${collection} ${key} '{"title":"Ebb","draft":null}'`;
+  if (source === undefined) throw usage("records patch: the patch is missing", hint);
+  const patch = await readJson(context.host, source, "the patch");
+  if (typeof patch !== "object" || patch === null)
+    throw usage("the patch: it is an object (RFC 7396) or a list of steps (RFC 6902)", hint);
+  const input = { kind: "patch", collection, key, patch } as Input<"records.write">;
+  const receipt = await (await context.session()).call("records.write", input);
+  context.answer(receipt, () => (context.isQuiet ? receipt.record.key : renderWritten(context, "Patched", receipt)));
+  return 0;
+};
+
+type UpdateOptions = { readonly set?: readonly string[]; readonly unset?: readonly string[]; readonly data?: string };
+
+export const runRecordUpdate: Handler<[string, string, string | undefined], UpdateOptions> = async (
+  context,
+  [collection, key, typed],
+  options,
+) => {
+  const source = sourceOf(typed, options, "update");
+  const data = source === undefined ? {} : await readFields(context, source);
   const fields: Record<string, Json> = { ...data, ...parseAssignments(options.set ?? [], "--set") };
   const unset = [...(options.unset ?? [])];
   if (Object.keys(fields).length === 0 && unset.length === 0)
-    throw usage("records update: what shall change?", "give --set field=value, --unset field, or --data '{…}'");
+    throw usage(
+      "records update: what shall change?",
+      "give --set field=value, --unset field, or the changed fields as JSON",
+    );
   const more = unset.length === 0 ? {} : { unset };
   const receipt = await (await context.session()).call("records.write", {
     kind: "update",

@@ -2,6 +2,7 @@
  * Owns how the state of the whole looks: the one screen of `status`, the queue's summary, remotes, sync runs.
  * Single operations are in `render-operation.ts`.
  */
+import { recordWriteType } from "../record.ts";
 import type { Output, Pause, QueueStatus, RemoteView, SyncRun } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import type { Paint } from "./paint.ts";
@@ -79,13 +80,15 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
   const found = [
     ...(status.isWorkingOffline ? ["Working offline: nothing is sent until `holdfast network online`"] : []),
     ...status.paused.map((pause) => `Paused: ${pauseText(pause, now())}`),
-    ...status.signedOut.map(
-      ({ subject, remote, pending }) =>
-        `${subject === "" ? "The owner" : plain(subject)} is signed out${remote === "" ? "" : ` at ${plain(remote)}`}: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``,
+    ...status.signedOut.map(({ subject, remote, reason, pending }) =>
+      remote === ""
+        ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "Store" : `${waiting(pending)}: store`} fresh ones with \`holdfast credentials set\``,
     ),
-    ...status.unknownTypes.map(
-      ({ type, pending }) =>
-        `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here knows how to send it`,
+    ...status.unknownTypes.map(({ type, pending }) =>
+      type === recordWriteType
+        ? `${plural(pending, "change")} of records ${pending === 1 ? "waits" : "wait"}: no sync server is named, see \`holdfast config set sync.url\``
+        : `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here knows how to send it`,
     ),
     ...(status.isDiskFull ? ["The disk is full: nothing new is accepted, what is queued goes on"] : []),
     ...(status.isReadOnly ? ["The store can only be read: check the disk and its rights"] : []),

@@ -34,7 +34,8 @@ export const runServer: Handler<[], RunOptions> = async (context, _args, options
   const config = path === null ? {} : await loadServerConfig(path);
   const place = placeOf(context, config, options);
   const isDevelopment = config.collections === undefined && config.auth === undefined && config.isOpen !== false;
-  const log = openLog();
+  // The answer of the command, one line of JSON under --json, has standard output for itself.
+  const log = openLog({ stream: context.host.stderr });
   const server = await startServer({
     ...{ place, config, isDevelopment },
     host: options.host ?? config.host ?? "127.0.0.1",

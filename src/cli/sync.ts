@@ -12,6 +12,7 @@ import { clearAll } from "./queue-clear.ts";
 import { formatDuration, formatRelative } from "./relative-time.ts";
 import { renderLight, renderRun } from "./render-status.ts";
 import type { Session } from "./session.ts";
+import { refusalOf } from "./sync-trouble.ts";
 import { plain, plural } from "./text.ts";
 import { landedLine } from "./wait.ts";
 
@@ -120,10 +121,14 @@ async function tellRunEnd(
   const { run } = end.sync;
   const failed = (run?.failed ?? 0) + (run?.conflicts ?? 0);
   const unsent = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
+  const out = unsent === 0 ? undefined : status.signedOut.find(({ pending }) => pending > 0);
+  const refusal = out === undefined ? null : await refusalOf(context, out);
   context.answer({ ...end.sync, unsent: status.unsent }, () => {
     const parts = run === null ? [] : [renderRun(context, run)];
     if (end.started.isOffline) parts.push(startedText(context, end.started));
     else if (failed > 0) parts.push(`${paint.yellow(sign.warn)} Some operations failed; they remain queued`);
+    else if (refusal !== null)
+      parts.push(`${paint.red(sign.no)} ${refusal.message}\n${paint.dim(`${sign.hint} ${refusal.hint}`)}`);
     else if (unsent > 0)
       parts.push(
         `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
@@ -131,6 +136,7 @@ async function tellRunEnd(
     else parts.push(restText(context, status, (run?.total ?? 0) > 0));
     return parts.join("\n\n");
   });
+  if (refusal !== null) return 5;
   return failed > 0 || unsent > 0 ? 1 : 0;
 }
 

@@ -20,7 +20,7 @@ export function addRecordCommands(root: Command, bind: Bind): void {
       "after",
       examples(
         "holdfast records list notes",
-        `holdfast records put notes n1 --data '{"title":"Tides"}'`,
+        `holdfast records put notes n1 '{"title":"Tides"}'`,
         "holdfast records history notes n1",
       ),
     );
@@ -82,12 +82,14 @@ function addWriting(records: Command, bind: Bind): void {
     .command("put")
     .argument("<collection>", "name of the collection")
     .argument("[key]", "the record's key; without it a new record is created")
-    .requiredOption("--data <json>", dataHelp)
+    .argument("[value]", dataHelp)
+    .option("--data <json>", "the value, instead of behind the key")
     .description("Creates a record, or replaces it as a whole.")
     .addHelpText(
       "after",
       examples(
-        `holdfast records put notes n1 --data '{"title":"Tides"}'`,
+        `holdfast records put notes n1 '{"title":"Tides"}'`,
+        `holdfast records put notes '{"title":"Tides"}'`,
         "holdfast records put notes --data @note.json",
       ),
     );
@@ -96,18 +98,34 @@ function addWriting(records: Command, bind: Bind): void {
     .command("update")
     .argument("<collection>", "name of the collection")
     .argument("<key>", "the record's key")
+    .argument("[fields]", "the changed fields as JSON: text, @file, or - for stdin")
     .option("--set <field=value>", "a field's new value, JSON where it is JSON; may be given more than once", collect)
     .option("--unset <fields>", "fields to take away; with commas", parseList)
-    .option("--data <json>", "the changed fields as JSON: text, @file, or - for stdin")
+    .option("--data <json>", "the changed fields, instead of behind the key")
     .description("Changes some fields of a record; only those travel, so that other people's changes to the rest stay.")
     .addHelpText(
       "after",
       examples(
         "holdfast records update notes n1 --set title=Tides --set stars=5",
-        `holdfast records update notes n1 --data '{"tags":["sea"]}' --unset draft`,
+        `holdfast records update notes n1 '{"tags":["sea"]}' --unset draft`,
       ),
     );
   bind(update, async () => (await import("./records-change.ts")).runRecordUpdate);
+  const patch = records
+    .command("patch")
+    .argument("<collection>", "name of the collection")
+    .argument("<key>", "the record's key")
+    .argument("[patch]", "an object (JSON Merge Patch) or a list of steps (JSON Patch): text, @file, or - for stdin")
+    .option("--data <json>", "the patch, instead of behind the key")
+    .description("Patches a record; a `test` step refuses the write when the record is not what you saw.")
+    .addHelpText(
+      "after",
+      examples(
+        `holdfast records patch notes n1 '{"title":"Ebb","draft":null}'`,
+        `holdfast records patch notes n1 '[{"op":"test","path":"/stars","value":4},{"op":"replace","path":"/stars","value":5}]'`,
+      ),
+    );
+  bind(patch, async () => (await import("./records-change.ts")).runRecordPatch);
   const remove = records
     .command("remove")
     .argument("<collection>", "name of the collection")
@@ -206,14 +224,15 @@ function addCollections(root: Command, bind: Bind): void {
     .option("--space <space>", "space at the server")
     .option("--filter <condition>", "pull only records that meet it; may be given more than once", collect)
     .option("--local", "stays on this device and is never sent")
-    .option("--spec <json>", "the whole specification as JSON: text, @file, or - for stdin")
-    .description("Declares a collection without code, or changes its indexes, rules and filter.")
+    .option("--spec <json>", "parts of the specification as JSON: text, @file, or - for stdin")
+    .option("--replace", "forget what was declared before; otherwise indexes and rules are added and the rest stays")
+    .description("Declares a collection without code, or changes what is named of it.")
     .addHelpText(
       "after",
       examples(
         "holdfast collections declare notes",
         "holdfast collections declare bookings --index status,start --unique plate,start --merge note=text",
-        "holdfast collections declare notes --spec @notes.json",
+        "holdfast collections declare notes --spec @notes.json --replace",
       ),
     );
   bind(declare, async () => (await import("./collections.ts")).runCollectionDeclare);

@@ -47,7 +47,11 @@ function addCredentials(root: Command, bind: Bind): void {
   const set = credentials
     .command("set")
     .argument("<name>", "the name that requests use")
-    .requiredOption("--origin <origin>", "send it only to this origin, e.g. https://*.example.com; repeatable", collect)
+    .option(
+      "--origin <origin>",
+      "send it only to this origin, e.g. https://*.example.com; repeatable; default: the sync server's",
+      collect,
+    )
     .option("--basic <username>", "the value is the password of this user (HTTP Basic)")
     .option("--header <name>", "send the value in this header instead of as a bearer token")
     .option("--subject <name>", "only for this subject's operations")
@@ -59,6 +63,7 @@ function addCredentials(root: Command, bind: Bind): void {
       examples(
         "holdfast credentials set api --origin https://api.example.com",
         "pass show api-token | holdfast credentials set api --origin https://api.example.com",
+        "holdfast credentials set sync",
       ),
     );
   bind(set, async () => (await import("./credentials.ts")).runSet);

@@ -71,6 +71,8 @@ export type CollectionHandle<T = Fields, I = T> = {
     fields: Partial<I>,
     options?: CallOptions & { readonly unset?: readonly string[] },
   ) => Promise<Written<T>>;
+  /** A merge patch (RFC 7396), or the steps of a JSON Patch (RFC 6902), whose `test` refuses what is not as it was seen. */
+  readonly patch: (key: string, patch: Fields | readonly Json[], options?: CallOptions) => Promise<Written<T>>;
   /** Creates the record or replaces it as a whole. */
   readonly put: (key: string, value: I, options?: CallOptions) => Promise<Written<T>>;
   readonly remove: (key: string, options?: CallOptions) => Promise<Written<T>>;
@@ -112,6 +114,7 @@ export type TransactionCollection<T = Fields, I = T> = {
   /** Returns the new record's key, which other writes of the transaction may refer to. */
   readonly create: (value: I, key?: string) => string;
   readonly update: (key: string, fields: Partial<I>, unset?: readonly Extract<keyof T, string>[]) => void;
+  readonly patch: (key: string, patch: Fields | readonly Json[]) => void;
   readonly put: (key: string, value: I) => void;
   readonly remove: (key: string) => void;
 };
@@ -180,7 +183,7 @@ export function openCollection(deps: RecordDependencies, like: CollectionLike | 
 
 type Call = RecordDependencies["call"];
 
-function writingOf(call: Call, target: Target): Methods<"create" | "update" | "put" | "remove" | "restore"> {
+function writingOf(call: Call, target: Target): Methods<"create" | "update" | "patch" | "put" | "remove" | "restore"> {
   const { name } = target;
   const write = (input: RecordWriteInput, options?: CallOptions) =>
     call("records.write", input, options) as Promise<Written<Fields>>;
@@ -195,6 +198,7 @@ function writingOf(call: Call, target: Target): Methods<"create" | "update" | "p
         { kind: "update", collection: name, key, fields: fields as Fields, ...given({ unset: unset as string[] }) },
         options,
       ),
+    patch: async (key, patch, options) => write(patchOf(name, key, patch), options),
     put: async (key, value, options) =>
       write({ kind: "put", collection: name, key, value: checked(target, value) }, options),
     remove: async (key, options) => write({ kind: "remove", collection: name, key }, options),
@@ -291,10 +295,14 @@ function collect(
         fields: fields as Fields,
         ...given({ unset: unset as string[] }),
       }),
+    patch: (key, patch) => add(target, patchOf(name, key, patch)),
     put: (key, value) => add(target, { kind: "put", collection: name, key, value: checked(target, value) }),
     remove: (key) => add(target, { kind: "remove", collection: name, key }),
   };
 }
+
+const patchOf = (collection: string, key: string, patch: Fields | readonly Json[]): RecordWriteInput =>
+  ({ kind: "patch", collection, key, patch: toJson(patch, "patch") }) as RecordWriteInput;
 
 function targetOf(like: CollectionLike | string): Target {
   if (typeof like === "string" && like !== "") return { name: like, definition: null };

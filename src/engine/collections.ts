@@ -12,7 +12,7 @@ import type { Collection } from "../world.ts";
 import { openConflictsOf } from "./conflicts.ts";
 import { record } from "./history.ts";
 import { raisePendings } from "./overlay.ts";
-import { ensureIndexes } from "./record-query.ts";
+import { ensureIndexes, lacksIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -29,6 +29,7 @@ const setProgress =
 const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
+const setAsked = "UPDATE collection SET state = ?, problem = NULL WHERE id = ?";
 const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
 
 /** Why everything is read again, and what was known when that began. */
@@ -140,6 +141,11 @@ export function declareAll(store: Store): void {
   }
 }
 
+/** Collections whose queries would fail for want of an index, as in a file that another build or tool has had in its hands. */
+export function unindexedCollections(store: Store): readonly CollectionInfo[] {
+  return listInfos(store).filter((info) => lacksIndexes(store, info));
+}
+
 export function declareCollection(store: Store, spec: CollectionSpec): CollectionView {
   return viewCollection(store, declare(store, spec));
 }
@@ -156,7 +162,10 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
     if (made.isSynced) wantPull(store, made.space);
     return made;
   }
-  if (JSON.stringify(known.spec) === written) return known;
+  if (JSON.stringify(known.spec) === written) {
+    ensureIndexes(store, known);
+    return known;
+  }
   refuseMove(store, known, spec);
   store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
   const now = requireCollection(store, spec.name);
@@ -243,6 +252,13 @@ export function startResync(store: Store, info: CollectionInfo, resync: Resync):
 export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {
   store.db.prepare(setRefused).run(JSON.stringify(problem), info.id);
   if (info.state !== "refused") tellCollection(store, info.name, "refused", { problem });
+}
+
+/** A person asks again: an earlier refusal says nothing until the server has refused once more. */
+export function retryRefused(store: Store, info: CollectionInfo): void {
+  if (info.state !== "refused") return;
+  const state = info.resync !== null ? "resync" : info.cursor === 0 ? "initial" : "pulling";
+  store.db.prepare(setAsked).run(state, info.id);
 }
 
 /** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */

@@ -358,15 +358,17 @@ export function settleConflict(store: Store, conflict: ConflictRow, to: Settleme
   tellConflict(store, conflict.id, { state: to.status, choice: to.choice });
 }
 
-/** An operation has ended, one way or the other: nothing is left to decide about it. */
+/** An operation, or its change of one record, has ended, one way or the other: nothing is left to decide about it. */
 export function closeConflicts(
   store: Store,
   op: number,
-  how: { readonly choice: Choice; readonly outcome: Fields | null },
+  how: { readonly choice: Choice; readonly outcome: Fields | null; readonly record?: number },
 ): void {
+  const { choice, outcome, record } = how;
   for (const conflict of openConflictsOfOperation(store, op)) {
+    if (record !== undefined && conflict.record !== record) continue;
     const detail = { before: conflict.local };
-    settleConflict(store, conflict, { status: "resolved", by: "person", ...how, detail });
+    settleConflict(store, conflict, { status: "resolved", by: "person", choice, outcome, detail });
   }
 }
 

@@ -12,13 +12,14 @@ import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../verbs.ts";
 import { parseInput, verbs } from "../verbs.ts";
 import type { Collection, OperationType, SyncPort, World } from "../world.ts";
-import { declareAll } from "./collections.ts";
+import { declareAll, unindexedCollections } from "./collections.ts";
 import { dispatch } from "./dispatch.ts";
 import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { adoptRemote, makeRecordWrite } from "./push.ts";
 import { takeWantedNews } from "./record-cache.ts";
+import { ensureIndexes } from "./record-query.ts";
 import { migrate } from "./schema.ts";
 import type { Store } from "./store.ts";
 import {
@@ -108,6 +109,7 @@ export function openEngine(options: EngineOptions): Engine {
   store.types.set(recordWriteType, makeRecordWrite(store));
   const hasRecords = store.collections.size > 0 || store.sync !== null;
   if (hasRecords && !options.database.isReadOnly) prepareRecords(store);
+  if (!options.database.isReadOnly) repairIndexes(store);
   store.memory.told = readSequence(store);
   store.memory.witnessed = store.memory.told;
   store.memory.committed = store.memory.told;
@@ -150,6 +152,14 @@ function prepareRecords(store: Store): void {
   transact(store, () => {
     declareAll(store);
     adoptRemote(store);
+  });
+}
+
+/** Queries name their indexes, so one that is missing would fail them; looking costs a read, and nothing is written when all is there. */
+function repairIndexes(store: Store): void {
+  if (unindexedCollections(store).length === 0) return;
+  transact(store, () => {
+    for (const info of unindexedCollections(store)) ensureIndexes(store, info);
   });
 }
 

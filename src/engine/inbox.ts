@@ -25,12 +25,11 @@ import {
   toConflict,
   toConflictView,
 } from "./conflicts.ts";
-import { settleInto } from "./lanes.ts";
-import { aimAt, followOperation, groundOf } from "./overlay.ts";
+import { aimAt, followOperation, free, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
 import { giveUp } from "./settle.ts";
@@ -247,13 +246,6 @@ function wantedValue(
   }
 }
 
-/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
-function free(store: Store, op: Brief): void {
-  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
-  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
-  settleInto(store, op.seq);
-}
-
 /** `queue.resolve` of an operation with record changes decides its open conflicts; false: it has none. */
 export function resolveOperation(store: Store, op: Brief, input: Input<"queue.resolve">): boolean {
   const open = openConflictsOfOperation(store, op.seq);
@@ -262,7 +254,7 @@ export function resolveOperation(store: Store, op: Brief, input: Input<"queue.re
     throw new HoldfastError(
       "refused_by_state",
       `operation ${op.id} carries record changes, whose payload is made from the record`,
-      "decide its conflict with a value: `holdfast conflicts resolve --value`",
+      "decide its conflict with a value: `holdfast conflicts resolve <id> --choose value --data …`",
     );
   }
   for (const conflict of open) {

@@ -19,7 +19,7 @@ import {
   openConflict,
   openConflictsOfOperation,
 } from "./conflicts.ts";
-import { dependentsOf, detachFrom, settleInto } from "./lanes.ts";
+import { addDependency, dependenciesOf, dependentsOf, detachFrom, settleInto } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
   ackPending,
@@ -33,7 +33,7 @@ import {
   statusFor,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { addWaits, getBrief, resetBudget, setSchedule } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsettledRecords } from "./records.ts";
@@ -294,12 +294,18 @@ function aim(
   const { info, under, pending, row } = step;
   const change = changeBetween(info, { before: under.value, after: to.value }, to.version);
   if (change !== null) return put(store, step, change);
-  dropPending(store, pending);
+  takeOut(store, pending);
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
   if (left === 0) {
     supersede(store, op, { value: under.value });
     closeConflicts(store, op.seq, { choice: "remote", outcome: under.value });
+    return null;
   }
+  closeConflicts(store, op.seq, { choice: "remote", outcome: under.value, record: row.id });
+  const now = getBrief(store, op.seq);
+  // Nobody could decide for it any more: the rest of it goes on, unless it is in dispute itself.
+  if (now?.state === State.parked && now.reason === "conflict" && openConflictsOfOperation(store, op.seq).length === 0)
+    free(store, now);
   return null;
 }
 
@@ -381,16 +387,22 @@ export function sendAgain(store: Store, op: Brief): void {
   settleInto(store, op.seq);
 }
 
+/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
+export function free(store: Store, op: Brief): void {
+  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
+  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
+  settleInto(store, op.seq);
+}
+
 /** An operation leaves without having landed: its changes are taken back, and the losing values are in the history. */
 export function dropChanges(store: Store, op: Brief): void {
   for (const pending of pendingsOfOperation(store, op.seq)) {
-    dropPending(store, pending);
+    takeOut(store, pending);
     const row = getRecord(store, pending.record);
     if (row === null) continue;
     const info = collectionOf(store, row.collection);
-    const isCreation = pending.change.kind === "create" && row.version === 0;
-    const later = pendingsOf(store, row.id).filter((each) => each.acked === 0 && each.op > op.seq);
-    for (const each of later) freeLater(store, op, each, isCreation);
+    // What stands on a creation has nothing to stand on without it.
+    if (pending.change.kind === "create" && row.version === 0) giveUpLater(store, op, row);
     const now = getRecord(store, row.id) ?? row;
     const detail = { operation: op.id };
     replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, detail });
@@ -399,12 +411,35 @@ export function dropChanges(store: Store, op: Brief): void {
   closeConflicts(store, op.seq, { choice: "remote", outcome: null });
 }
 
-/** What follows on the same record need not wait for it any more; what stands on its creation has nothing to stand on. */
-function freeLater(store: Store, op: Brief, later: Pending, isCreation: boolean): void {
-  const next = getBrief(store, later.op);
-  if (next === null || next.state === State.done || next.state === State.inFlight) return;
-  if (isCreation) giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
-  else if (dependentsOf(store, op.seq).includes(later.op)) detachFrom(store, op.seq, later.op);
+function giveUpLater(store: Store, op: Brief, row: RecordRow): void {
+  for (const later of pendingsOf(store, row.id)) {
+    const next = later.acked === 0 && later.op > op.seq ? getBrief(store, later.op) : null;
+    if (next === null || next.state === State.done || next.state === State.inFlight) continue;
+    giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
+  }
+}
+
+/**
+ * A change leaves its operation without having landed. What follows it on its record need not wait for that operation any more, but
+ * for what the change itself had to wait for: else it would be held for ever, or overtake what is older.
+ */
+function takeOut(store: Store, pending: Pending): void {
+  dropPending(store, pending);
+  const unsent = pendingsOf(store, pending.record).filter(({ acked }) => acked === 0);
+  const before = unsent.findLast(({ op }) => op < pending.op);
+  const waiting = new Set(dependentsOf(store, pending.op));
+  for (const { op } of unsent.filter((each) => waiting.has(each.op))) {
+    if (before !== undefined && addDependency(store, before.op, op)) addWaits(store, op, 1);
+    if (!haveCommonRecord(store, pending.op, op)) detachFrom(store, pending.op, op);
+  }
+  const needed = new Set(dependenciesOf(store, pending.op));
+  for (const { op } of unsent.filter((each) => needed.has(each.op)))
+    if (!haveCommonRecord(store, op, pending.op)) detachFrom(store, op, pending.op);
+}
+
+function haveCommonRecord(store: Store, op: number, other: number): boolean {
+  const records = new Set(pendingsOfOperation(store, op).map(({ record }) => record));
+  return pendingsOfOperation(store, other).some(({ record }) => records.has(record));
 }
 
 /** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */

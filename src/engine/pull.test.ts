@@ -164,6 +164,62 @@ test("refused credentials stop pulls until there are fresh ones, and nothing is 
   expect(ada.value("n1")).toEqual({ n: 1 });
 });
 
+test("asking looks at a refused token once more, and a run that is refused ends at once", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  const problem = { code: "unauthorized", message: "the token has expired" };
+  const refuse = () => {
+    for (const what of ["pull", "push", "pull"] as const)
+      server.faults.push({ what, answer: { kind: "auth", problem }, isApplied: false });
+  };
+  const signedOut = () => ada.ask("queue.status", {}).signedOut.length;
+  refuse();
+  ada.ask("collections.sync", {});
+  await run();
+  expect(signedOut()).toBe(1);
+  ada.put("n1", { n: 1 });
+  ada.ask("sync.run", {});
+  expect(signedOut()).toBe(0);
+  await run(3_000);
+  expect(ada.ask("sync.status", {})).toMatchObject({ isSyncing: false, run: { remaining: 1, failed: 0 } });
+  expect(signedOut()).toBe(1);
+  server.faults.length = 0;
+  const before = pullsOf(server.log).length;
+  ada.ask("collections.sync", {});
+  await run();
+  expect(pullsOf(server.log).length).toBeGreaterThan(before);
+  expect([signedOut(), ada.state("n1")]).toEqual([0, "synced"]);
+});
+
+test("a collection that was refused is judged anew when somebody asks", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  const problem = { code: "collection_forbidden", message: "not for you" };
+  const refuse = () => server.faults.push({ what: "pull", answer: { kind: "rejected", problem }, isApplied: false });
+  const state = () => ada.ask("collections.list", {}).collections[0]?.state;
+  refuse();
+  await run(100);
+  expect(state()).toBe("refused");
+  refuse();
+  ada.ask("collections.sync", {});
+  expect(state()).toBe("initial");
+  await run(100);
+  expect(state()).toBe("refused");
+  ada.ask("collections.sync", {});
+  await run(100);
+  expect(state()).toBe("idle");
+});
+
+test("who sends and knows no sync server says so instead of pulling for ever", async () => {
+  const { client, run } = startRecords();
+  const alone = client({ isAlone: true });
+  await run();
+  expect(() => alone.ask("collections.sync", {})).toThrow(
+    expect.objectContaining({ code: "refused_by_state", hint: expect.stringContaining("config set sync.url") }),
+  );
+});
+
 test.each<[string, Exclude<Answer, { kind: "applied" | "duplicate" }>]>([
   ["silence", silence],
   ["a refusal", { kind: "rejected", problem: { code: "space_forbidden", message: "not yours", status: 403 } }],
@@ -368,4 +424,22 @@ test("one event tells of a page, however many records it brings", async () => {
     ({ kind, detail }) => kind === "record" && (detail as { origin?: string }).origin === "pull",
   );
   expect(told.map(({ detail }) => detail)).toEqual([{ collection: "notes", count: 1_500, origin: "pull" }]);
+});
+
+test("what was removed in a history that a restored server has lost hides nothing that gets its key there", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  for (const n of [1, 2, 3]) {
+    ada.put("n1", { n });
+    await run();
+  }
+  ada.remove("n1");
+  await run();
+  server.restore(backup, "h2");
+  await run(400_000);
+  server.write("notes", "n1", { n: 9 });
+  await run(400_000);
+  expect(ada.value("n1")).toEqual({ n: 9 });
 });

@@ -28,7 +28,7 @@ type Asked = {
   readonly cursor?: string | undefined;
 };
 
-const listIndexes = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND name >= ? AND name < ?";
+const listIndexes = "SELECT name FROM sqlite_schema WHERE type = 'index' AND name >= ? AND name < ?";
 
 /** The index behind UNIQUE (collection, key); SQLite names it. */
 const keyIndex = "sqlite_autoindex_record_1";
@@ -38,23 +38,33 @@ const keyIndex = "sqlite_autoindex_record_1";
  * one collection only, ends in the key so that its order is total, and is named after its fields.
  */
 export function ensureIndexes(store: Store, collection: Queried): void {
+  const wanted = wantedIndexes(store, collection);
+  const present = presentIndexes(store, collection);
+  for (const name of present) if (!wanted.has(name)) store.db.exec(`DROP INDEX ${quoted(name)}`);
+  for (const [name, sql] of wanted) if (!present.has(name)) store.db.exec(sql);
+}
+
+/** Whether a collection lacks an index that its queries name: whatever made the file, a query must not fail for that. */
+export function lacksIndexes(store: Store, collection: Queried): boolean {
+  const present = presentIndexes(store, collection);
+  return [...wantedIndexes(store, collection).keys()].some((name) => !present.has(name));
+}
+
+function wantedIndexes(store: Store, collection: Queried): ReadonlyMap<string, string> {
   const wanted = new Map(
     [...indexesOf(collection.spec), [changedField]].map((fields) => [
       indexName(store, collection.id, fields),
       createIndex(store, collection.id, fields),
     ]),
   );
-  if (collection.spec.maxBytes !== undefined) {
+  if (collection.spec.maxBytes !== undefined)
     wanted.set(`record_${collection.id}_used`, createUsedIndex(collection.id));
-  }
-  const present = new Map(
-    store.db
-      .prepare(listIndexes)
-      .all(`record_${collection.id}_`, `record_${collection.id}\``)
-      .map((row) => [text(row.name), text(row.sql)]),
-  );
-  for (const name of present.keys()) if (!wanted.has(name)) store.db.exec(`DROP INDEX ${quoted(name)}`);
-  for (const [name, sql] of wanted) if (!present.has(name)) store.db.exec(sql);
+  return wanted;
+}
+
+function presentIndexes(store: Store, { id }: Queried): ReadonlySet<string> {
+  const rows = store.db.prepare(listIndexes).all(`record_${id}_`, `record_${id}\``);
+  return new Set(rows.map((row) => text(row.name)));
 }
 
 /** One page of records as rows of the table `record`, and the cursor of the next page. */

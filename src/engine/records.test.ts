@@ -320,6 +320,14 @@ test("a write between an acknowledgement and its echo stands on the acknowledged
   expect(ada.conflicts()).toEqual([]);
 });
 
+test("without a sync server a change waits, and the explanation says what to name", async () => {
+  const { client, run } = startRecords();
+  const ada = client({ isAlone: true });
+  const { operation } = ada.put("n1", { n: 1 });
+  await run();
+  expect(ada.ask("queue.why", { id: operation ?? "" }).sentence).toContain("no sync server is named");
+});
+
 test("cancelling an operation takes its change back; what was written after it on the same record goes on", async () => {
   const { server, client, run } = startRecords();
   const ada = client();

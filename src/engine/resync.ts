@@ -159,8 +159,8 @@ export function finishResync(store: Store, info: CollectionInfo): void {
   for (const row of unmetRecords(store, info, { mark, below })) {
     const version = isForeign(resync) ? 0 : Math.max(row.version, resync.floor);
     const ground: Ground = { ...groundOf(row), version, snapshot: null, mark };
-    if (isForeign(resync) && row.version > below) {
-      if (groundOf(row).snapshot !== null) keepLost(store, { info, row, ground, run });
+    if (isForeign(resync) && row.version > below && groundOf(row).snapshot !== null) {
+      keepLost(store, { info, row, ground, run });
       continue;
     }
     // What no longer meets the filter is not gone: work on it goes on.

@@ -19,6 +19,8 @@ const oldestUnsent = "SELECT created FROM op WHERE state < 8 ORDER BY seq LIMIT 
 const lastLanded =
   "SELECT settled FROM op WHERE state = 8 AND outcome IN ('applied', 'duplicate') ORDER BY settled DESC LIMIT 1";
 const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
+/** What waits for credentials is tried by itself now and then, which is no movement. */
+const soonestOpenDue = "SELECT due FROM op WHERE state = 2 AND (reason IS NOT 'auth' OR due <= ?) ORDER BY due LIMIT 1";
 const soonestExpiry =
   "SELECT min(expires) AS expires FROM op WHERE expires IS NOT NULL AND state < 8 AND state <> 3 AND reason IS NOT 'corrupt'";
 const conflictCount = "SELECT count(*) AS n FROM op WHERE state IN (5, 6) AND reason = 'conflict'";
@@ -208,10 +210,12 @@ export function nextWakeAt(present: Store, claimedAt: number): number | null {
  * only until it was looked at once since the run began: what was found out before must not end a run that a person asked for.
  */
 export function movesBefore(store: Store, span: { readonly startedAt: number; readonly until: number }): boolean {
-  const due = integerOrNull(store.db.prepare(soonestDue).get()?.due);
+  const due = integerOrNull(store.db.prepare(soonestOpenDue).get(store.world.now())?.due);
   if (due !== null && due <= span.until) return true;
   const gates = readGates(store);
   return readyChannels(store).some((channel) => {
+    // Credentials that are refused are a person's to renew, whatever is tried by itself later.
+    if (closedBy(store, channel, gates, getSettings(store)) === "auth") return false;
     const opens = channelOpensAt(store, channel, gates);
     if (opens === null || opens > span.until) return false;
     const isOffline = channel.remote !== "" && remoteGate(store, channel.remote).kind === "offline";

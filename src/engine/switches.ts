@@ -4,7 +4,7 @@
 import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
 import type { Input, Output } from "../verbs.ts";
-import { closeGate, freshCredentials, isWorkingOffline, openGate, readGates } from "./gates.ts";
+import { acceptCredentials, closeGate, freshCredentials, isWorkingOffline, openGate, readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { getAlias } from "./ids.ts";
 import { activate } from "./lanes.ts";
@@ -108,6 +108,11 @@ export function changeSettings(store: Store, input: Input<"settings.set">): Outp
 }
 
 export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.run"> {
+  // A refusal of credentials is looked at once more: the remote may have been told of them meanwhile.
+  for (const { subject, remote } of readGates(store).auth) {
+    acceptCredentials(store, subject, remote);
+    hastenCredentials(store, subject);
+  }
   if (input.retryFailed === true) {
     const failed = matching(store, { status: ["failed"] }).map((op) => op.id);
     if (failed.length > 0) retryOperations(store, { ids: failed });

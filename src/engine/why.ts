@@ -4,6 +4,7 @@
  */
 import type { Json } from "../operation.ts";
 import { State, shortId, statusOf } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { Blocker, Why } from "../verbs.ts";
 import { closedBy } from "./claim.ts";
 import { requireOperation } from "./find.ts";
@@ -246,7 +247,10 @@ const nameOf = (subject: string): string => (subject === "" ? "the owner" : `"${
 
 const unknownType = (type: string): Blocker => ({
   kind: "unknown_type",
-  detail: `It waits because nothing here knows how to send "${type}"; it goes as soon as that type is registered`,
+  detail:
+    type === recordWriteType
+      ? "It waits because no sync server is named; `holdfast config set sync.url https://…` names one"
+      : `It waits because nothing here knows how to send "${type}"; it goes as soon as that type is registered`,
   name: type,
 });
 

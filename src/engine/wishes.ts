@@ -5,11 +5,13 @@
 import { HoldfastError } from "../errors.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { listInfos, requireCollection, startResync } from "./collections.ts";
+import { listInfos, requireCollection, retryRefused, startResync } from "./collections.ts";
 import { wantRecord } from "./errands.ts";
-import { isWorkingOffline } from "./gates.ts";
+import { acceptCredentials, isWorkingOffline } from "./gates.ts";
+import { askForProbe, getReachability } from "./network.ts";
+import { hastenCredentials } from "./queue.ts";
 import { findRecord } from "./records.ts";
-import { askPull, getSpace } from "./spaces.ts";
+import { askPull, getSpace, syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 export function syncCollections(store: Store, input: Input<"collections.sync">): Output<"collections.sync"> {
@@ -19,7 +21,10 @@ export function syncCollections(store: Store, input: Input<"collections.sync">):
     const sentence = "You work offline: nothing is pulled. `holdfast network online` ends that.";
     return { collections: names, isOffline: true, sentence };
   }
+  refuseWithoutServer(store);
+  lookAtServerAgain(store);
   for (const info of infos) {
+    retryRefused(store, info);
     if (input.key !== undefined) {
       const known = findRecord(store, info, input.key);
       wantRecord(store, info.name, known?.key ?? input.key);
@@ -33,6 +38,24 @@ export function syncCollections(store: Store, input: Input<"collections.sync">):
   const what =
     input.key !== undefined ? `"${input.key}"` : names.length === 1 ? `"${names[0]}"` : `${names.length} collections`;
   return { collections: names, isOffline: false, sentence: `Pulling ${what}.` };
+}
+
+/** Who sends and has no way to a server would let everybody wait for ever. Another process may be the one that sends. */
+function refuseWithoutServer(store: Store): void {
+  if (store.sync !== null || store.memory.epoch === 0) return;
+  throw new HoldfastError(
+    "refused_by_state",
+    "no sync server is known to the process that sends, so nothing can be pulled",
+    "name it with `holdfast config set sync.url https://…`, then `holdfast daemon stop && holdfast daemon start`",
+  );
+}
+
+/** What was found out before, a refused token or silence, is looked at once more when a person asks. */
+function lookAtServerAgain(store: Store): void {
+  const { remote, subject } = syncPlace(store);
+  if (remote === "") return;
+  if (acceptCredentials(store, subject, remote)) hastenCredentials(store, subject);
+  if (getReachability(store, remote).status === "offline") askForProbe(store, remote);
 }
 
 function wanted(store: Store, input: Input<"collections.sync">): readonly CollectionInfo[] {

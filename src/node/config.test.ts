@@ -74,6 +74,8 @@ delays = ["1s", "1m"]
 [sync]
 mode = "periodic"
 interval = "1m"
+record_history = "30d"
+decision_stale = "12h"
 [conflict]
 default = "merge"
 "http.request" = "local_wins"
@@ -96,6 +98,8 @@ status = 204
     },
     syncMode: "periodic",
     syncIntervalMs: 60_000,
+    recordHistoryMs: 30 * 86_400_000,
+    conflictStaleMs: 43_200_000,
     conflict: "merge",
     conflictByType: { "http.request": "local_wins" },
     isCommandEnabled: true,

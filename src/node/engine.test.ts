@@ -12,6 +12,7 @@ import type { OperationType } from "../world.ts";
 import { makeBlobs } from "./blobs.ts";
 import { collectOnce } from "./collector.ts";
 import { openEngine } from "./engine.ts";
+import { openDatabase } from "./sqlite.ts";
 
 let directory = "";
 beforeEach(() => {
@@ -162,3 +163,51 @@ test("fresh credentials of a subject let its operations go", async () => {
   engine.close();
   await delay(0);
 });
+
+test("a collection that one process declares, and declares anew, is read by another one at once", async () => {
+  const reader = await openEngine({ directory, log: quiet });
+  const writer = await openEngine({ directory, log: quiet });
+  const titles = () => reader.handle("records.sql", { sql: "SELECT title, stars FROM notes ORDER BY title" }).rows;
+  writer.handle("collections.declare", { name: "notes", isSynced: false, merge: { stars: { rule: "max" } } });
+  writer.handle("records.write", { kind: "put", collection: "notes", key: "n1", value: { title: "Tides" } });
+  expect(titles()).toEqual([["Tides", null]]);
+  for (const indexes of [["title"], ["stars", "title"], []]) {
+    writer.handle("collections.declare", {
+      name: "notes",
+      isSynced: false,
+      merge: { stars: { rule: "max" } },
+      indexes,
+    });
+    expect(titles()).toEqual([["Tides", null]]);
+    const order = indexes.map((field) => ({ field }));
+    const { records } = reader.handle("records.query", { collection: "notes", order: order.slice(0, 1) });
+    expect(records.map(({ key }) => key)).toEqual(["n1"]);
+  }
+  reader.close();
+  writer.close();
+});
+
+test.each(["opening the store", "declaring the collection again"])(
+  "an index that is missing is made by %s",
+  async (how) => {
+    const notes = { name: "notes", isSynced: false, indexes: ["title"] };
+    const engine = await openEngine({ directory, log: quiet });
+    engine.handle("collections.declare", notes);
+    engine.handle("records.write", { kind: "put", collection: "notes", key: "n1", value: { title: "Tides" } });
+    if (how === "opening the store") engine.close();
+    const file = openDatabase(join(directory, "holdfast.db"));
+    const names = file.prepare("SELECT name FROM sqlite_schema WHERE name LIKE 'record_1_%'").all();
+    expect(names.length).toBe(2);
+    for (const { name } of names) file.exec(`DROP INDEX "${String(name)}"`);
+    file.close();
+    const after = how === "opening the store" ? await openEngine({ directory, log: quiet }) : engine;
+    const sql = { sql: "SELECT title FROM notes" };
+    if (after === engine) {
+      expect(() => after.handle("records.sql", sql)).toThrow(/no such index/);
+      after.handle("collections.declare", notes);
+    }
+    expect(after.handle("records.sql", sql).rows).toEqual([["Tides"]]);
+    expect(after.handle("records.query", { collection: "notes", order: [{ field: "title" }] }).records).toHaveLength(1);
+    after.close();
+  },
+);

@@ -98,3 +98,11 @@ test("following tells each new line once, across a rotation", async () => {
   stop();
   log.close();
 });
+
+test("lines go to the stream that is named, and not where a command answers", () => {
+  const lines: string[] = [];
+  const log = openLog({ stream: { write: (line) => lines.push(line) } });
+  log.write("info", "the server is ready");
+  log.close();
+  expect(lines.map((line) => JSON.parse(line).msg)).toEqual(["the server is ready"]);
+});

@@ -33,8 +33,9 @@ export type Log = {
 };
 
 export type LogOptions = {
-  /** Path of the log file; without it lines go to standard output. */
+  /** Path of the log file; without it lines go to standard output, or where `stream` says. */
   readonly path?: string;
+  readonly stream?: { readonly write: (line: string) => unknown };
   readonly level?: LogLevel;
   readonly fileBytes?: number;
 };
@@ -50,7 +51,8 @@ const removed = "[redacted]";
 /** Opens a log. A log that cannot be written (full disk) loses lines; it never stops the daemon. */
 export function openLog(options: LogOptions = {}): Log {
   const file = options.path === undefined ? null : openLogFile(options.path, options.fileBytes ?? logLimits.fileBytes);
-  const sink = file ?? { write: (line: string) => void process.stdout.write(line) };
+  const stream = options.stream ?? process.stdout;
+  const sink = file ?? { write: (line: string) => void stream.write(line) };
   const logger = pino(
     {
       level: options.level ?? "info",

@@ -60,6 +60,13 @@ export const recordCases: Readonly<Record<string, Case>> = {
     equal([title, body, stars ?? null], ["Ebb", "", null]);
     await handle.put("n1", { title: "Flood" });
     equal((await handle.get("n1"))?.value?.title, "Flood");
+    equal((await handle.patch("n1", { title: "Flood", stars: 3 })).record.value?.title, "Flood");
+    const steps = [
+      { op: "test", path: "/stars", value: 3 },
+      { op: "replace", path: "/stars", value: 2 },
+    ];
+    equal((await handle.patch("n1", steps)).record.value?.stars, 2);
+    equal(await codeOf(handle.patch("n1", steps)), "invalid_input");
     await handle.remove("n1");
     equal((await handle.get("n1"))?.value ?? null, null);
     equal(await codeOf(handle.update("n9", { stars: 1 })), "not_found");

@@ -198,5 +198,18 @@ it("the configuration and credentials are kept without a daemon", async () => {
   expect(await json("credentials", "list")).toMatchObject({ credentials: [{ name: "api", kind: "bearer" }] });
   expect((await run(["credentials", "remove", "api"])).exit).toBe(0);
   expect((await run(["credentials", "remove", "api"])).exit).toBe(4);
+  const unnamed = await run(["credentials", "set", "sync"], "s3cret\n");
+  expect(unnamed).toMatchObject({ exit: 2, err: expect.stringContaining("credentials set sync --origin") });
+  expect((await run(["config", "set", "sync.url", "https://sync.example.com/team"])).exit).toBe(0);
+  expect(await run(["credentials", "set", "sync"], "s3cret\n")).toMatchObject({
+    exit: 0,
+    out: expect.stringContaining("https://sync.example.com\n"),
+    err: expect.stringContaining("config set sync.credential sync"),
+  });
+  expect((await run(["config", "set", "sync.credential", "sync"])).exit).toBe(0);
+  expect(await run(["credentials", "set", "api"], "s3cret\n")).toMatchObject({
+    exit: 2,
+    err: expect.stringContaining("holdfast credentials set sync"),
+  });
   expect((await run(["daemon", "status"])).exit).toBe(3);
 });

@@ -3,9 +3,32 @@
 import { describe, expect, it } from "vitest";
 import type { Input, Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
-import { collection, list, minute, receipt, record, refused } from "./support/record-fixtures.ts";
+import { collection, list, minute, receipt, record, refused, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { now, play, screen } from "./support/script.ts";
+
+const none: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
+
+const server = "https://sync.example.com";
+const noToken = { subject: "", remote: server, reason: "this request names no token", since: now, pending: 1 };
+const silent = { ...has.onlineRemote, remote: server, status: "offline" as const, lastFailureAt: now };
+const notAllowed = { code: "collection_forbidden", message: "bookings is not for you", hint: "ask for a role" };
+
+/** What keeps a pull from ever ending, by name. */
+const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { readonly [key: string]: string }?])[] = [
+  ["without a token", { "queue.status": has.queueStatus({ signedOut: [noToken] }) }],
+  [
+    "with a token that is refused",
+    { "queue.status": has.queueStatus({ signedOut: [{ ...noToken, reason: "the token has expired" }] }) },
+    { "sync.credential": "team" },
+  ],
+  ["while working offline", { "queue.status": has.queueStatus({ isWorkingOffline: true }) }],
+  [
+    "without an answer",
+    { "network.status": { status: "offline", isWorkingOffline: false, lastCheckAt: now, remotes: [silent] } },
+  ],
+  ["of a refused one", { "collections.list": list(collection({ state: "refused", asOf: null, problem: notAllowed })) }],
+];
 
 type Case = readonly [name: string, argv: readonly string[], script: Script];
 
@@ -192,7 +215,18 @@ const records: readonly Case[] = [
       "--strategy",
       "merge",
     ],
-    { answers: { "collections.declare": collection() } },
+    { answers: { "collections.list": none, "collections.declare": collection() } },
+  ],
+  [
+    "collections declare again",
+    ["collections", "declare", "bookings", "--index", "guest"],
+    { answers: { "collections.list": list(collection()), "collections.declare": collection() } },
+  ],
+  ["records put nothing", ["records", "put", "bookings", "b1"], {}],
+  [
+    "records patch",
+    ["records", "patch", "bookings", "b1", '{"fee":14,"note":null}'],
+    { answers: { "records.write": receipt } },
   ],
   [
     "collections sync",
@@ -204,6 +238,22 @@ const records: readonly Case[] = [
       },
     },
   ],
+  ...troubles.map(
+    ([name, answers, values = {}]): Case => [
+      `collections sync ${name}`,
+      ["collections", "sync", "bookings", "--wait"],
+      {
+        local: syncConfig({ "sync.url": `${server}/v`, ...values }),
+        answers: {
+          "collections.sync": { collections: ["bookings"], isOffline: false, sentence: "Pulling 1 collection." },
+          "collections.list": list(collection({ state: "initial", asOf: null })),
+          "queue.status": has.queueStatus(),
+          "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: now, remotes: [] },
+          ...answers,
+        },
+      },
+    ],
+  ),
   [
     "collections sync offline",
     ["collections", "sync"],
@@ -294,7 +344,7 @@ describe("what is typed becomes", () => {
       "deleted_here=local_wins",
       "--local",
     ];
-    const answers = { "collections.declare": collection() };
+    const answers = { "collections.list": none, "collections.declare": collection() };
     expect(await inputOf([...argv, ...more], "collections.declare", { answers })).toEqual({
       name: "bookings",
       indexes: [["status", "start"], "guest"],
@@ -303,6 +353,52 @@ describe("what is typed becomes", () => {
       strategy: { deleted_here: "local_wins" },
       isSynced: false,
     });
+  });
+
+  it("what is named of a collection that is known already, added to the rest unless it is replaced", async () => {
+    const spec = {
+      name: "bookings",
+      space: "north",
+      indexes: ["guest", "fee"],
+      unique: [["plate"]],
+      merge: { note: { rule: "text" as const } },
+      filter: { status: "open" },
+    };
+    const known = { ...none, collections: [collection({ spec })] };
+    const answers = { "collections.list": known, "collections.declare": collection() };
+    const argv = ["collections", "declare", "bookings", "--index", "fee", "--index", "status,start"];
+    const more = ["--merge", "fee=max", "--filter", "status=done"];
+    expect(await inputOf([...argv, ...more], "collections.declare", { answers })).toEqual({
+      ...spec,
+      indexes: ["guest", "fee", ["status", "start"]],
+      merge: { note: { rule: "text" }, fee: { rule: "max" } },
+      filter: { status: { eq: "done" } },
+    });
+    expect(await inputOf([...argv, "--replace"], "collections.declare", { answers })).toEqual({
+      name: "bookings",
+      indexes: ["fee", ["status", "start"]],
+    });
+  });
+
+  it.each([
+    [["put", "notes", "n1", '{"a":1}'], { kind: "put", key: "n1", value: { a: 1 } }],
+    [["put", "notes", "n1", "--data", '{"a":1}'], { kind: "put", key: "n1", value: { a: 1 } }],
+    [["put", "notes", '{"a":1}'], { kind: "create", value: { a: 1 } }],
+    [["put", "notes", "n1", "-"], { kind: "put", key: "n1", value: { piped: true } }],
+    [["update", "notes", "n1", '{"a":1}', "--set", "b=2"], { kind: "update", key: "n1", fields: { a: 1, b: 2 } }],
+    [["patch", "notes", "n1", '{"a":null}'], { kind: "patch", key: "n1", patch: { a: null } }],
+    [
+      ["patch", "notes", "n1", '[{"op":"remove","path":"/a"}]'],
+      { kind: "patch", key: "n1", patch: [{ op: "remove", path: "/a" }] },
+    ],
+  ])("a value behind the key or after --data: %j", async (words, write) => {
+    const script = { stdin: '{"piped":true}', answers: { "records.write": receipt } };
+    expect(await inputOf(["records", ...words], "records.write", script)).toEqual({ collection: "notes", ...write });
+  });
+
+  it("no value that is given twice, and no patch that is a number", async () => {
+    expect((await play(["records", "put", "notes", "n1", "{}", "--data", "{}"], {})).exit).toBe(2);
+    expect((await play(["records", "patch", "notes", "n1", "7"], {})).exit).toBe(2);
   });
 
   it("an import in parts that passes over what is here already, from an array and from lines", async () => {

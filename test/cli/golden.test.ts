@@ -6,6 +6,7 @@ import type { DaemonState } from "../../src/cli/local.ts";
 import { defaultSettings } from "../../src/shapes.ts";
 import type { Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import { syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { now, play, screen } from "./support/script.ts";
 
@@ -205,6 +206,7 @@ const reading: readonly Case[] = [
     ["doctor"],
     {
       local: {
+        ...syncConfig({}),
         diagnose: async () => ({
           nodeVersion: "v24.21.0",
           home: "/home/ada/.local/share/holdfast",

@@ -1,8 +1,19 @@
 // Owns records, collections, conflicts and runs as a daemon would tell of them, for the tests of the command line.
 // Leaves operations to fixtures.ts.
+import type { Local } from "../../../src/cli/host.ts";
 import type { CollectionView, Output } from "../../../src/verbs.ts";
 import * as has from "./fixtures.ts";
 import { now } from "./script.ts";
+
+/** A config.toml that says this and nothing else. */
+export const syncConfig = (values: { readonly [key: string]: string }): Partial<Local> => ({
+  config: {
+    path: async () => "/home/ada/.local/share/holdfast/config.toml",
+    list: async () => [],
+    get: async (key) => ({ key, value: values[key] ?? null, source: key in values ? "file" : "default" }),
+    set: async (key, value) => ({ key, value, source: "file" }),
+  },
+});
 
 type View = Output<"records.query">["records"][number];
 type Conflict = Output<"conflicts.get">;

@@ -1,0 +1,96 @@
+// Owns the rules of several pending changes of one record: in which order they go out, and what becomes of the others when one leaves.
+// What decides two sides is conflicts.test.ts; what a write queues is records.test.ts.
+import { expect, test } from "vitest";
+import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
+import { startRecords } from "../../test/support/record-bench.ts";
+
+const base = { title: "base", n: 1 };
+
+const update = (key: string, fields: { readonly [name: string]: string | number }) =>
+  ({ kind: "update", collection: "notes", key, fields }) as const;
+
+/** A client that has three records and works offline. */
+async function apart(): Promise<RecordBench & { readonly ada: RecordClient }> {
+  const bench = startRecords();
+  const ada = bench.client();
+  for (const key of ["n1", "n2", "n3"]) bench.server.write("notes", key, base);
+  await bench.run();
+  ada.offline();
+  return { ...bench, ada };
+}
+
+test("what follows a change that left its transaction does not wait for the rest of that, whose end it would not see", async () => {
+  const { ada, server, run } = await apart();
+  ada.ask("records.transaction", { writes: [update("n1", { title: "mine" }), update("n2", { title: "mine" })] });
+  ada.update("n1", { n: 7 });
+  // Of the first record nothing is left to send, and the second one waits for a person.
+  server.write("notes", "n1", { ...base, title: "mine" });
+  server.write("notes", "n2", { ...base, title: "theirs" });
+  const scope = { kind: "type", name: "record.write" } as const;
+  ada.ask("queue.pause", { scope });
+  ada.online();
+  await run(3_000);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n2" }]);
+  ada.ask("queue.resume", { scope });
+  await run(3_000);
+  expect(server.all("notes")).toMatchObject({ n1: { title: "mine", n: 7 } });
+  expect(ada.get("n1")).toMatchObject({ state: "synced" });
+  ada.ask("conflicts.resolve", { filter: { collection: "notes" }, choose: "remote" });
+  await run(3_000);
+  expect(ada.ask("queue.list", { status: ["pending", "failed"] }).operations).toEqual([]);
+  expect(ada.value("n2")).toEqual({ ...base, title: "theirs" });
+});
+
+test("a change that is given up between two others leaves them in their order", async () => {
+  const { ada, server, run } = await apart();
+  ada.ask("records.transaction", { writes: [update("n1", { title: "first" }), update("n2", { title: "mine" })] });
+  const { operation } = ada.ask("records.transaction", {
+    writes: [update("n1", { title: "second" }), update("n3", { title: "mine" })],
+  });
+  const last = ada.update("n1", { title: "third" });
+  server.write("notes", "n2", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  ada.ask("queue.cancel", { ids: [operation ?? ""] });
+  await run(3_000);
+  expect(ada.ask("queue.get", { id: last.operation ?? "" })).toMatchObject({ status: "pending", reason: "dependency" });
+  ada.ask("conflicts.resolve", { filter: { collection: "notes" }, choose: "local" });
+  await run(3_000);
+  expect(server.all("notes")).toMatchObject({ n1: { title: "third" }, n2: { title: "mine" }, n3: base });
+  expect(ada.conflicts("open")).toEqual([]);
+  expect(ada.get("n1")).toMatchObject({ state: "synced" });
+});
+
+test("a transaction whose change of a record is done already does not wait for what was written before it there", async () => {
+  const { ada, server, run } = await apart();
+  ada.ask("records.transaction", { writes: [update("n1", { n: 5 }), update("n2", { title: "mine" })] });
+  ada.ask("records.transaction", { writes: [update("n1", { title: "same" }), update("n3", { title: "mine" })] });
+  server.write("notes", "n1", { ...base, title: "same" });
+  server.write("notes", "n2", { ...base, title: "theirs" });
+  const scope = { kind: "type", name: "record.write" } as const;
+  ada.ask("queue.pause", { scope });
+  ada.online();
+  await run(3_000);
+  ada.ask("queue.resume", { scope });
+  await run(3_000);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n2" }]);
+  expect(server.all("notes")).toMatchObject({ n3: { title: "mine" } });
+  ada.ask("conflicts.resolve", { filter: { collection: "notes" }, choose: "remote" });
+  await run(3_000);
+  expect(ada.ask("queue.list", { status: ["pending", "failed"] }).operations).toEqual([]);
+});
+
+test("a transaction goes on when the dispute about one of its records has ended by itself", async () => {
+  const { ada, server, run } = await apart();
+  ada.ask("records.transaction", { writes: [update("n1", { title: "mine" }), update("n2", { n: 2 })] });
+  server.write("notes", "n1", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n1" }]);
+  server.write("notes", "n1", { ...base, title: "mine" });
+  await run(3_000);
+  expect(ada.conflicts("open")).toEqual([]);
+  expect(ada.ask("queue.list", { status: ["pending", "failed"] }).operations).toEqual([]);
+  expect(server.all("notes")).toMatchObject({ n1: { title: "mine" }, n2: { n: 2 } });
+  expect([ada.state("n1"), ada.state("n2")]).toEqual(["synced", "synced"]);
+});
