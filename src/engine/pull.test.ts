@@ -438,8 +438,8 @@ test("what was removed in a history that a restored server has lost hides nothin
   ada.remove("n1");
   await run();
   server.restore(backup, "h2");
-  await run(400_000);
+  await run(900_000);
   server.write("notes", "n1", { n: 9 });
-  await run(400_000);
+  await run(900_000);
   expect(ada.value("n1")).toEqual({ n: 9 });
 });

@@ -43,7 +43,7 @@ const dropMentions = "DELETE FROM mention WHERE local = ?";
 const unmarked = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > ? AND (pendings > 0 OR version > ?)`;
 const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
-const sweep = `UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ? WHERE collection = ? AND mark <> ? AND version > 0
+const sweep = `UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = CASE ? WHEN 1 THEN 0 ELSE version END WHERE collection = ? AND mark <> ? AND version > 0
   AND version <= ? AND pendings = 0`;
 
 /** The states of `recordStates` as they are kept. */
@@ -253,15 +253,16 @@ export function unmetRecords(
 export function sweepRecords(
   store: Store,
   info: CollectionInfo,
-  by: { readonly mark: number; readonly below: number; readonly run: number | null },
+  // Versions of a history that is gone must not make those of the new one look old.
+  by: { readonly mark: number; readonly below: number; readonly run: number | null; readonly isForeign: boolean },
 ): number {
   const size = store.db.prepare(sweptSize).get(info.id, by.mark, by.below);
   const gone = integer(size?.n);
   if (gone > 0) {
-    logSweep(store, { collection: info.id, ...by });
+    logSweep(store, { collection: info.id, mark: by.mark, below: by.below, run: by.run });
     countRecords(store, info.id, -gone, -integer(size?.bytes));
   }
-  store.db.prepare(sweep).run(store.world.now(), by.mark, info.id, by.mark, by.below);
+  store.db.prepare(sweep).run(store.world.now(), by.mark, by.isForeign ? 1 : 0, info.id, by.mark, by.below);
   return gone;
 }
 

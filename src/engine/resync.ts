@@ -168,6 +168,6 @@ export function finishResync(store: Store, info: CollectionInfo): void {
     replay(store, info, row, ground, { origin: "pull", run });
     tellKeys(store, info.name, [row.key], "pull");
   }
-  const gone = sweepRecords(store, info, { mark, below, run });
+  const gone = sweepRecords(store, info, { mark, below, run, isForeign: isForeign(resync) });
   if (gone > 0) countInSyncRun(store, { pulled: gone });
 }
