@@ -102,16 +102,25 @@ function pulls(store: Store): readonly Errand[] {
       name: pullName(plan),
       start: (signal) => {
         const askedAt = store.world.now();
-        return sync
-          .pull(pullRequestOf(plan), signal)
-          .then(
-            (reply) => () =>
-              bookReply(store, { reply, askedAt, space: plan.space.name, infos: plan.infos }, (response) =>
-                applyPull(store, plan, response, askedAt),
-              ),
-          );
+        const told = store.memory.sync.poked.get(plan.space.name) ?? 0;
+        return sync.pull(pullRequestOf(plan), signal).then(
+          (reply) => () =>
+            bookReply(store, { reply, askedAt, space: plan.space.name, infos: plan.infos }, (response) => {
+              applyPull(store, plan, response, askedAt);
+              believeAnswer(store, plan.space.name, { told, head: response.head });
+            }),
+        );
       },
     }));
+}
+
+/**
+ * A poke that the server's own answer denies was of a history that is gone: without this it would be pulled for without end.
+ * One that came while the answer was under way is newer than it and stands.
+ */
+function believeAnswer(store: Store, space: string, of: { readonly told: number; readonly head: number }): void {
+  const { poked } = store.memory.sync;
+  if (of.told > of.head && poked.get(space) === of.told) poked.set(space, of.head);
 }
 
 type Answered<T> = {
