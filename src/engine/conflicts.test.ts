@@ -449,3 +449,24 @@ test("a conflict holds only its own record: what was written after it on the sam
   expect(server.get("notes", "n1")?.value).toEqual({ ...base, title: "theirs", n: 50 });
   expect(ada.state("n1")).toBe("synced");
 });
+
+test("what was counted on while a person was to decide is counted on from the decision", async () => {
+  const { ada, server, run } = await apart({
+    merge: { n: { rule: "counter" } },
+    strategy: { version_mismatch: "manual" },
+  });
+  ada.update("n1", { n: 2 });
+  server.write("notes", "n1", { ...base, n: 5 });
+  ada.online();
+  await run(3_000);
+  const [conflict] = ada.conflicts();
+  ada.update("n1", { n: 3 });
+  ada.update("n1", { n: 4 });
+  ada.ask("conflicts.resolve", { ids: [conflict?.id ?? ""], choose: "merge" });
+  expect(ada.value("n1")).toMatchObject({ n: 8 });
+  await run(60_000);
+  for (const open of ada.conflicts()) ada.ask("conflicts.resolve", { ids: [open.id], choose: "merge" });
+  await run(60_000);
+  // From 1 the server counted four up, and this client three.
+  expect(server.all("notes").n1).toMatchObject({ n: 8 });
+});

@@ -4,6 +4,7 @@
  */
 import { isSameJson } from "../canonical.ts";
 import type { ConflictKind } from "../conflict.ts";
+import { mergeFields } from "../merge.ts";
 import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields, RecordOrigin } from "../record.ts";
@@ -180,7 +181,7 @@ function rebase(store: Store, step: Step): Overlay | null {
   if (cause.isOurs === true || meeting.kind === null) {
     if (cause.isOurs !== true && under.value !== null && wanted !== null && ground.version > pending.change.base)
       countInSyncRun(store, { merged: 1 });
-    return aim(store, step, op, { value: applyChange(under.value, pending.change), version });
+    return aim(store, step, op, { value: counted(step, { base, local: wanted }), version });
   }
   return decide(store, step, op, {
     kind: cause.answered?.kind ?? meeting.kind,
@@ -189,6 +190,21 @@ function rebase(store: Store, step: Step): Overlay | null {
     wanted,
     version,
   });
+}
+
+/**
+ * A later change of ours on top of what a person decided: its fields as they are, but what it counts is counted on from there.
+ * The number that it was counted to knew nothing of the decision.
+ */
+function counted({ info, pending, under }: Step, { base, local }: Pick<Sides, "base" | "local">): Fields | null {
+  const { change } = pending;
+  const value = applyChange(under.value, change);
+  if (change.strict === undefined || value === null || local === null || under.value === null) return value;
+  const merged = mergeFields({ base, local, remote: under.value }, info.spec.merge ?? {});
+  const fields = change.strict.filter(
+    (field) => !merged.disputed.includes(field) && Object.hasOwn(merged.value, field),
+  );
+  return { ...value, ...Object.fromEntries(fields.map((field) => [field, merged.value[field] as Json])) };
 }
 
 /** The server has moved while a person was to decide: the inbox shows what it has now, and what has become equal is done. */
