@@ -57,7 +57,7 @@ export const recordMutants: readonly Mutant[] = [
     file: "src/server/push.ts",
     find: 'if (item.number < work.floor) return { id: item.id, outcome: "stale" };',
     replace: "",
-    rules: ["I2"],
+    rules: ["I2", "read your writes"],
   },
   {
     name: "merge a counter as the last writer",
