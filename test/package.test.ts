@@ -45,13 +45,14 @@ test("what is bundled into the command comes with its licences", () => {
   );
   const bundled = ["commander", "hono", "@hono/node-server", "pino", "prom-client", "smol-toml", "zod", "uuid"];
   expect([...sections.keys()]).toEqual(expect.arrayContaining(bundled));
-  // A licence is a text, not only its name; this one's package comes without any, and is named with its licence all the same.
-  const textless = ["@bomb.sh/tab"];
+  // A licence is a text, not only its name; these packages come without any, and are named with their licence all the same.
+  const textless = ["@bomb.sh/tab", "postgres"];
   const nameless = [...sections].filter(
     ([, text]) => !/copyright|licen[cs]e|permission/i.test(text.split("\n").slice(2).join("\n")),
   );
   expect(nameless.map(([name]) => name)).toEqual(textless);
   expect(notices).toMatch(/^## @bomb\.sh\/tab \S+ \(MIT\)$/m);
+  expect(notices).toMatch(/^## postgres \S+ \(Unlicense\)$/m);
 });
 
 test("no file points to a source map, to the sources or to a test", () => {
