@@ -6,7 +6,7 @@ import { simulateReplicas } from "./simulator.ts";
 
 const steps = 300;
 const fixedCount = 70;
-const freshCount = 10;
+const freshCount = 5;
 
 async function expectSound(seeds: readonly number[]): Promise<void> {
   const { failures, totals } = await runPlan({ simulation: "replicas", seeds, steps, mode: "both", workers: 2 });
