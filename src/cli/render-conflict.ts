@@ -109,7 +109,7 @@ export function renderConflict(look: Look, conflict: View): string {
         "Decided",
         conflict.decidedAt === null
           ? null
-          : `${say(conflict.decidedAt)} by ${deciderWords[conflict.decidedBy ?? "person"]}`,
+          : `${say(conflict.decidedAt)} ${deciderWords[conflict.decidedBy ?? "person"]}`,
       ],
     ],
     paint.dim,
@@ -117,7 +117,13 @@ export function renderConflict(look: Look, conflict: View): string {
   return [head, rows, renderSides(look, conflict), hintsFor(look, conflict)].filter((part) => part !== "").join("\n\n");
 }
 
-const deciderWords = { automatic: "a declared rule", person: "a person", prechosen: "a choice made before" } as const;
+const deciderWords = {
+  automatic: "by a declared rule",
+  person: "by a person",
+  prechosen: "by a choice made before",
+  agreement: "by itself: both sides say the same",
+  withdrawal: "its operation was given up",
+} as const;
 
 function hintsFor({ paint }: Look, { id, status, kind }: View): string {
   const short = shortId(id);

@@ -18,6 +18,31 @@ async function apart(collection: Partial<Collection> = {}): Promise<RecordBench 
   return { ...bench, ada };
 }
 
+type Busy = RecordBench["server"] & { isBusy: boolean; counted: number };
+
+/** Before every push somebody else counts up, as long as the server is busy. */
+async function startBusy(collection: Partial<Collection>) {
+  const bench = startRecords();
+  const server = Object.assign(bench.server, { isBusy: true, counted: 0 }) as Busy;
+  const countUp = (): void => {
+    server.counted += 1;
+    server.write("notes", "n1", { ...base, n: server.counted + 1 });
+  };
+  const ada = bench.client({
+    collections: [{ name: "notes", ...collection }],
+    wrap: (port) => ({
+      ...port,
+      push: (request, signal) => {
+        if (server.isBusy) countUp();
+        return port.push(request, signal);
+      },
+    }),
+  });
+  server.write("notes", "n1", base);
+  await bench.run();
+  return { ...bench, server, ada };
+}
+
 test("different fields merge without anybody being asked, whichever side comes first", async () => {
   const { ada, server, run } = await apart();
   ada.update("n1", { title: "mine" });
@@ -403,6 +428,121 @@ test("one record of a transaction in conflict holds all of it; giving it up give
     expect([ada.state("n1"), ada.state("n2")]).toEqual(["synced", "synced"]);
     expect(ada.conflicts("open")).toEqual([]);
   }
+});
+
+test("two disputes of one transaction are asked about at once, and go out in one request when both are decided", async () => {
+  for (const choices of [
+    ["local", "merge"],
+    ["value", "local"],
+  ] as const) {
+    const { ada, server, run, pushes } = await apart();
+    server.write("notes", "n2", base);
+    ada.online();
+    await run();
+    ada.offline();
+    ada.ask("records.transaction", {
+      writes: ["n1", "n2", "n3"].map((key) =>
+        key === "n3"
+          ? ({ kind: "create", collection: "notes", key, value: { n: 3 } } as const)
+          : ({ kind: "update", collection: "notes", key, fields: { title: "mine" } } as const),
+      ),
+    });
+    server.write("notes", "n1", { ...base, title: "theirs" });
+    server.write("notes", "n2", { ...base, title: "theirs", n: 2 });
+    ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+    ada.online();
+    await run(3_000);
+    ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
+    await run(3_000);
+    expect(ada.conflicts("open").map(({ key }) => key)).toEqual(["n2", "n1"]);
+    const before = pushes();
+    for (const [at, choose] of choices.entries()) {
+      expect(pushes()).toBe(before);
+      const value = choose === "value" ? { value: { title: "both" } } : {};
+      const key = at === 0 ? "n1" : "n2";
+      expect(ada.ask("conflicts.resolve", { filter: { key }, choose, ...value }).done).toHaveLength(1);
+      await run();
+    }
+    await run(3_000);
+    expect(pushes()).toBe(before + 1);
+    expect(server.all("notes")).toEqual({
+      n1: choices[0] === "value" ? { title: "both" } : { ...base, title: "mine" },
+      n2: { ...base, title: "mine", n: 2 },
+      n3: { n: 3 },
+    });
+    expect(["n1", "n2", "n3"].map((key) => ada.state(key))).toEqual(["synced", "synced", "synced"]);
+    expect(ada.conflicts("resolved").map(({ decidedBy }) => decidedBy)).toEqual(["person", "person"]);
+    expect(ada.ask("engine.check", {}).findings).toEqual([]);
+  }
+});
+
+test("an inbox tells what really ended a dispute: a person, both sides saying the same, or an operation that was given up", async () => {
+  const { ada, server, run } = await apart();
+  const dispute = async (title: string): Promise<void> => {
+    ada.offline();
+    ada.update("n1", { title });
+    server.write("notes", "n1", { ...base, title: `not ${title}` });
+    ada.online();
+    await run(3_000);
+  };
+  await dispute("a");
+  server.write("notes", "n1", { ...base, title: "a" });
+  await run(3_000);
+  expect(ada.conflicts("resolved")).toMatchObject([{ decidedBy: "agreement" }]);
+  await dispute("b");
+  ada.ask("queue.cancel", { ids: [ada.conflicts("open")[0]?.operation ?? ""] });
+  expect(ada.conflicts("resolved")[0]).toMatchObject({ decidedBy: "withdrawal", choice: "remote" });
+  await dispute("c");
+  ada.ask("conflicts.resolve", { filter: {}, choose: "remote" });
+  expect(ada.conflicts("resolved")[0]).toMatchObject({ decidedBy: "person", choice: "remote" });
+});
+
+test("a rule that always decides never asks a person, however busy the record is: its rounds grow apart", async () => {
+  const { ada, server, run, pushes } = await startBusy({ merge: { n: { rule: "counter" } } });
+  ada.update("n1", { n: 2 });
+  await run(120_000);
+  expect(ada.conflicts("open")).toEqual([]);
+  expect(ada.conflicts("resolved").length).toBeGreaterThan(8);
+  expect(pushes()).toBeLessThan(20);
+  const { operation } = ada.ask("conflicts.list", { limit: 1 }).conflicts[0] ?? {};
+  expect(ada.ask("queue.why", { id: operation ?? "" }).sentence).toContain("tried again by itself");
+  server.isBusy = false;
+  await run(120_000);
+  // It counted one up, whatever everybody else did meanwhile.
+  expect(server.all("notes")).toEqual({ n1: { ...base, n: server.counted + 2 } });
+  expect(ada.get("n1")).toMatchObject({ state: "synced", value: { n: server.counted + 2 } });
+  expect(ada.conflicts("open")).toEqual([]);
+});
+
+test("far more rounds than a person would be asked after, and still nobody is asked", async () => {
+  const { ada, server, run } = await startBusy({ strategy: { version_mismatch: "local_wins" } });
+  ada.update("n1", { n: -1 });
+  await run(3_600_000);
+  expect(ada.conflicts("resolved").length).toBeGreaterThan(25);
+  expect(ada.conflicts("open")).toEqual([]);
+  server.isBusy = false;
+  await run(120_000);
+  expect(server.all("notes")).toMatchObject({ n1: { n: -1 } });
+});
+
+test("an answer of a server that has forgotten what this client knows leads to a pull, not to the same question again and again", async () => {
+  const { ada, server, run, pushes } = await apart();
+  server.isPoking = false;
+  const before = server.backup();
+  ada.online();
+  server.write("notes", "n2", base);
+  ada.ask("collections.sync", {});
+  await run(3_000);
+  expect(ada.value("n2")).toEqual(base);
+  server.restore(before, "h2");
+  const sent = pushes();
+  ada.update("n2", { title: "mine" });
+  await run(2_000);
+  expect(pushes() - sent).toBeLessThan(4);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n2", kind: "deleted_upstream" }]);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(3_000);
+  expect(server.all("notes")).toMatchObject({ n2: { ...base, title: "mine" } });
 });
 
 test("the queue's own verbs keep record and conflict consistent: resolve decides, cancel drops the change", async () => {
