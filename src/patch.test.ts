@@ -57,7 +57,7 @@ describe.each(["tests.json", "spec_tests.json"])("json-patch-test-suite %s", (fi
       } else {
         const attempt = () => applyPatch(each.doc, each.patch);
         // Only a `test` step can find a sound patch and another document.
-        const hasTest = each.patch.some(({ op }) => op === "test");
+        const hasTest = each.patch.some((step) => (step as { readonly op?: unknown } | null)?.op === "test");
         expect(attempt, name).toThrow(
           expect.toSatisfy((error) => isCode(error, "invalid_input") || (hasTest && isCode(error, "refused_by_state"))),
         );

@@ -80,7 +80,11 @@ function applyStep(document: Json, given: unknown, index: number): Json {
     }
     case "test": {
       const differ: Refuse = (what) => {
-        throw new HoldfastError("refused_by_state", `patch step ${index}: ${what}`, "read the record again, then write");
+        throw new HoldfastError(
+          "refused_by_state",
+          `patch step ${index}: ${what}`,
+          "read the record again, then write",
+        );
       };
       if (!isSameJson(read(document, path, differ), step.value)) differ(`the value at "${step.path}" is another one`);
       return document;

@@ -82,11 +82,39 @@ export async function readConflicts(session: Session, filter: ConflictFilter, wa
   return { ...page, conflicts, next };
 }
 
-export const runConflictGroups: Handler<[], object> = async (context) => {
+export const groupParts = ["collection", "kind", "field", "author"] as const;
+
+export const runConflictGroups: Handler<[], { readonly by?: readonly string[] }> = async (context, _args, options) => {
+  const by = options.by?.map((part) => parseChoice(part, "--by", groupParts));
   const answer = await (await context.session()).call("conflicts.groups", {});
-  context.answer(answer, () => renderGroups(context, answer.groups));
+  const groups = by === undefined ? answer.groups : regroup(answer.groups, new Set(by));
+  context.answer({ groups }, () => renderGroups(context, groups));
   return 0;
 };
+
+/** What a group leaves out is empty in it; one with several fields in dispute counts for each of them. */
+export type ConflictGroup = Omit<Output<"conflicts.groups">["groups"][number], "kind"> & { readonly kind: string };
+
+function regroup(groups: readonly ConflictGroup[], by: ReadonlySet<string>): readonly ConflictGroup[] {
+  const found = new Map<string, ConflictGroup>();
+  const split = groups.flatMap((group) =>
+    by.has("field") && group.fields.length > 0 ? group.fields.map((field) => ({ ...group, fields: [field] })) : [group],
+  );
+  for (const group of split) {
+    const { collection, kind, fields, author, count, oldestAt } = group;
+    const cause = {
+      collection: by.has("collection") ? collection : "",
+      kind: by.has("kind") ? kind : "",
+      fields: by.has("field") ? fields : [],
+      author: by.has("author") ? author : "",
+    };
+    const name = JSON.stringify(cause);
+    const known = found.get(name);
+    const oldest = Math.min(oldestAt, known?.oldestAt ?? oldestAt);
+    found.set(name, { ...cause, count: count + (known?.count ?? 0), oldestAt: oldest });
+  }
+  return [...found.values()].sort((a, b) => b.count - a.count);
+}
 
 export const runConflictShow: Handler<[string], object> = async (context, [id]) => {
   const conflict = await (await context.session()).call("conflicts.get", { id });

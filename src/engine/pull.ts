@@ -9,6 +9,7 @@ import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { countRecords, findCollection, listInfos, moveCursor } from "./collections.ts";
+import { hasEvicted, takeEvicted } from "./evicted.ts";
 import { readGates } from "./gates.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
@@ -157,13 +158,24 @@ function nextPollAt(store: Store, space: string): number {
 
 /** What stays the same for all records of a page. */
 type Page = { readonly run: number; readonly at: number; lastId: number };
-type Place = { readonly info: CollectionInfo; readonly keys: string[]; records: number; bytes: number };
+type Place = {
+  readonly info: CollectionInfo;
+  readonly keys: string[];
+  readonly hasEvicted: boolean;
+  records: number;
+  bytes: number;
+};
 
 /** Takes records as the server has them; returns how many were news. One event tells of each collection. */
 export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
   if (records.length === 0) return 0;
   const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store) };
-  const places = new Map(infos.map((info): [string, Place] => [info.name, { info, keys: [], records: 0, bytes: 0 }]));
+  const places = new Map(
+    infos.map((info): [string, Place] => [
+      info.name,
+      { info, keys: [], hasEvicted: hasEvicted(store, info.id), records: 0, bytes: 0 },
+    ]),
+  );
   for (const record of records) {
     const place = places.get(record.collection);
     if (place !== undefined && applyRecord(store, place, record, page)) place.keys.push(record.key);
@@ -200,10 +212,11 @@ function addPulled(store: Store, place: Place, record: WireRecord, page: Page): 
   const { key, version, schema, author } = record;
   const value = JSON.stringify(record.value);
   const bytes = textBytes(value);
-  const id = page.lastId + 1;
+  const former = place.hasEvicted ? takeEvicted(store, info.id, key) : null;
+  const id = former ?? page.lastId + 1;
   const row = { collection: info.id, key, version, value, schema, author, bytes, mark: info.mark };
   if (!insertPulledRecord(store, id, row, page.at)) return false;
-  page.lastId = id;
+  page.lastId = Math.max(page.lastId, id);
   place.records += 1;
   place.bytes += bytes;
   logRecord(store, { record: id, at: page.at, origin: "pull", run: page.run, version, before: null, after: value });

@@ -8,6 +8,7 @@ import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { noteEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
 import { findRecords } from "./record-query.ts";
 import type { RecordRow } from "./records.ts";
@@ -171,6 +172,7 @@ export function keepBudget(store: Store, collection: string): number {
     .all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
     if (bytes <= target) break;
     dropRecord(store, row);
+    noteEvicted(store, row);
     bytes -= row.bytes;
     evicted += 1;
   }

@@ -4,6 +4,7 @@
  */
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
+import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
@@ -15,7 +16,7 @@ const insert = `INSERT INTO record_history (record, at, origin, run, version, be
 const last = "SELECT max(seq) AS seq FROM record_history";
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ? RETURNING record";
 const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
   SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
@@ -70,5 +71,10 @@ export function logSweep(
 
 /** Forgets the oldest rows once they are past their time, some at a time. */
 export function pruneLog(store: Store): void {
-  store.db.prepare(prune).run(historyPruneLimit, store.world.now() - getSettings(store).recordHistoryMs);
+  const before = store.world.now() - getSettings(store).recordHistoryMs;
+  const forgotten = store.db.prepare(prune).all(historyPruneLimit, before);
+  pruneEvicted(
+    store,
+    forgotten.map(({ record }) => integer(record)),
+  );
 }

@@ -11,18 +11,19 @@ import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf, countRecords, requireCollection } from "./collections.ts";
 import { openConflictOf } from "./conflicts.ts";
+import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
 import { logSweep } from "./record-log.ts";
 import type { Store } from "./store.ts";
-import { integer, parsed } from "./store.ts";
+import { integer, integerOrNull, parsed } from "./store.ts";
 
 const columns =
   "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
 const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
-const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
+const insert = `INSERT INTO record (id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
 const insertPulled = `INSERT OR IGNORE INTO record (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used,
   bytes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`;
 const lastId = "SELECT max(id) AS id FROM record";
@@ -134,6 +135,7 @@ export function insertRecord(store: Store, row: NewRecord): number | null {
   const made = store.db
     .prepare(insert)
     .get(
+      takeEvicted(store, row.collection, row.key) ?? (highestGone(store) === 0 ? null : lastRecordId(store) + 1),
       row.collection,
       row.key,
       row.version,
@@ -173,7 +175,8 @@ export function insertPulledRecord(store: Store, id: number, row: PulledRecord, 
 }
 
 export function lastRecordId(store: Store): number {
-  return integer(store.db.prepare(lastId).get()?.id);
+  const last = integerOrNull(store.db.prepare(lastId).get()?.id) ?? 0;
+  return Math.max(last, highestGone(store));
 }
 
 /** Writes what a record is now, and keeps its collection's counts true. */
@@ -233,6 +236,7 @@ export function hasRecords(store: Store, collection: number): boolean {
 /** Takes a record out of the store: it was evicted, or turned out to be another one. */
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
+  noteGone(store, row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
 }
 

@@ -64,6 +64,11 @@ const conflicts: readonly Case[] = [
     { answers: { "conflicts.undo": { done: [conflict().id], refused: [] } } },
   ],
   [
+    "conflicts prefer",
+    ["conflicts", "prefer", "bookings", "b1", "--choose", "local", "--seen", "42"],
+    { answers: { "conflicts.prefer": { collection: "bookings", key: "b1" } } },
+  ],
+  [
     "sync runs",
     ["sync", "runs"],
     {
@@ -110,6 +115,42 @@ describe("the look of conflicts and runs", () => {
     await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
       `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
     );
+  });
+});
+
+describe("groups of conflicts", () => {
+  const group = (collection: string, fields: string[], author: string, count: number) => ({
+    ...{ collection, kind: "version_mismatch" as const, fields, author, count, oldestAt: now - count },
+  });
+  const groups = [
+    group("bookings", ["fee", "note"], "bea", 12),
+    group("bookings", ["fee"], "cy", 3),
+    group("rooms", [], "bea", 2),
+  ];
+  const ask = async (by: string) => {
+    const { out } = await play(["conflicts", "groups", "--by", by, "--json"], {
+      answers: { "conflicts.groups": { groups } },
+    });
+    return (JSON.parse(out) as { readonly groups: typeof groups }).groups.map(
+      ({ collection, fields, author, count }) => [collection, fields.join(), author, count],
+    );
+  };
+
+  it("are made by any part of the cause, the biggest first", async () => {
+    expect(await ask("collection")).toEqual([
+      ["bookings", "", "", 15],
+      ["rooms", "", "", 2],
+    ]);
+    expect(await ask("author")).toEqual([
+      ["", "", "bea", 14],
+      ["", "", "cy", 3],
+    ]);
+    expect(await ask("collection,field")).toEqual([
+      ["bookings", "fee", "", 15],
+      ["bookings", "note", "", 12],
+      ["rooms", "", "", 2],
+    ]);
+    expect((await play(["conflicts", "groups", "--by", "colour"], {})).exit).toBe(2);
   });
 });
 
