@@ -20,6 +20,7 @@ export const errorTable = {
   ambiguous_id: traits(409, 4),
   refused_by_state: traits(409, 5),
   stale_revision: traits(412, 5),
+  unique_violation: traits(409, 5),
   maybe_landed: traits(409, 5),
   dependency_cycle: traits(409, 5),
   duplicate_local_id: traits(409, 5),

@@ -271,6 +271,10 @@ export const syncRun = z.object({
   conflicts: count,
   remaining: count,
   errors: z.array(z.object({ id: z.string(), title: z.string(), error: z.string() })),
+  /** Records that moved during the run, or just before it began. */
+  pushed: count,
+  pulled: count,
+  merged: count,
 });
 
 export const lights = ["green", "yellow", "red", "warning"] as const;

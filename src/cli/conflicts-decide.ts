@@ -64,7 +64,7 @@ const sides: Readonly<Record<Choose, string>> = {
   value: "the given value",
 };
 
-async function isAgreed(context: Context, { count, choose, isYes }: Question): Promise<boolean> {
+export async function isAgreed(context: Context, { count, choose, isYes }: Question): Promise<boolean> {
   if (isYes) return true;
   const question = `${plural(count, "conflict")} would become ${sides[choose]}.`;
   if (!context.isInteractive)

@@ -68,6 +68,9 @@ function renderList(context: Context, page: Page): string {
   return `${renderConflicts(context, page.conflicts)}${more}${hint}`;
 }
 
+export const countOpen = async (session: Session): Promise<number> =>
+  (await session.call("conflicts.list", { status: "open", limit: 1 })).open;
+
 /** Reads as many pages as it takes. */
 export async function readConflicts(session: Session, filter: ConflictFilter, wanted: number): Promise<Page> {
   const conflicts: Page["conflicts"][number][] = [];

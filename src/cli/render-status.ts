@@ -223,10 +223,19 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
     run.endedAt === null
       ? `started ${formatRelative(run.startedAt, now())}`
       : `ended ${formatRelative(run.endedAt, now())}`;
+  // What landed before anybody asked has landed all the same: a nought would say otherwise.
+  const isCounted = run.total > 0 || run.succeeded > 0 || run.failed > 0;
+  const { pushed, pulled, merged } = run;
+  const moved = [
+    ...(pushed === 0 ? [] : [`${pushed} sent`]),
+    ...(pulled === 0 ? [] : [`${pulled} received`]),
+    ...(merged === 0 ? [] : [`${merged} merged`]),
+  ];
   const rows = facts(
     [
-      ["Succeeded", paint.green(String(run.succeeded))],
-      ["Failed", run.failed === 0 ? "0" : paint.red(String(run.failed))],
+      ["Succeeded", isCounted ? paint.green(String(run.succeeded)) : null],
+      ["Failed", run.failed === 0 ? (isCounted ? "0" : null) : paint.red(String(run.failed))],
+      ["Records", moved.length === 0 ? null : moved.join(", ")],
       ["Conflicts", run.conflicts === 0 ? null : paint.yellow(String(run.conflicts))],
       ["Remaining", run.remaining === 0 ? null : String(run.remaining)],
     ],
@@ -243,7 +252,7 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
           ...errors,
           paint.dim(`  ${sign.hint} holdfast sync --retry-failed`),
         ];
-  return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, rows, ...tail].join("\n");
+  return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, ...(rows === "" ? [] : [rows]), ...tail].join("\n");
 }
 
 /** Rows that a list could not show. */

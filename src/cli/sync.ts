@@ -12,6 +12,7 @@ import { clearAll } from "./queue-clear.ts";
 import { formatDuration, formatRelative } from "./relative-time.ts";
 import { renderLight, renderRun } from "./render-status.ts";
 import type { Session } from "./session.ts";
+import { forceSync } from "./sync-all.ts";
 import { refusalOf } from "./sync-trouble.ts";
 import { plain, plural } from "./text.ts";
 import { landedLine } from "./wait.ts";
@@ -22,14 +23,17 @@ type SyncOptions = ClearOptions & {
   readonly status?: boolean;
   readonly retryFailed?: boolean;
   readonly clearQueue?: boolean;
+  readonly all?: boolean;
+  readonly resolve?: string;
 };
 
 export const runSync: Handler<[], SyncOptions> = async (context, _args, options) => {
-  const chosen = [options.status, options.clearQueue, options.wait ?? options.retryFailed].filter(
-    (each) => each === true,
-  );
+  const isRun = options.wait === true || options.retryFailed === true || options.all === true;
+  const chosen = [options.status, options.clearQueue, isRun].filter((each) => each === true);
   if (chosen.length > 1) throw usage("sync: one thing at a time", "--status and --clear-queue stand alone");
   if (options.clearQueue === true) return clearAll(context, options);
+  if (options.all === true) return forceAll(context, options);
+  if (options.resolve !== undefined) throw usage("sync: --resolve goes with --all", "write sync --all --resolve merge");
   if (options.status === true) return tellSync(context);
   return syncNow(context, options);
 };
@@ -44,6 +48,20 @@ async function tellSync(context: Context): Promise<ExitCode> {
     return `${renderLight(context.paint, status)}${mode}\n\n${run}`;
   });
   return 0;
+}
+
+async function forceAll(context: Context, options: SyncOptions): Promise<ExitCode> {
+  const session = await context.session();
+  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "--timeout");
+  const landed = makeLanded(context, session);
+  const until = { timeoutMs, landed, startedAt: context.host.now() };
+  const { resolve, yes, retryFailed } = options;
+  const wish = { resolve, isYes: yes === true, retryFailed: retryFailed === true };
+  try {
+    return await forceSync(context, session, { ...wish, untilEnded: () => untilEnded(context, session, until) });
+  } finally {
+    landed.stop();
+  }
 }
 
 async function syncNow(context: Context, options: SyncOptions): Promise<ExitCode> {
@@ -76,13 +94,21 @@ function startedText({ paint }: Context, { pending, isOffline, sentence }: Start
 type Following = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly started: Started };
 const lookMs = 150;
 
-async function followRun(
+async function followRun(context: Context, session: Session, following: Following): Promise<ExitCode> {
+  const { timeoutMs, landed, started } = following;
+  const sync = await untilEnded(context, session, { timeoutMs, landed, startedAt: context.host.now() });
+  return sync === null ? 0 : tellRunEnd(context, session, { sync, started });
+}
+
+type Waiting = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly startedAt: number };
+
+/** Looks until the run has ended; `null`: the person did not want to wait for that. */
+async function untilEnded(
   context: Context,
   session: Session,
-  { timeoutMs, landed, started }: Following,
-): Promise<ExitCode> {
+  { timeoutMs, landed, startedAt }: Waiting,
+): Promise<Output<"sync.status"> | null> {
   const { host } = context;
-  const startedAt = host.now();
   let isInterrupted = false;
   const stopInterrupt = host.onInterrupt(() => {
     isInterrupted = true;
@@ -94,9 +120,9 @@ async function followRun(
       if (isInterrupted) {
         context.tell("\nStopped waiting; what is queued stays queued and is sent by itself.");
         context.answer({ ...sync, isWaiting: false }, () => "");
-        return 0;
+        return null;
       }
-      if (!sync.isSyncing) return tellRunEnd(context, session, { sync, started });
+      if (!sync.isSyncing) return sync;
       if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
         throw new HoldfastError(
           "timed_out",
@@ -133,7 +159,7 @@ async function tellRunEnd(
       parts.push(
         `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
       );
-    else parts.push(restText(context, status, (run?.total ?? 0) > 0));
+    else parts.push(restText(context, status, (run?.succeeded ?? 0) > 0));
     return parts.join("\n\n");
   });
   if (refusal !== null) return 5;

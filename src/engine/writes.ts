@@ -46,6 +46,7 @@ import { relinkReferences } from "./references.ts";
 import { dropOperation } from "./retention.ts";
 import { syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
+import { refuseTaken } from "./unique.ts";
 
 /** Keys that one event names; more are only counted. */
 export const eventKeyLimit = 1_000;
@@ -79,6 +80,7 @@ type Draft = {
 export function writeRecords(store: Store, writes: readonly RecordWriteInput[], cause: WriteCause): Written {
   const drafts = draftAll(store, writes);
   const changed = drafts.filter(isChanged);
+  refuseTaken(store, changed);
   const synced = changed.filter(({ info }) => info.isSynced);
   const sent = synced.filter((draft) => changeOf(draft, 0) !== null);
   const receipt = sent.length === 0 ? null : send(store, sent);

@@ -65,11 +65,8 @@ const network: Output<"network.status"> = {
 const run = {
   startedAt: now - 5_000,
   endedAt: now - 1_000,
-  total: 3,
-  succeeded: 2,
-  failed: 1,
-  conflicts: 0,
-  remaining: 0,
+  ...{ total: 3, succeeded: 2, failed: 1, conflicts: 0, remaining: 0 },
+  ...{ pushed: 1, pulled: 4, merged: 0 },
   errors: [{ id: has.ids.push, title: "git push origin main", error: "git ended with exit code 128" }],
 };
 
