@@ -262,6 +262,18 @@ export const defaultSettings: Settings = {
 
 export const settingsPatch = z.partial(settingsShape);
 
+/** How the process that sends hears of a space's news. */
+export const pokesView = z.object({
+  space: z.string(),
+  /** `listening`: the server tells at once. `polling`: it is only asked now and then. */
+  state: z.enum(["listening", "polling"]),
+  since: instant,
+  lastPokeAt: nullable(instant),
+  /** How often the server is asked besides, at the most. */
+  pollMs: count,
+  lastError: nullable(z.object({ at: instant, reason: z.string() })),
+});
+
 export const syncRun = z.object({
   startedAt: instant,
   endedAt: nullable(instant),

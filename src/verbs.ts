@@ -28,6 +28,7 @@ import {
   operation,
   optional,
   pause,
+  pokesView,
   priority,
   queueStatus,
   receipt,
@@ -207,6 +208,7 @@ export const verbs = {
       isWorkingOffline: z.boolean(),
       lastCheckAt: nullable(instant),
       remotes: z.array(remoteView),
+      pokes: z.array(pokesView),
     }),
   ),
   "network.check": row(

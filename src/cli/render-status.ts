@@ -7,7 +7,7 @@ import type { Output, Pause, QueueStatus, RemoteView, SyncRun } from "../verbs.t
 import type { Context } from "./context.ts";
 import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
-import { formatAge, formatRelative } from "./relative-time.ts";
+import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
 import type { Cell } from "./text.ts";
@@ -214,7 +214,20 @@ export function renderNetwork(look: Look, network: Output<"network.status">): st
     network.lastCheckAt === null ? "" : ` ${paint.dim(`(checked ${formatRelative(network.lastCheckAt, now)})`)}`;
   const remotes =
     network.remotes.length === 0 ? paint.dim("No remote has been used yet.") : renderRemotes(look, network.remotes);
-  return `${colour(sign.light)} ${sentence}${checked}\n\n${remotes}`;
+  const pokes = network.pokes.map((each) => `\n${pokesLine(look, each)}`).join("");
+  return `${colour(sign.light)} ${sentence}${checked}\n\n${remotes}${pokes === "" ? "" : `\n${pokes}`}`;
+}
+
+/** How this device hears that the server has something new. */
+export function pokesLine({ paint, now }: Look, pokes: Output<"network.status">["pokes"][number]): string {
+  const { space, state, since, lastPokeAt, pollMs, lastError } = pokes;
+  const age = formatAge(since, now());
+  if (state === "listening") {
+    const last = lastPokeAt === null ? "" : `, last ${formatRelative(lastPokeAt, now())}`;
+    return `${paint.green(sign.yes)} Space ${plain(space)}: the server tells of news at once (for ${age}${last})`;
+  }
+  const why = lastError === null ? "" : `: ${plain(lastError.reason)}`;
+  return `${paint.yellow(sign.warn)} Space ${plain(space)}: asked for news every ${formatDuration(pollMs)} (for ${age})${why}`;
 }
 
 /** What a sync run did. */

@@ -10,7 +10,7 @@ import { parseDuration, usage } from "./parse.ts";
 import type { ClearOptions } from "./queue-clear.ts";
 import { clearAll } from "./queue-clear.ts";
 import { formatDuration, formatRelative } from "./relative-time.ts";
-import { renderLight, renderRun } from "./render-status.ts";
+import { pokesLine, renderLight, renderRun } from "./render-status.ts";
 import type { Session } from "./session.ts";
 import { forceSync } from "./sync-all.ts";
 import { refusalOf } from "./sync-trouble.ts";
@@ -42,10 +42,12 @@ async function tellSync(context: Context): Promise<ExitCode> {
   const session = await context.session();
   const sync = await session.call("sync.status", {});
   const status = await session.call("queue.status", {});
-  context.answer({ ...sync, unsent: status.unsent, light: status.light, sentence: status.sentence }, () => {
+  const { pokes } = await session.call("network.status", {});
+  context.answer({ ...sync, unsent: status.unsent, light: status.light, sentence: status.sentence, pokes }, () => {
     const mode = sync.mode === "eager" ? "" : context.paint.dim(`\nSync mode: ${sync.mode}`);
     const run = sync.run === null ? context.paint.dim("No sync run yet.") : renderRun(context, sync.run);
-    return `${renderLight(context.paint, status)}${mode}\n\n${run}`;
+    const heard = pokes.map((each) => `\n${pokesLine(context, each)}`).join("");
+    return `${renderLight(context.paint, status)}${mode}${heard}\n\n${run}`;
   });
   return 0;
 }

@@ -12,11 +12,12 @@ import { commitBooking, gatherMsOf, keepCheckpoint } from "./booking.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
-import { dueErrands, listenForPokes, nextErrandAt, pullsBefore } from "./errands.ts";
+import { dueErrands, nextErrandAt, pullsBefore } from "./errands.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, requestsOf } from "./flight.ts";
 import { setMeta } from "./meta.ts";
 import { noteEvidence } from "./network.ts";
+import { listenForPokes, stopListening } from "./pokes.ts";
 import { getBrief, saveProgress, shiftDelays } from "./queue.ts";
 import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
 import { countUnsent, expireDue } from "./retention.ts";
@@ -489,7 +490,7 @@ function letGo(loop: Draining): void {
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
-  for (const end of loop.watched.values()) end();
+  stopListening(loop.host.store, loop.watched);
   for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;

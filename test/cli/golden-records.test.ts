@@ -25,7 +25,9 @@ const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { re
   ["while working offline", { "queue.status": has.queueStatus({ isWorkingOffline: true }) }],
   [
     "without an answer",
-    { "network.status": { status: "offline", isWorkingOffline: false, lastCheckAt: now, remotes: [silent] } },
+    {
+      "network.status": { status: "offline", isWorkingOffline: false, pokes: [], lastCheckAt: now, remotes: [silent] },
+    },
   ],
   ["of a refused one", { "collections.list": list(collection({ state: "refused", asOf: null, problem: notAllowed })) }],
 ];
@@ -248,7 +250,7 @@ const records: readonly Case[] = [
           "collections.sync": { collections: ["bookings"], isOffline: false, sentence: "Pulling 1 collection." },
           "collections.list": list(collection({ state: "initial", asOf: null })),
           "queue.status": has.queueStatus(),
-          "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: now, remotes: [] },
+          "network.status": { status: "online", isWorkingOffline: false, pokes: [], lastCheckAt: now, remotes: [] },
           ...answers,
         },
       },

@@ -58,7 +58,7 @@ const bulk = { done: [has.ids.note], refused: [] };
 const page = { operations: [has.waitingNote, has.runningUpload, has.failedPush, has.conflicting], next: null };
 const network: Output<"network.status"> = {
   status: "offline",
-  isWorkingOffline: false,
+  ...{ isWorkingOffline: false, pokes: has.pokes },
   lastCheckAt: now - 60_000,
   remotes: [has.offlineRemote, { ...has.onlineRemote, remote: "https://files.example.com" }],
 };
@@ -70,6 +70,7 @@ const run = {
   errors: [{ id: has.ids.push, title: "git push origin main", error: "git ended with exit code 128" }],
 };
 
+const ran = { isSyncing: false, mode: "eager", run } as const;
 const noRecords = { "collections.list": has.noCollections };
 const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
 
@@ -164,7 +165,7 @@ const reading: readonly Case[] = [
   [
     "sync status",
     ["sync", "--status"],
-    { answers: { "sync.status": { isSyncing: false, mode: "eager", run }, "queue.status": has.troubled } },
+    { answers: { "sync.status": ran, "queue.status": has.troubled, "network.status": network } },
   ],
   [
     "ids get",
@@ -322,7 +323,7 @@ const changing: readonly Case[] = [
     {
       answers: {
         "sync.run": { pending: 3, isOffline: false, sentence: "Sending 3 operations." },
-        "sync.status": { isSyncing: false, mode: "eager", run },
+        "sync.status": ran,
         "queue.status": has.queueStatus(),
         "queue.get": ({ id }) => (id === has.ids.push ? has.failedPush : has.landedNote),
       },

@@ -134,7 +134,7 @@ function otherAnswers({ state, operations, feed }: Parts): Partial<Answers> {
     "ids.assign": (input) => ({ ...input, rewritten: 0 }),
     "sync.run": () => ({ pending: operations.length, isOffline: false, sentence: "Sending." }),
     "sync.status": () => ({ isSyncing: false, mode: state.settings.syncMode, run: null }),
-    "network.status": () => ({ status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [] }),
+    "network.status": () => ({ status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [], pokes: [] }),
     "network.check": () => ({ checking: [] }),
     "network.offline": () => ({ isWorkingOffline: true }),
     "network.online": () => ({ isWorkingOffline: false }),
