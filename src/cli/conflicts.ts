@@ -10,6 +10,7 @@ import { parseChoice, parseInteger, usage } from "./parse.ts";
 import { pageLimit } from "./queue-read.ts";
 import { renderConflict, renderConflicts, renderGroups } from "./render-conflict.ts";
 import type { Session } from "./session.ts";
+import { showByServer } from "./shown-time.ts";
 
 export type ConflictFilterOptions = {
   readonly collection?: string;
@@ -121,6 +122,7 @@ function regroup(groups: readonly ConflictGroup[], by: ReadonlySet<string>): rea
 
 export const runConflictShow: Handler<[string], object> = async (context, [id]) => {
   const conflict = await (await context.session()).call("conflicts.get", { id });
-  context.answer(conflict, () => renderConflict(context, conflict));
+  const { look, shift, note } = await showByServer(context);
+  context.answer(conflict, () => `${renderConflict(look, shift(conflict))}${note}`);
   return 0;
 };

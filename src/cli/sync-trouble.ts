@@ -43,11 +43,11 @@ export async function refusalOf(
   if (credential !== null)
     return {
       message,
-      hint: `store a valid one: holdfast credentials set ${credential}; if sync.credential was changed since the daemon started: holdfast daemon stop && holdfast daemon start`,
+      hint: `store a valid one: holdfast credentials set ${credential}`,
     };
   return {
     message,
-    hint: "store one and name it: holdfast credentials set sync && holdfast config set sync.credential sync, then start the daemon again",
+    hint: "store one and name it: holdfast credentials set sync && holdfast config set sync.credential sync",
   };
 }
 

@@ -58,6 +58,18 @@ export function addConflictCommands(root: Command, bind: Bind): void {
       ),
     );
   bind(resolve, async () => (await import("./conflicts-decide.ts")).runConflictResolve);
+  addPreferring(conflicts, bind);
+  const undo = conflicts
+    .command("undo")
+    .argument("<ids...>", idHelp)
+    .description(
+      "Takes decisions back: what stood before each is written again; what has changed since is left alone and named.",
+    )
+    .addHelpText("after", examples("holdfast conflicts undo c0ffee01"));
+  bind(undo, async () => (await import("./conflicts-decide.ts")).runConflictUndo);
+}
+
+function addPreferring(conflicts: Command, bind: Bind): void {
   const prefer = conflicts
     .command("prefer")
     .argument("<collection>", "name of the collection")
@@ -72,14 +84,6 @@ export function addConflictCommands(root: Command, bind: Bind): void {
     )
     .addHelpText("after", examples("holdfast conflicts prefer notes n1 --choose local --seen 42"));
   bind(prefer, async () => (await import("./conflicts-decide.ts")).runConflictPrefer);
-  const undo = conflicts
-    .command("undo")
-    .argument("<ids...>", idHelp)
-    .description(
-      "Takes decisions back: what stood before each is written again; what has changed since is left alone and named.",
-    )
-    .addHelpText("after", examples("holdfast conflicts undo c0ffee01"));
-  bind(undo, async () => (await import("./conflicts-decide.ts")).runConflictUndo);
 }
 
 function addFilters(command: Command): Command {

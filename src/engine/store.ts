@@ -58,6 +58,8 @@ export type Memory = {
 
 /** What the record layer remembers between transactions. */
 export type SyncMemory = {
+  /** The way to the sync server; it may be exchanged while the engine works. */
+  port: SyncPort | null;
   /** Parsed specifications beside the text they came from, by name. */
   readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
   /** Heads that pokes have named, by space. */
@@ -81,7 +83,8 @@ export type Watching = {
   readonly error: { readonly at: number; readonly reason: string } | null;
 };
 
-export const newSyncMemory = (): SyncMemory => ({
+export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
+  port,
   specs: new Map(),
   poked: new Map(),
   watching: new Map(),

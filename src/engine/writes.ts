@@ -246,7 +246,9 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
     const change = changeOf(draft, baseOf(store, draft.row));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
-  const payload: RecordWrite = { space, changes, at: store.world.now() };
+  // The space of collections that name none is the one that the sync settings name when it goes out.
+  const named = drafts[0]?.info.spec.space ?? "";
+  const payload: RecordWrite = { space: named, changes, at: store.world.now() };
   const { subject } = syncPlace(store);
   const receipt = addOperation(store, { type: recordWriteType, payload: payload as unknown as Json, subject }, needs);
   for (const draft of drafts) if (draft.before === null) declareKey(store, draft, receipt);

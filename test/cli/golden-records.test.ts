@@ -87,6 +87,13 @@ const records: readonly Case[] = [
     { answers: { "records.transaction": { records: [record({ value: null })], operation: has.ids.note } } },
   ],
   [
+    "records get with a clock that is wrong",
+    ["records", "get", "bookings", "b1"],
+    {
+      answers: { "records.get": { record: record() }, "collections.list": { ...list(), clockOffsetMs: 2_592_000_000 } },
+    },
+  ],
+  [
     "records history",
     ["records", "history", "bookings", "b1"],
     {

@@ -71,6 +71,7 @@ export function openMemoryEngine(initial: Partial<Settings> = {}): MemoryEngine 
     },
     register: () => {},
     start: () => {},
+    setSync: async () => {},
     stop: async () => {},
     close: () => {
       state.isClosed = true;
