@@ -37,7 +37,7 @@ import type { Rate } from "./rate.ts";
 import { openRate } from "./rate.ts";
 import type { Compacted } from "./retention.ts";
 import { compact } from "./retention.ts";
-import { migrations } from "./schema.ts";
+import { migrationsFor } from "./schema.ts";
 import type { ServerStore } from "./store.ts";
 import { buildUnique } from "./unique-build.ts";
 
@@ -93,7 +93,7 @@ export async function openServer(options: ServerOptions): Promise<SyncServer> {
     hash: options.hash ?? sha256,
     log: options.log ?? (() => {}),
   };
-  await core.store.migrate(migrations);
+  await core.store.migrate(migrationsFor(core.store.dialect));
   await buildUnique(core);
   const parts: Parts = {
     core,
