@@ -27,7 +27,7 @@ export const wireLimits = {
 
 const count = z.int().check(z.gte(0));
 const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
-/** Control characters and lone surrogates cannot be kept the same in every database. In a change they cost that change, here the request. */
+/** Control characters and lone surrogates cannot be kept the same in every database. In an operation they cost that operation, here the request. */
 export const wireName = short.check(
   z.regex(/^[^\p{Cc}\p{Surrogate}]+$/u, "has control characters or half a character"),
 );
@@ -49,9 +49,12 @@ const change = z.object({
   schema: count,
 });
 
-/** One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. */
+/**
+ * One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. An id that
+ * cannot be kept costs this operation, not its neighbours.
+ */
 const pushItem = z.object({
-  id: wireName,
+  id: short,
   number: count,
   changes: z.array(change).check(z.minLength(1), z.maxLength(100)),
   /** The writer's clock, for people; it orders nothing. */
@@ -193,7 +196,8 @@ export const pullLine = z.union([
 export const fetchRequest = z.object({
   space: wireName,
   collection: wireName,
-  keys: z.array(wireName).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
+  /** A key that cannot be kept names nothing that is there, and is missing from the answer. */
+  keys: z.array(short).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
 });
 /** Keys that the server never had are missing; removed ones have `value: null`. */
 export const fetchResponse = z.object({ history: z.string(), head: count, records: z.array(wireRecord), now: count });

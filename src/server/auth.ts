@@ -5,6 +5,7 @@
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from "jose";
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify } from "jose";
 import type { Core } from "./core.ts";
+import { isKeepable } from "./parameter.ts";
 import type { Refusal } from "./problem.ts";
 import { refuse } from "./problem.ts";
 import type { Grant } from "./tokens.ts";
@@ -139,7 +140,7 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
     return judgeFailure(core, error);
   }
   const subject = claims.sub ?? "";
-  if (subject === "") return invalid();
+  if (subject === "" || !isKeepable(subject)) return invalid();
   const suspension = await findSuspension(core.store, subject);
   if (suspension !== null) return suspended(subject, suspension);
   const spaces = options.spaces === undefined ? spacesOf(claims) : options.spaces(claims);

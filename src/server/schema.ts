@@ -5,12 +5,12 @@
 import type { Dialect } from "./store.ts";
 
 /**
- * The first: everything. Instants are milliseconds, JSON is text, versions count within a space.
+ * Spaces and what is in them. Instants are milliseconds, JSON is text, versions count within a space.
  *
  * The feed is over expressions, so that a search by key can never take it, nor a page of the feed the primary key. Over the bare columns both
  * begin with space and collection, and a planner that takes a large space for one of many small ones reads all of it with each push.
  */
-const first = ({ text, bigint }: Dialect): string => `
+const spaceTables = ({ text, bigint }: Dialect): string => `
 CREATE TABLE hf_space (
   name ${text} NOT NULL PRIMARY KEY,
   head ${bigint} NOT NULL,
@@ -53,7 +53,10 @@ CREATE TABLE hf_client (
   floor ${bigint} NOT NULL,
   seen_at ${bigint} NOT NULL,
   PRIMARY KEY (space, client)
-);
+);`;
+
+/** What is unique in them, and who may come in. */
+const otherTables = ({ text, bigint }: Dialect): string => `
 CREATE TABLE hf_unique (
   space ${text} NOT NULL,
   collection ${text} NOT NULL,
@@ -84,4 +87,4 @@ CREATE TABLE hf_account (
 )`;
 
 /** Appended to, never changed once released. Texts are compared by code point, so that their order is the same in every database. */
-export const migrationsFor = (dialect: Dialect): readonly string[] => [first(dialect)];
+export const migrationsFor = (dialect: Dialect): readonly string[] => [spaceTables(dialect) + otherTables(dialect)];

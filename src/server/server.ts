@@ -1,6 +1,6 @@
 /**
  * Owns the server's face: a Web `Request` goes in, a `Response` comes out. It routes, checks who asks and how much, and turns failures into problems.
- * What is answered is in `push.ts`, `pull.ts`, `fetch.ts` and `events.ts`; listening on a socket is `node/server-host.ts`.
+ * What is answered is in `pushes.ts`, `pull.ts`, `fetch.ts` and `events.ts`; listening on a socket is `node/server-host.ts`.
  */
 import type { Where } from "../record.ts";
 import { where } from "../record-shapes.ts";
@@ -32,7 +32,8 @@ import type { Refusal } from "./problem.ts";
 import { refusalOf, refusalResponse, refuse, safetyHeaders } from "./problem.ts";
 import type { CheckedPull } from "./pull.ts";
 import { pull, pullStream } from "./pull.ts";
-import { push } from "./push.ts";
+import type { Pushes } from "./pushes.ts";
+import { openPushes } from "./pushes.ts";
 import type { Rate } from "./rate.ts";
 import { openRate } from "./rate.ts";
 import type { Compacted } from "./retention.ts";
@@ -69,6 +70,7 @@ type Parts = {
   readonly core: Core;
   readonly authenticate: Authenticate;
   readonly rate: Rate;
+  readonly pushes: Pushes;
   readonly events: Events;
   readonly metrics: Metrics;
   readonly origins: readonly string[];
@@ -99,6 +101,7 @@ export async function openServer(options: ServerOptions): Promise<SyncServer> {
     core,
     authenticate: makeAuth(core, options.auth ?? {}),
     rate: openRate(core.limits),
+    pushes: openPushes(core),
     events: openEvents(core),
     metrics: openMetrics(),
     origins: options.origins ?? [],
@@ -223,7 +226,7 @@ async function answerBody(parts: Parts, { request, url, route }: Call, access: A
     const asked = readWire("push", pushRequest, body.value);
     const who = whoIn(access, asked.space);
     if (who === null) return forbidden(access, asked.space, url);
-    const answered = await push(core, asked, who);
+    const answered = await parts.pushes.push(asked, who);
     for (const { outcome } of answered.answers) metrics.countOutcome(outcome);
     return json(answered);
   }
