@@ -97,12 +97,13 @@ export async function openServer(options: ServerOptions): Promise<SyncServer> {
   };
   await core.store.migrate(migrationsFor(core.store.dialect));
   await buildUnique(core);
+  const authenticate = makeAuth(core, options.auth ?? {});
   const parts: Parts = {
     core,
-    authenticate: makeAuth(core, options.auth ?? {}),
+    authenticate,
     rate: openRate(core.limits),
     pushes: openPushes(core),
-    events: openEvents(core),
+    events: openEvents(core, (authorization, spaces) => mayListen(authenticate, authorization, spaces)),
     metrics: openMetrics(),
     origins: options.origins ?? [],
   };
@@ -257,7 +258,18 @@ function checkPull(asked: PullRequest): CheckedPull {
 const wantsLines = (request: Request): boolean =>
   (request.headers.get("accept") ?? "").includes("application/x-ndjson");
 
-async function openStream(parts: Parts, { url }: Call, access: Access): Promise<Response> {
+/** A token that cannot be checked at the moment, because the database or the issuer is away, is not thereby a bad one. */
+async function mayListen(
+  authenticate: Authenticate,
+  authorization: string | null,
+  spaces: ReadonlySet<string>,
+): Promise<boolean | null> {
+  const verdict = await authenticate(authorization);
+  if (verdict.kind === "refused") return verdict.refusal.code === "io_failed" ? null : false;
+  return [...spaces].every((space) => whoIn(verdict.access, space) !== null);
+}
+
+async function openStream(parts: Parts, { request, url }: Call, access: Access): Promise<Response> {
   const { core, events } = parts;
   const spaces = [...new Set(url.searchParams.getAll("space"))];
   if (spaces.length === 0 || spaces.length > core.limits.streamSpaces || spaces.some((space) => !isSpaceName(space))) {
@@ -266,7 +278,7 @@ async function openStream(parts: Parts, { url }: Call, access: Access): Promise<
   }
   for (const space of spaces) if (whoIn(access, space) === null) return forbidden(access, space, url);
   const { tokenId, expiresAt } = access;
-  const stream = await events.open({ spaces, tokenId, expiresAt });
+  const stream = await events.open({ spaces, tokenId, expiresAt, authorization: request.headers.get("authorization") });
   if (stream !== null) return stream;
   const refusal = refuse("rate_limited", "too many event streams are open", "close some, or poll with pull", {
     headers: { "retry-after": "30" },
