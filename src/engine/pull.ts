@@ -15,7 +15,7 @@ import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
 import { replay } from "./overlay.ts";
 import { keepBudget } from "./record-cache.ts";
-import { logRecord } from "./record-log.ts";
+import { logPulled, logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import {
   fieldsOf,
@@ -163,11 +163,13 @@ type Place = { readonly info: CollectionInfo; readonly keys: string[]; records: 
 export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
   if (records.length === 0) return 0;
   const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store) };
+  const firstId = page.lastId + 1;
   const places = new Map(infos.map((info): [string, Place] => [info.name, { info, keys: [], records: 0, bytes: 0 }]));
   for (const record of records) {
     const place = places.get(record.collection);
     if (place !== undefined && applyRecord(store, place, record, page)) place.keys.push(record.key);
   }
+  logPulled(store, { first: firstId, last: page.lastId, at: page.at, run: page.run });
   let news = 0;
   for (const { info, keys, records: count, bytes } of places.values()) {
     countRecords(store, info.id, count, bytes);
@@ -206,7 +208,6 @@ function addPulled(store: Store, place: Place, record: WireRecord, page: Page): 
   page.lastId = id;
   place.records += 1;
   place.bytes += bytes;
-  logRecord(store, { record: id, at: page.at, origin: "pull", run: page.run, version, before: null, after: value });
   return true;
 }
 

@@ -24,7 +24,7 @@ const byId = `SELECT ${columns} FROM record WHERE id = ?`;
 const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
 const insertPulled = `INSERT OR IGNORE INTO record (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used,
-  bytes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`;
+  bytes, mark) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, 0, ?8, ?9, ?10)`;
 const lastId = "SELECT max(id) AS id FROM record";
 const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
   pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
@@ -169,7 +169,7 @@ export type PulledRecord = {
 export function insertPulledRecord(store: Store, id: number, row: PulledRecord, at: number): boolean {
   const { collection, key, version, value, schema, author, bytes, mark } = row;
   const statement = store.db.prepare(insertPulled);
-  return statement.run(id, collection, key, version, value, schema, author, at, at, at, bytes, mark).changes === 1;
+  return statement.run(id, collection, key, version, value, schema, author, at, bytes, mark).changes === 1;
 }
 
 export function lastRecordId(store: Store): number {
