@@ -67,8 +67,7 @@ export function logPulled(
   store: Store,
   pulled: { readonly first: number; readonly last: number; readonly at: number; readonly run: number },
 ): void {
-  if (pulled.last >= pulled.first)
-    store.db.prepare(logPulledNew).run(pulled.at, pulled.run, pulled.first, pulled.last);
+  if (pulled.last >= pulled.first) store.db.prepare(logPulledNew).run(pulled.at, pulled.run, pulled.first, pulled.last);
 }
 
 /** The newest row, so that a run can say between which rows its changes stand. */
