@@ -3,6 +3,7 @@
  * What a local write does is `writes.ts`; what waits to be sent for a record is `pending.ts`; the changes' log is `record-log.ts`.
  */
 import type { SqlValue } from "../database.ts";
+import { assert } from "../errors.ts";
 import { rewriteReferences } from "../id.ts";
 import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
@@ -22,8 +23,9 @@ const columns =
   "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
 const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
-const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
+const insert = `INSERT INTO record
+  (id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING`;
 /** Pulled records that are inserted by one statement: that costs half of one each. */
 export const pulledTogether = 16;
 const insertPulled = (rows: number): string => `INSERT OR IGNORE INTO record
@@ -135,29 +137,37 @@ export function getRecordView(store: Store, input: Input<"records.get">): Output
   return { record: row === null ? null : toRecordView(store, row) };
 }
 
-/** Adds a record that is not there yet; `null` when it is. */
-export function insertRecord(store: Store, row: NewRecord): number | null {
-  const bytes = row.value === null ? 0 : textBytes(row.value);
-  const made = store.db
+/** Adds a record that the caller has looked for and not found. */
+export function insertRecord(store: Store, row: NewRecord): RecordRow {
+  const made: RecordRow = {
+    ...row,
+    // Counted on from the last one: an id that the statement returns costs as much as half of the insertion.
+    id: lastRecordId(store) + 1,
+    used: row.changed,
+    pinned: 0,
+    bytes: row.value === null ? 0 : textBytes(row.value),
+  };
+  const { changes } = store.db
     .prepare(insert)
-    .get(
-      row.collection,
-      row.key,
-      row.version,
-      row.value,
-      row.snapshot,
-      row.schema,
-      row.author,
-      row.confirmed,
-      row.changed,
-      row.status,
-      row.pendings,
-      row.changed,
-      bytes,
-      row.mark,
+    .run(
+      made.id,
+      made.collection,
+      made.key,
+      made.version,
+      made.value,
+      made.snapshot,
+      made.schema,
+      made.author,
+      made.confirmed,
+      made.changed,
+      made.status,
+      made.pendings,
+      made.used,
+      made.bytes,
+      made.mark,
     );
-  if (made === undefined) return null;
-  return integer(made.id);
+  assert(changes === 1, `record "${row.key}" appeared within a transaction`);
+  return made;
 }
 
 /** A record as the server sent it. */
@@ -201,8 +211,8 @@ export function lastRecordId(store: Store): number {
   return integer(store.db.prepare(lastId).get()?.id);
 }
 
-/** Writes what a record is now, and keeps its collection's counts true. */
-export function saveRecord(store: Store, before: RecordRow, after: RecordRow): void {
+/** Writes what a record is now, and keeps its collection's counts true. Returns the row as it is then. */
+export function saveRecord(store: Store, before: RecordRow, after: RecordRow): RecordRow {
   const bytes = after.value === null ? 0 : before.value === after.value ? before.bytes : textBytes(after.value);
   store.db
     .prepare(update)
@@ -223,6 +233,7 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): v
     );
   const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
   countRecords(store, after.collection, records, bytes - before.bytes);
+  return { ...after, bytes, used: Math.max(before.used, after.used) };
 }
 
 export function markStatus(store: Store, id: number, status: number): void {
