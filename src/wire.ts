@@ -260,6 +260,54 @@ export type WireRecord = z.infer<typeof wireRecord>;
 export type Hello = z.infer<typeof hello>;
 export type Poke = z.infer<typeof poke>;
 
+/**
+ * Checks a page of a pull, which is most of what comes over the wire. What is plainly well-formed is handed on as it came; anything else
+ * goes through the shape, which says what is wrong with it.
+ */
+export function readPull(value: unknown): PullResponse {
+  const page = value as Partial<PullResponse> | null;
+  const isPlain =
+    typeof page === "object" &&
+    page !== null &&
+    typeof page.history === "string" &&
+    page.reset === undefined &&
+    [page.upTo, page.head, page.now, page.floor ?? 0].every(isCount) &&
+    typeof page.hasMore === "boolean" &&
+    Array.isArray(page.records) &&
+    page.records.every(isPlainRecord);
+  return isPlain ? (page as PullResponse) : readWire("pull", pullResponse, value);
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isPlainRecord(given: unknown): boolean {
+  const record = given as Partial<WireRecord> | null;
+  return (
+    typeof record === "object" &&
+    record !== null &&
+    typeof record.collection === "string" &&
+    typeof record.key === "string" &&
+    isCount(record.version) &&
+    isCount(record.schema) &&
+    isCount(record.at) &&
+    typeof record.author === "string" &&
+    (record.isHidden === undefined || typeof record.isHidden === "boolean") &&
+    (record.value === null || (isFlat(record.value) && !Array.isArray(record.value)))
+  );
+}
+
+/** Whether a parsed value holds nothing that JSON lets through and cannot carry back: a number beyond all, or a depth beyond ours. */
+function isFlat(value: unknown, depth = 0): boolean {
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object" || value === null) return depth > 0 && value !== undefined;
+  if (depth >= quickDepth) return false;
+  for (const name in value) if (!isFlat((value as Readonly<Record<string, unknown>>)[name], depth + 1)) return false;
+  return true;
+}
+
+/** Deeper values are rare and take the long way. */
+const quickDepth = 20;
+
 /** Checks what came over the wire. Throws `invalid_input` that names the message, the field and what was expected. */
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
   const parsed = z.safeParse(shape, value);
