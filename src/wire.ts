@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, issueWords } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
@@ -312,17 +313,15 @@ const quickDepth = 20;
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
   const parsed = z.safeParse(shape, value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "body" : issue.path.map(String).join(".");
   throw new HoldfastError(
     "invalid_input",
-    `${what}: ${where}: ${issue?.message ?? "invalid"}`,
+    `${what}: ${firstIssue(parsed.error, "body")}`,
     "see docs/protocol.md for the shape of every message",
     {
       details: {
         issues: parsed.error.issues
           .slice(0, 20)
-          .map((each) => ({ path: each.path.map(String), message: each.message })) as unknown as Json,
+          .map((each) => ({ path: each.path.map(String), message: issueWords(each) })) as unknown as Json,
       },
     },
   );
