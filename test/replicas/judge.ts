@@ -45,7 +45,7 @@ const spaceRow = "SELECT head, floor, history FROM hf_space WHERE name = ?";
 const serverRows = `SELECT collection, key, version, value FROM hf_record
   WHERE space = ? AND version > ? ORDER BY version`;
 const clientRows = `SELECT collection.name AS collection, record.key AS key, record.version AS version, record.value AS value,
-  record.pendings AS pendings,
+  record.pendings AS pendings, collection.mark AS mark,
   record.mark <> collection.mark AS unmet FROM record JOIN collection ON collection.id = record.collection`;
 const clientHistory = "SELECT history FROM space WHERE name = ?";
 const decidedRows = `SELECT conflict.id AS id, conflict.status AS status, collection.name AS collection, record.key AS key
@@ -121,8 +121,8 @@ export function observeReplica({ events }: Stage, replica: Replica, witnesses: W
   const known = String(database.prepare(clientHistory).get(space)?.history ?? "");
   for (const row of database.prepare(clientRows).all()) {
     const record = `${row.collection}/${row.key}`;
-    // While everything is read again, what was not met yet has a version of the history before.
-    const history = Number(row.unmet) === 1 ? `before ${known}` : known;
+    // While everything is read again, what was not met yet has a version of the history before; which one that was, each reading knows.
+    const history = Number(row.unmet) === 1 ? `before ${known}, reading ${row.mark}` : known;
     const facts = `${history} ${row.version} ${row.pendings} ${row.value}`;
     if (witnesses.shown.get(`${client} ${record}`) === facts) continue;
     witnesses.shown.set(`${client} ${record}`, facts);
