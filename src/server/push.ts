@@ -5,6 +5,7 @@
 import { canonicalText, isSameJson } from "../canonical.ts";
 import type { Change } from "../record.ts";
 import type { PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
+import { historyChanged } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
@@ -21,6 +22,9 @@ import { findHolder, moveUnique, uniqueId, uniqueValuesOf } from "./unique.ts";
 
 /** How long a client waits after a rule of ours failed by throwing. */
 const brokenRuleMs = 30_000;
+
+/** How long it takes a client to hear of a restore once it asks. */
+const otherHistoryMs = 1_000;
 
 type Hashed = { readonly item: PushItem; readonly hash: string };
 
@@ -52,9 +56,9 @@ export async function push(core: Core, request: PushRequest, who: Who): Promise<
   const now = core.now();
   const work = (tx: Tx): Promise<Outcome> => pushAll(tx, { core, request, who, now, hashed });
   // Run again after a commit whose answer was lost, it finds its own receipts.
-  const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });
+  const { answers, head, history, isMoved } = await core.store.write(work, { isRepeatable: true });
   if (isMoved) void core.store.poke(request.space, head);
-  return { answers, now: core.now() };
+  return { answers, history, now: core.now() };
 }
 
 /**
@@ -75,12 +79,19 @@ function bodyText(changes: readonly Change[]): string {
 }
 
 type Input = Pick<Work, "core" | "request" | "who" | "now"> & { readonly hashed: readonly Hashed[] };
-type Outcome = { readonly answers: PushAnswer[]; readonly head: number; readonly isMoved: boolean };
+type Outcome = {
+  readonly answers: PushAnswer[];
+  readonly head: number;
+  readonly history: string;
+  readonly isMoved: boolean;
+};
 
 async function pushAll(tx: Tx, input: Input): Promise<Outcome> {
   const { core, request, now } = input;
   const { space: name, client, items } = request;
   const space = await lockSpace(tx, name, { dialect: core.store.dialect, minting: core });
+  if (request.history !== undefined && request.history !== space.history)
+    return { answers: items.map(otherHistory), head: space.head, history: space.history, isMoved: false };
   const floor = await raiseFloor(tx, { space: name, client, floor: request.floor, now });
   const receipts = await readReceipts(
     tx,
@@ -102,7 +113,14 @@ async function pushAll(tx: Tx, input: Input): Promise<Outcome> {
   await moveUnique(tx, name, movesOf(work.holders.values()));
   await writeReceipts(tx, work.fresh, { space: name, client, now });
   if (work.head > space.head) await saveHead(tx, name, work.head);
-  return { answers, head: work.head, isMoved: work.head > space.head };
+  return { answers, head: work.head, history: space.history, isMoved: work.head > space.head };
+}
+
+/** By bases of a history that is gone nobody can tell what a change has seen: it would go over the work of others unasked. */
+function otherHistory({ id }: PushItem): PushAnswer {
+  const message = "the server was restored, and the client does not know of it yet";
+  const problem = { code: historyChanged, message, hint: "pull, then push again under the same id" };
+  return { id, outcome: "retry", problem, afterMs: otherHistoryMs };
 }
 
 async function loadRecords(
