@@ -19,7 +19,6 @@ import { openCollection, runTransaction } from "./records.ts";
 import type { SettledOptions } from "./settled.ts";
 import { waitUntilSettled } from "./settled.ts";
 import type { SyncedOptions, SyncReport, SyncWish } from "./synced.ts";
-import { syncUntilEnd } from "./synced.ts";
 import type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./transport.ts";
 import { orAborted } from "./waiting.ts";
 
@@ -125,8 +124,8 @@ export function connect(options: ConnectOptions): Client {
   };
   const transaction = <R>(work: (tx: Transaction) => R, callOptions?: CallOptions): Promise<TransactionOutcome<R>> =>
     runTransaction(records, work, callOptions);
-  const synced = ({ full, ...syncedOptions }: SyncedOptions & Pick<SyncWish, "full"> = {}): Promise<SyncReport> =>
-    syncUntilEnd(records, full === undefined ? {} : { full }, syncedOptions);
+  const synced: Client["synced"] = async ({ full, ...rest } = {}) =>
+    (await import("./synced.ts")).syncUntilEnd(records, full === undefined ? {} : { full }, rest);
   const more = { call, subscribe, settled, synced, collection, transaction, close, [Symbol.asyncDispose]: close };
   const client = { ...methodsOf(call), ...more };
   return guardNames("client", client, members) as Client;

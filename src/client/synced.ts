@@ -2,11 +2,11 @@
  * Owns the wait for the end of a sync that was just asked for: of everything, one collection, or one record.
  * It trusts facts over messages: an event only makes it look again, and it looks again by itself now and then.
  */
-import { HoldfastError, isCode } from "../errors.ts";
+import { HoldfastError } from "../errors.ts";
 import { checkOptions } from "../misuse.ts";
 import type { CollectionView, Input, Output, SyncRun, Verb } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
-import { abortedBy, delay, linkSignals } from "./waiting.ts";
+import { delay, linkSignals } from "./waiting.ts";
 
 /** How often a waiting client looks again although no event came. */
 const lookAgainMs = 1_000;
@@ -55,56 +55,39 @@ export async function syncUntilEnd(
   checkOptions("sync", options, ["signal", "timeoutMs"]);
   const linked = linkSignals([deps.closing, options.signal], options.timeoutMs ?? null);
   const { signal } = linked;
-  const waking = { wake: (): void => {} };
-  const stop = deps.feed.subscribe(({ kind }) => kind === "sync" && waking.wake(), { onGap: () => waking.wake() });
+  const call = <V extends Verb>(verb: V, input: Input<V>) => deps.call(verb, input, { signal }) as Promise<Output<V>>;
+  let wake = (): void => {};
+  const stop = deps.feed.subscribe(({ kind }) => kind === "sync" && wake());
   try {
-    const asked = (await deps.call("collections.sync", wish, { signal })) as Output<"collections.sync">;
-    const report = async (isOffline: boolean, sentence: string, run: SyncRun | null): Promise<SyncReport> => {
-      const list = (await deps.call("collections.list", {}, { signal })) as Output<"collections.list">;
-      const collections = list.collections.filter(({ spec }) => asked.collections.includes(spec.name));
-      const since = run?.startedAt ?? Number.POSITIVE_INFINITY;
-      const isHere = collections.every(({ state, asOf }) => state === "idle" && asOf !== null && asOf >= since);
-      return { isComplete: isHere && run?.remaining === 0, isOffline, sentence, run, collections };
-    };
-    if (asked.isOffline) return await report(true, asked.sentence, null);
-    const { isDraining } = (await deps.call("queue.status", {}, { signal })) as Output<"queue.status">;
-    if (!isDraining) return await report(false, "No process is sending, so nothing moves.", null);
-    const begun = (await deps.call("sync.run", {}, { signal })) as Output<"sync.run">;
-    if (begun.isOffline) return await report(true, begun.sentence, null);
-    for (;;) {
-      const status = (await deps.call("sync.status", {}, { signal })) as Output<"sync.status">;
-      if (!status.isSyncing) return await report(false, wordsFor(status.run), status.run);
-      await news(waking, signal);
-      if (signal.aborted) throw new HoldfastError("aborted", "the wait was ended", "");
+    const asked = await call("collections.sync", wish);
+    const { isDraining } = await call("queue.status", {});
+    const begun = asked.isOffline || !isDraining ? asked : await call("sync.run", {});
+    const { isOffline, sentence } = begun;
+    let run: SyncRun | null = null;
+    for (let isOpen = isDraining && !isOffline; isOpen; ) {
+      const status = await call("sync.status", {});
+      run = status.run;
+      isOpen = status.isSyncing;
+      if (isOpen) await Promise.race([delay(lookAgainMs, signal), new Promise<void>((resolve) => (wake = resolve))]);
     }
+    const list = await call("collections.list", {});
+    const collections = list.collections.filter(({ spec }) => asked.collections.includes(spec.name));
+    const since = run?.startedAt ?? 0;
+    const isHere = collections.every(({ state, asOf }) => state === "idle" && (asOf ?? -1) >= since);
+    return {
+      isComplete: isHere && run?.remaining === 0,
+      isOffline,
+      sentence: isDraining ? sentence : "No process is sending.",
+      run,
+      collections,
+    };
   } catch (error) {
-    if (!signal.aborted || !isCode(error, "aborted")) throw error;
-    throw endedBy(deps, options);
+    if (!signal.aborted || options.signal?.aborted === true) throw error;
+    throw deps.closing.aborted
+      ? new HoldfastError("engine_closed", "the client was closed", "the sync goes on")
+      : new HoldfastError("timed_out", "the sync has not ended in time", "it goes on; see `sync.status`");
   } finally {
     linked.release();
     stop();
   }
-}
-
-function endedBy(deps: SyncedDependencies, options: SyncedOptions): HoldfastError {
-  if (options.signal?.aborted === true) return abortedBy(options.signal, "waiting for a sync");
-  if (deps.closing.aborted)
-    return new HoldfastError("engine_closed", "the client was closed while it waited for a sync", "the sync goes on");
-  const message = `the sync did not end within ${options.timeoutMs} ms`;
-  return new HoldfastError("timed_out", message, "it goes on; `sync.status` tells what is left");
-}
-
-function wordsFor(run: SyncRun | null): string {
-  if (run === null) return "Nothing moved.";
-  const { pushed, pulled, merged, remaining } = run;
-  return `${pushed} pushed, ${pulled} pulled, ${merged} merged, ${remaining} left.`;
-}
-
-/** Resolves at the next news, after a while, or when the signal aborts. */
-async function news(waking: { wake: () => void }, signal: AbortSignal): Promise<void> {
-  const waiting = new AbortController();
-  waking.wake = () => waiting.abort();
-  signal.addEventListener("abort", waking.wake, { once: true });
-  await delay(signal.aborted ? 0 : lookAgainMs, waiting.signal);
-  signal.removeEventListener("abort", waking.wake);
 }

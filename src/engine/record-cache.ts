@@ -10,6 +10,7 @@ import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import { noteEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
+import { completeLog } from "./record-log.ts";
 import { findRecords } from "./record-query.ts";
 import type { RecordRow } from "./records.ts";
 import { dropRecord, findRecord, markPinned, markUsed, toRecordView } from "./records.ts";
@@ -171,6 +172,7 @@ export function keepBudget(store: Store, collection: string): number {
     .prepare(evictable(info.id))
     .all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
     if (bytes <= target) break;
+    completeLog(store, row.id);
     dropRecord(store, row);
     noteEvicted(store, row);
     bytes -= row.bytes;
