@@ -2,6 +2,7 @@
 // Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
 import { describe, expect, it } from "vitest";
 import * as has from "./support/fixtures.ts";
+import { syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { play } from "./support/script.ts";
 
@@ -78,10 +79,10 @@ it("a direction of an order is asc or desc", async () => {
 });
 
 it("a remote to look at is one that is known, or an address", async () => {
-  const answers = {
+  const answers: NonNullable<Script["answers"]> = {
     "network.status": { status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [] },
     "network.check": { checking: [] },
-  } as const;
+  };
   const misspelt = await play(["network", "check", "foo"], { answers });
   expect([misspelt.exit, misspelt.err.split("\n")[0]]).toEqual([4, '✗ there is no remote "foo"']);
   const address = await play(["network", "check", "https://api.example.com/notes?x"], { answers });
@@ -109,4 +110,31 @@ it("a file with hundreds of wrong lines is refused in a screenful", async () => 
   expect(lines).toHaveLength(22);
   expect(lines.at(-1)).toBe("  … and 280 more refusals; --json names them all");
   expect([played.exit, played.out]).toEqual([2, "! Imported 0 operations\n"]);
+});
+
+describe("a sync server that gives nothing", () => {
+  const refusedBy = async (reason: string): Promise<string> => {
+    const out = { subject: "", remote: "https://sync.example.com", reason, since: 0, pending: 1 };
+    const before = has.queueStatus();
+    const status = { ...before, counts: { ...before.counts, pending: 1 }, unsent: 1, signedOut: [out] };
+    const played = await play(["sync", "--wait"], {
+      local: syncConfig({ "sync.url": "https://sync.example.com", "sync.credential": "sync" }),
+      answers: {
+        "sync.run": { pending: 1, isOffline: false, sentence: "Sending 1 operation." },
+        "sync.status": { mode: "eager", isSyncing: false, run: null },
+        "queue.status": status,
+      },
+    });
+    expect(played.exit).toBe(5);
+    return played.out;
+  };
+
+  it("is told by what would change it: a token, another token, or the person who runs it", async () => {
+    const missing = await refusedBy('there is no credential "sync" yet');
+    expect(missing).toMatch(/wants a token: .*\n→ store/);
+    const invalid = await refusedBy("the token has expired");
+    expect(invalid).toMatch(/refuses the token: .*\n→ store/);
+    const suspended = await refusedBy("the account ana is suspended");
+    expect(suspended).toMatch(/lets nobody in with this token: .*\n→ ask who runs it; .*queue export/);
+  });
 });
