@@ -98,10 +98,11 @@ async function followRun(
       }
       if (!sync.isSyncing) return tellRunEnd(context, session, { sync, started });
       if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
+        const why = await firstWait(session);
         throw new HoldfastError(
           "timed_out",
           `the sync has not ended within ${formatDuration(timeoutMs)}; it goes on by itself`,
-          "see `holdfast sync --status`",
+          why === null ? "see `holdfast sync --status`" : why,
         );
       }
       await host.sleep(lookMs);
