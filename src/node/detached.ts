@@ -6,13 +6,13 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
-import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { errorTable, HoldfastError } from "../errors.ts";
 import { isProof } from "./guard.ts";
 import type { AcquireFileLock, Home, PortFile } from "./home.ts";
 import { homePaths, logToFileVariable, openHome, readPortFile, readToken } from "./home.ts";
+import { request } from "./http.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** How a daemon can be reached; the Unix socket goes first because only its owner can open it. */
