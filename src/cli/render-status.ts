@@ -10,6 +10,7 @@ import { sign } from "./paint.ts";
 import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
+import { wayOut } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
 import { facts, formatBytes, padEnd, plain, plural, shortId, table } from "./text.ts";
 
@@ -83,7 +84,7 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
     ...status.signedOut.map(({ subject, remote, reason, pending }) =>
       remote === ""
         ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
-        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "Store" : `${waiting(pending)}: store`} fresh ones with \`holdfast credentials set\``,
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(reason)}`,
     ),
     ...status.unknownTypes.map(({ type, pending }) =>
       type === recordWriteType
