@@ -5,7 +5,7 @@
 import { diff3Merge } from "node-diff3";
 
 /** Longest text, in lines or words, that is merged; longer ones are left to a person. */
-export const textPartsLimit = 20_000;
+const textPartsLimit = 20_000;
 
 type Three = { readonly base: string; readonly local: string; readonly remote: string };
 

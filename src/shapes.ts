@@ -273,7 +273,7 @@ export const syncRun = z.object({
   errors: z.array(z.object({ id: z.string(), title: z.string(), error: z.string() })),
 });
 
-export const lights = ["green", "yellow", "red", "warning"] as const;
+const lights = ["green", "yellow", "red", "warning"] as const;
 
 export const queueStatus = z.object({
   /** Green only on proof: nothing unsent and nothing failed, or every pending operation has a next attempt on a reachable remote. */
@@ -301,7 +301,7 @@ export const queueStatus = z.object({
   remotes: z.array(remoteView),
 });
 
-export const blockerKinds = [
+const blockerKinds = [
   "lane",
   "dependency",
   "schedule",

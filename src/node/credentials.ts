@@ -72,7 +72,7 @@ export type CredentialOptions = {
 };
 
 /** Stands among the origins of a credential that commands of this machine may get in their environment. */
-export const commandOrigin = "command";
+const commandOrigin = "command";
 
 type Environment = NonNullable<CredentialOptions["environment"]>;
 

@@ -85,13 +85,13 @@ export function openEventStream(engine: Engine, options: EventStreamOptions): Ev
 }
 
 /** Writes one event; exported for the documentation's example of the format. */
-export function encodeEvent(event: HoldfastEvent): string {
+function encodeEvent(event: HoldfastEvent): string {
   const id = event.sequence === 0 ? "" : `id: ${event.sequence}\n`;
   return `${id}data: ${JSON.stringify(event)}\n\n`;
 }
 
 /** Tells the client that its place in the feed is gone: it must read again what it shows. */
-export function encodeTruncated(last: number): string {
+function encodeTruncated(last: number): string {
   return `event: truncated\nid: ${last}\ndata: ${JSON.stringify({ last })}\n\n`;
 }
 
