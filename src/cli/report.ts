@@ -70,7 +70,7 @@ export function reportRefusals(context: Context, refused: readonly Refusal[]): E
       if (hint !== "") context.host.stderr.write(`${context.errorPaint.dim(`${sign.hint} ${plainLines(hint)}`)}\n`);
     }
   }
-  return first.code in errorTable ? errorTable[first.code as keyof typeof errorTable].exit : 1;
+  return Object.hasOwn(errorTable, first.code) ? errorTable[first.code as keyof typeof errorTable].exit : 1;
 }
 
 function stackOf(error: HoldfastError): string {

@@ -1,3 +1,7 @@
+/**
+ * Owns the check of the store against itself: SQLite's own check, every unsent payload's hash, every counter against a recount,
+ * and that whatever can move is where a claim finds it.
+ */
 import type { Output } from "../verbs.ts";
 import { getMeta } from "./meta.ts";
 import { isGenuine } from "./queue.ts";

@@ -1,3 +1,7 @@
+/**
+ * Owns the explanation of why an operation does not move: one sentence for people, blockers for programs, and when it moves next.
+ * It reads the same gates as a claim, so it cannot tell another story.
+ */
 import { State, shortId, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { Blocker, Why } from "../verbs.ts";
