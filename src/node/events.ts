@@ -84,7 +84,7 @@ export function openEventStream(engine: Engine, options: EventStreamOptions): Ev
   return { body, end: () => end() };
 }
 
-/** Writes one event; exported for the documentation's example of the format. */
+/** Writes one event. What is only told live has no place in the feed, and so no id. */
 function encodeEvent(event: HoldfastEvent): string {
   const id = event.sequence === 0 ? "" : `id: ${event.sequence}\n`;
   return `${id}data: ${JSON.stringify(event)}\n\n`;

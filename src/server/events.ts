@@ -29,6 +29,12 @@ type Stream = {
   readonly end: () => void;
 };
 
+export const streamHeaders: Readonly<Record<string, string>> = {
+  ...safetyHeaders,
+  "content-type": "text/event-stream",
+  "x-accel-buffering": "no",
+};
+
 const encoder = new TextEncoder();
 
 export function openEvents(core: Core): Events {
@@ -65,9 +71,7 @@ export function openEvents(core: Core): Events {
         stream.end();
         throw error;
       }
-      return new Response(body, {
-        headers: { ...safetyHeaders, "content-type": "text/event-stream", "x-accel-buffering": "no" },
-      });
+      return new Response(body, { headers: streamHeaders });
     },
     count: () => streams.size,
     close: () => {

@@ -23,7 +23,7 @@ import { checkCollections } from "./collections.ts";
 import type { Core, LogEntry, ServerLimits } from "./core.ts";
 import { serverLimits, whoIn } from "./core.ts";
 import type { Events } from "./events.ts";
-import { openEvents } from "./events.ts";
+import { openEvents, streamHeaders } from "./events.ts";
 import { fetchRecords } from "./fetch.ts";
 import type { Metrics } from "./metrics.ts";
 import { openMetrics } from "./metrics.ts";
@@ -254,7 +254,7 @@ function checkPull(asked: PullRequest): CheckedPull {
 const wantsLines = (request: Request): boolean =>
   (request.headers.get("accept") ?? "").includes("application/x-ndjson");
 
-async function openStream(parts: Parts, { url }: Call, access: Access): Promise<Response> {
+async function openStream(parts: Parts, { url, request }: Call, access: Access): Promise<Response> {
   const { core, events } = parts;
   const spaces = [...new Set(url.searchParams.getAll("space"))];
   if (spaces.length === 0 || spaces.length > core.limits.streamSpaces || spaces.some((space) => !isSpaceName(space))) {
@@ -262,6 +262,8 @@ async function openStream(parts: Parts, { url }: Call, access: Access): Promise<
     return refusalResponse(refuse("invalid_input", message, "e.g. /v1/events?space=main"), url.pathname);
   }
   for (const space of spaces) if (whoIn(access, space) === null) return forbidden(access, space, url);
+  // Nobody would read the stream of a question that wants no body, and so nobody would end it.
+  if (request.method === "HEAD") return new Response(null, { headers: streamHeaders });
   const { tokenId, expiresAt } = access;
   const stream = await events.open({ spaces, tokenId, expiresAt });
   if (stream !== null) return stream;
