@@ -214,13 +214,19 @@ function judgeClass(node: ts.Node): string | undefined {
 
 // ---- tables -----------------------------------------------------------------------------------------------------
 
-const schemaFile = "src/engine/schema.ts";
+/** The places that have tables of their own, and the file that creates them without owning them. */
+const schemaFiles: Readonly<Record<string, string>> = {
+  engine: "src/engine/schema.ts",
+  server: "src/server/schema.ts",
+};
 
-/** Law 3: which file of the engine writes which table. */
-export function findOwners(tree: Tree): ReadonlyMap<string, readonly string[]> {
+const isSchema = (file: string): boolean => Object.values(schemaFiles).includes(file);
+
+/** Law 3: which file of a place writes which of its tables. */
+export function findOwners(tree: Tree, owner: string): ReadonlyMap<string, readonly string[]> {
   const owners = new Map<string, readonly string[]>();
   for (const [file, text] of tree) {
-    if (placeOf(file) !== "engine" || isTest(file) || file === schemaFile) continue;
+    if (placeOf(file) !== owner || isTest(file) || isSchema(file)) continue;
     for (const { table } of findWrites(parse(file, text))) {
       if (table !== computed) owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
     }
@@ -229,18 +235,23 @@ export function findOwners(tree: Tree): ReadonlyMap<string, readonly string[]> {
 }
 
 function judgeWrites(tree: Tree): readonly string[] {
-  const shared = [...findOwners(tree)]
+  return Object.keys(schemaFiles).flatMap((owner) => judgeWritesOf(tree, owner));
+}
+
+function judgeWritesOf(tree: Tree, owner: string): readonly string[] {
+  const shared = [...findOwners(tree, owner)]
     .filter(([, files]) => files.length > 1)
     .map(([table, files]) => `${files.join(" and ")} both write the table ${table}`);
+  const schemaFile = schemaFiles[owner] ?? "";
   const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
   const strange = [...tree]
-    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && file !== schemaFile)
+    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && !isSchema(file))
     .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })))
     .flatMap(({ file, table, line }) => {
-      if (placeOf(file) === "engine" && table === computed)
+      if (placeOf(file) === owner && table === computed)
         return [`${file}:${line} writes a table whose name is computed`];
-      const isForeign = placeOf(file) !== "engine" && tables.has(table);
-      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the engine`] : [];
+      const isForeign = placeOf(file) !== owner && tables.has(table);
+      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the ${owner}`] : [];
     });
   return [...shared, ...strange];
 }
