@@ -159,7 +159,7 @@ export function renderQueueStatus(look: Look, status: QueueStatus, next: readonl
 }
 
 /** What is known of each remote. */
-export function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
+function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   const { paint, width } = look;
   const now = look.now();
   const colours = { online: paint.green, offline: paint.red, checking: paint.yellow, unknown: paint.dim } as const;
@@ -267,9 +267,4 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
           paint.dim(`  ${sign.hint} holdfast sync --retry-failed`),
         ];
   return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, ...(rows === "" ? [] : [rows]), ...tail].join("\n");
-}
-
-/** Rows that a list could not show. */
-export function renderMore(paint: Paint, shown: number, hint: string): string {
-  return paint.dim(`${shown} shown; there are more. ${sign.hint} ${hint}`);
 }

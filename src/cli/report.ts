@@ -87,7 +87,7 @@ export function reportRefusals(context: Context, refused: readonly Refusal[]): E
         `  … and ${plural(refused.length - refusalLimit, "more refusal")}; --json names them all\n`,
       );
   }
-  return first.code in errorTable ? errorTable[first.code as keyof typeof errorTable].exit : 1;
+  return Object.hasOwn(errorTable, first.code) ? errorTable[first.code as keyof typeof errorTable].exit : 1;
 }
 
 function stackOf(error: HoldfastError): string {
