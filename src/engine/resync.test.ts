@@ -123,35 +123,6 @@ test("an answer from before a restore that comes after it is asked for again", a
   expect(ada.get("n1")).toMatchObject({ value: { n: 1 }, state: "synced" });
 });
 
-test("a removal of what a restored server never had is done at once, and hides nothing that gets its key there later", async () => {
-  const { server, client, run } = startRecords();
-  const backup = server.backup();
-  for (const n of [1, 2, 3]) server.write("notes", "k", { n });
-  let open = (): void => {};
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const ada = client({
-    wrap: (port) => ({
-      ...port,
-      // The first page of the new history takes its time.
-      pull: (request, signal) =>
-        request.history === "h2" ? gate.then(() => port.pull(request, signal)) : port.pull(request, signal),
-    }),
-  });
-  await run();
-  server.restore(backup, "h2");
-  ada.remove("k");
-  await run(10_000);
-  expect(ada.ask("queue.status", {}).unsent).toBe(0);
-  expect(ada.get("k")?.value ?? null).toBeNull();
-  open();
-  await run(10_000);
-  server.write("notes", "k", { n: 9 });
-  await run(60_000);
-  expect(ada.get("k")).toMatchObject({ value: { n: 9 }, state: "synced" });
-});
-
 test("what was removed in a history that a restored server has lost hides nothing that gets its key there", async () => {
   const { server, client, run } = startRecords();
   const ada = client();
