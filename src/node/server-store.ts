@@ -11,6 +11,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readFileSync,
   renameSync,
   rmSync,
 } from "node:fs";
@@ -60,10 +61,29 @@ export async function openServerStore(
     return store;
   }
   const { openPostgres } = await import("../server/postgres.ts");
-  const { url, connections } = place;
-  const store = await openPostgres({ url, report, ...(connections === undefined ? {} : { connections }) });
+  const { connections } = place;
+  const store = await openPostgres({
+    ...readAuthorities(place.url),
+    report,
+    ...(connections === undefined ? {} : { connections }),
+  });
   await store.migrate(migrationsFor(store.dialect));
   return store;
+}
+
+const rootCertificate = /([?&])sslrootcert=([^&]*)(?:&|$)/;
+
+/** `sslrootcert` names a file, which only this side can read; `system` means the authorities of the machine. */
+function readAuthorities(url: string): { readonly url: string; readonly authorities?: string } {
+  const [found, mark = "", name = ""] = rootCertificate.exec(url) ?? [];
+  if (found === undefined || name === "system") return { url };
+  const file = decodeURIComponent(name);
+  try {
+    return { url: url.replace(found, mark).replace(/[?&]$/, ""), authorities: readFileSync(file, "utf8") };
+  } catch (cause) {
+    const message = `the certificates of sslrootcert cannot be read: ${file}`;
+    throw new HoldfastError("config_invalid", message, "name a PEM file that the server may read", { cause });
+  }
 }
 
 /** Tokens and accounts of a server, also beside one that runs. */
