@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, issueWords } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
@@ -63,12 +64,14 @@ const pushItem = z.object({
 
 /**
  * `client` names one store for ever. All operations of this client with a number below `floor` have ended for it and are never sent again:
- * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt.
+ * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt. `history`: the one that the bases belong
+ * to. A server that has another one answers `retry` with the code `history_changed` and does nothing: the client pulls first.
  */
 export const pushRequest = z.object({
   space: wireName,
   client: wireName,
   floor: count,
+  history: z.optional(z.string()),
   items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
 });
 
@@ -94,6 +97,9 @@ export const wireRecord = z.object({
   /** The record lives on, but this reader's filter or rights do not reach it any more: drop it, nobody removed it. `value` is null. */
   isHidden: z.optional(z.boolean()),
 });
+
+/** The code of what was not done, because versions that the client named belong to another history of the server. */
+export const historyChanged = "history_changed";
 
 /** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
 const applied = z.object({
@@ -136,8 +142,13 @@ export const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("stale") }),
 ]);
 
+/**
+ * `history`: the history in which this was answered. A client that knows the space under another one cannot compare the versions in it with
+ * its own: it asks for news first and sends again, under the same ids.
+ */
 export const pushResponse = z.object({
   answers: z.array(pushAnswer),
+  history: z.optional(z.string()),
   /** The server's clock, for the offset shown to people. */
   now: count,
 });
@@ -260,21 +271,67 @@ export type WireRecord = z.infer<typeof wireRecord>;
 export type Hello = z.infer<typeof hello>;
 export type Poke = z.infer<typeof poke>;
 
+/**
+ * Checks a page of a pull, which is most of what comes over the wire. What is plainly well-formed is handed on as it came; anything else
+ * goes through the shape, which says what is wrong with it.
+ */
+export function readPull(value: unknown): PullResponse {
+  const page = value as Partial<PullResponse> | null;
+  const isPlain =
+    typeof page === "object" &&
+    page !== null &&
+    typeof page.history === "string" &&
+    page.reset === undefined &&
+    [page.upTo, page.head, page.now, page.floor ?? 0].every(isCount) &&
+    typeof page.hasMore === "boolean" &&
+    Array.isArray(page.records) &&
+    page.records.every(isPlainRecord);
+  return isPlain ? (page as PullResponse) : readWire("pull", pullResponse, value);
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isPlainRecord(given: unknown): boolean {
+  const record = given as Partial<WireRecord> | null;
+  return (
+    typeof record === "object" &&
+    record !== null &&
+    typeof record.collection === "string" &&
+    typeof record.key === "string" &&
+    isCount(record.version) &&
+    isCount(record.schema) &&
+    isCount(record.at) &&
+    typeof record.author === "string" &&
+    (record.isHidden === undefined || typeof record.isHidden === "boolean") &&
+    (record.value === null || (isFlat(record.value) && !Array.isArray(record.value)))
+  );
+}
+
+/** Whether a parsed value holds nothing that JSON lets through and cannot carry back: a number beyond all, or a depth beyond ours. */
+function isFlat(value: unknown, depth = 0): boolean {
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object" || value === null) return depth > 0 && value !== undefined;
+  if (depth >= quickDepth) return false;
+  for (const name in value) if (!isFlat((value as Readonly<Record<string, unknown>>)[name], depth + 1)) return false;
+  return true;
+}
+
+/** Deeper values are rare and take the long way. */
+const quickDepth = 20;
+
 /** Checks what came over the wire. Throws `invalid_input` that names the message, the field and what was expected. */
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
   const parsed = z.safeParse(shape, value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "body" : issue.path.map(String).join(".");
   throw new HoldfastError(
     "invalid_input",
-    `${what}: ${where}: ${issue?.message ?? "invalid"}`,
+    `${what}: ${firstIssue(parsed.error, "body")}`,
     "see docs/protocol.md for the shape of every message",
     {
       details: {
         issues: parsed.error.issues
           .slice(0, 20)
-          .map((each) => ({ path: each.path.map(String), message: each.message })) as unknown as Json,
+          .map((each) => ({ path: each.path.map(String), message: issueWords(each) })) as unknown as Json,
       },
     },
   );

@@ -235,6 +235,7 @@ function readingOf(
         feed,
         collection: name,
         ask: (signal) => query(asked, { signal }),
+        ...lookingAtOne(call, name, asked),
         listener,
         onError,
         closing,
@@ -245,6 +246,25 @@ function readingOf(
         CollectionHandle["history"]
       >,
   };
+}
+
+/** How a live query looks at one record. Places are given by fields of indexes, as long as the order is none of the record's own. */
+function lookingAtOne(call: Call, name: string, { where = {}, order = [], cursor, ...rest }: Query<Fields>) {
+  const named = [...Object.keys(where), ...order.map(({ field }) => field)];
+  const isOwn = cursor !== undefined || named.length > 9 || named.some((field) => field.startsWith("$"));
+  const askOne = (key: string, signal: AbortSignal) =>
+    call(
+      "records.query",
+      { collection: name, ...(rest as object), where: { ...where, $key: key } },
+      { signal },
+    ) as Promise<Page<Fields>>;
+  const places = async (signal: AbortSignal): Promise<readonly string[] | null> => {
+    const { collections } = (await call("collections.list", {}, { signal })) as Output<"collections.list">;
+    const spec = collections.find((each) => each.spec.name === name)?.spec;
+    if (spec === undefined || spec.keys === "server") return null;
+    return [...(spec.indexes ?? []), ...(spec.unique ?? [])].flat();
+  };
+  return { askOne: isOwn ? null : askOne, places };
 }
 
 /** Collects the writes of a function, then asks for all of them at once. */

@@ -8,6 +8,7 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
@@ -17,7 +18,7 @@ import { writeRecords } from "./writes.ts";
 /** Entries of a page when the caller names no number. */
 const entryPage = 100;
 
-const columns = "seq, at, origin, run, version, before, after, detail";
+const columns = `seq, at, origin, run, version, before, ${afterOf} AS after, detail`;
 const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 

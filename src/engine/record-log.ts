@@ -13,6 +13,18 @@ export const historyPruneLimit = 500;
 
 const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
+/**
+ * A record that was pulled for the first time is as it came until something else is logged of it. Its row has neither side: a copy of the
+ * value would double what a first pull writes. The next row of the record says what it was, or else the record itself.
+ */
+const logPulledNew = `INSERT INTO record_history (record, at, origin, run, version)
+  SELECT id, ?, 'pull', ?, version FROM record WHERE id BETWEEN ? AND ?`;
+/** The value after an entry of the table `record_history` under its own name. */
+export const afterOf = `CASE WHEN record_history.before IS NULL AND record_history.after IS NULL THEN coalesce(
+  (SELECT next.before FROM record_history AS next WHERE next.record = record_history.record AND next.seq > record_history.seq
+    ORDER BY next.seq LIMIT 1),
+  (SELECT value FROM record WHERE id = record_history.record)) ELSE record_history.after END`;
+const write = `UPDATE record_history SET after = ${afterOf} WHERE record = ? AND before IS NULL AND after IS NULL`;
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
   "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
@@ -50,6 +62,14 @@ export function logRecord(store: Store, entry: LogEntry): void {
     );
 }
 
+/** Notes that records of a range of ids have come from the server for the first time. */
+export function logPulled(
+  store: Store,
+  pulled: { readonly first: number; readonly last: number; readonly at: number; readonly run: number },
+): void {
+  if (pulled.last >= pulled.first) store.db.prepare(logPulledNew).run(pulled.at, pulled.run, pulled.first, pulled.last);
+}
+
 /** The newest row, so that a run can say between which rows its changes stand. */
 export function lastLogged(store: Store): number {
   return integer(store.db.prepare(last).get()?.seq);
@@ -57,6 +77,8 @@ export function lastLogged(store: Store): number {
 
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
+  // Between the rows of another one, the next row no longer says what came before it.
+  for (const record of [from, to]) store.db.prepare(write).run(record);
   store.db.prepare(move).run(to, from);
 }
 

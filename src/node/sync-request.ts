@@ -5,6 +5,7 @@
 import { gzipSync } from "node:zlib";
 import type { Phase } from "../failure.ts";
 import { answerOfCode } from "../failure.ts";
+import { parseJson } from "../problem.ts";
 import type { Refusal } from "../sync-failure.ts";
 import { classifySyncAnswer, classifySyncError } from "../sync-failure.ts";
 import { protocolVersion } from "../wire.ts";
@@ -165,10 +166,12 @@ async function finish(line: Line, { hop, response }: Arrived, at: Finishing): Pr
   const limitBytes = isGood ? line.limit.answerBytes : line.limit.refusalBytes;
   const body = await readText(response, limitBytes, () => at.clock.restart(line.limit.stallMs));
   if (body.isTruncated && isGood) return failed("answer_too_large");
+  const parsed = isGood ? parseJson(body.text) : undefined;
   const refusal = classifySyncAnswer({
     status: response.status,
     headers: Object.fromEntries(response.headers),
     bodyText: body.text,
+    body: parsed,
     request: {
       method: "POST",
       isTrusted: isTrustedUrl(hop.url),
@@ -186,7 +189,7 @@ async function finish(line: Line, { hop, response }: Arrived, at: Finishing): Pr
   // Nothing is left to doubt: `expect: "json"` has let only what parses through.
   return {
     kind: "answered",
-    body: JSON.parse(body.text) as unknown,
+    body: parsed,
     sentBytes: at.sentBytes,
     receivedBytes: Number(response.headers.get("content-length") ?? body.bytes),
   };

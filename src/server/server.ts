@@ -237,8 +237,8 @@ async function answerBody(parts: Parts, { request, url, route }: Call, access: A
     if (who === null) return forbidden(access, asked.space, url);
     if (wantsLines(request)) return lines(await pullStream(core, asked, who));
     const page = await pull(core, asked, who);
-    metrics.countRecords(page.records.length);
-    return json(page);
+    metrics.countRecords(page.count);
+    return jsonText(page.text);
   }
   const asked = readWire("fetch", fetchRequest, body.value);
   const who = whoIn(access, asked.space);
@@ -328,8 +328,10 @@ async function health({ core }: Parts): Promise<Response> {
   }
 }
 
-const json = (value: unknown, status = 200): Response =>
-  new Response(JSON.stringify(value), { status, headers: { ...safetyHeaders, "content-type": "application/json" } });
+const json = (value: unknown, status = 200): Response => jsonText(JSON.stringify(value), status);
+
+const jsonText = (body: string, status = 200): Response =>
+  new Response(body, { status, headers: { ...safetyHeaders, "content-type": "application/json" } });
 
 const text = (value: string): Response =>
   new Response(value, { headers: { ...safetyHeaders, "content-type": "text/plain; version=0.0.4; charset=utf-8" } });

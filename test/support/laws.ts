@@ -137,8 +137,9 @@ function judgePurity(file: string, source: ts.SourceFile): readonly string[] {
   const place = placeOf(file);
   if ((place !== "rules" && place !== "engine") || isTest(file)) return [];
   const violations: string[] = [];
+  const isSynchronous = file !== "src/engine/loop.ts";
   walk(source, (node) => {
-    const wrong = judgeNode(node, file !== "src/engine/loop.ts");
+    const wrong = judgeNode(node, isSynchronous);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
@@ -185,8 +186,9 @@ function judgeShape(file: string, source: ts.SourceFile): readonly string[] {
     violations.push(`${file}:1 has ${lines.length} lines, more than ${fileLimitLines}`);
   const opening = lines.find((line) => !line.startsWith("#!"));
   if (!/^\s*(\/\/|\/\*)/.test(opening ?? "")) violations.push(`${file}:1 does not open with what it owns`);
+  const isInPlace = placeOf(file) !== undefined;
   walk(source, (node) => {
-    const wrong = judgeLength(source, node) ?? (placeOf(file) ? judgeClass(node) : undefined);
+    const wrong = judgeLength(source, node) ?? (isInPlace ? judgeClass(node) : undefined);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
