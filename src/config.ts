@@ -3,6 +3,7 @@
  * Reading, editing and watching the file is `node/config.ts`; settings in force are kept by the engine.
  */
 import * as z from "zod/mini";
+import { issueWords } from "./issue.ts";
 import { strategies } from "./operation.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
 import { retryPresets } from "./retry.ts";
@@ -457,8 +458,10 @@ function policyOf(rule: Exclude<RetryRule, string>, meanings: Meanings) {
 
 function issuesOf(issue: z.core.$ZodIssue): readonly ConfigIssue[] {
   const path = issue.path.map(String);
-  if (issue.code !== "unrecognized_keys")
-    return [{ path, message: `expected ${expectationOf(issue)}`, suggestion: null }];
+  if (issue.code !== "unrecognized_keys") {
+    const words = issueWords(issue);
+    return [{ path, message: words === issue.message ? `expected ${words}` : words, suggestion: null }];
+  }
   const siblings = configKeys
     .map(({ key }) => key.split("."))
     .filter((parts) => parts.length > path.length && path.every((part, index) => parts[index] === part))
@@ -468,14 +471,6 @@ function issuesOf(issue: z.core.$ZodIssue): readonly ConfigIssue[] {
     message: "there is no such key",
     suggestion: suggest(key, [...new Set(siblings)]),
   }));
-}
-
-function expectationOf(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_value") return `one of ${issue.values.map(String).join(", ")}`;
-  if (issue.code === "too_small") return `at least ${String(issue.minimum)}`;
-  if (issue.code === "too_big") return `at most ${String(issue.maximum)}`;
-  if (issue.code === "invalid_type") return `${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
-  return issue.message;
 }
 
 function named<K extends string, V>(key: K, value: V | null | undefined): { readonly [key in K]?: V } {

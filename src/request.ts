@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
+import { firstIssue } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { json, limits } from "./shapes.ts";
@@ -79,9 +80,7 @@ export const httpRequest: OperationType = {
 export function checkRequest(payload: Json): RequestPayload {
   const parsed = z.safeParse(requestPayload, payload);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const where = issue === undefined || issue.path.length === 0 ? "payload" : issue.path.map(String).join(".");
-    throw refuse(`${where}: ${issue?.message ?? "invalid"}`, "a request needs at least `method` and `url`");
+    throw refuse(firstIssue(parsed.error, "payload"), "a request needs at least `method` and `url`");
   }
   const { url, headers, ...rest } = parsed.data;
   const method = checkMethod(rest.method);

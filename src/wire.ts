@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, issueWords } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
@@ -27,7 +28,7 @@ export const wireLimits = {
 
 const count = z.int().check(z.gte(0));
 const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
-/** Control characters and lone surrogates cannot be kept the same in every database. In a change they cost that change, here the request. */
+/** Control characters and lone surrogates cannot be kept the same in every database. In an operation they cost that operation, here the request. */
 export const wireName = short.check(
   z.regex(/^[^\p{Cc}\p{Surrogate}]+$/u, "has control characters or half a character"),
 );
@@ -49,9 +50,12 @@ const change = z.object({
   schema: count,
 });
 
-/** One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. */
+/**
+ * One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. An id that
+ * cannot be kept costs this operation, not its neighbours.
+ */
 const pushItem = z.object({
-  id: wireName,
+  id: short,
   number: count,
   changes: z.array(change).check(z.minLength(1), z.maxLength(100)),
   /** The writer's clock, for people; it orders nothing. */
@@ -193,7 +197,8 @@ export const pullLine = z.union([
 export const fetchRequest = z.object({
   space: wireName,
   collection: wireName,
-  keys: z.array(wireName).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
+  /** A key that cannot be kept names nothing that is there, and is missing from the answer. */
+  keys: z.array(short).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
 });
 /** Keys that the server never had are missing; removed ones have `value: null`. */
 export const fetchResponse = z.object({ history: z.string(), head: count, records: z.array(wireRecord), now: count });
@@ -309,17 +314,15 @@ const quickDepth = 20;
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
   const parsed = z.safeParse(shape, value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "body" : issue.path.map(String).join(".");
   throw new HoldfastError(
     "invalid_input",
-    `${what}: ${where}: ${issue?.message ?? "invalid"}`,
+    `${what}: ${firstIssue(parsed.error, "body")}`,
     "see docs/protocol.md for the shape of every message",
     {
       details: {
         issues: parsed.error.issues
           .slice(0, 20)
-          .map((each) => ({ path: each.path.map(String), message: each.message })) as unknown as Json,
+          .map((each) => ({ path: each.path.map(String), message: issueWords(each) })) as unknown as Json,
       },
     },
   );

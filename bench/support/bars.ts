@@ -26,6 +26,7 @@ export const bars: readonly Bar[] = [
   { name: "S1", title: "push through several server processes / one", file: "push-processes.ts", isDurable: false },
   { name: "S2", title: "poke to 1,000 streams / to one", file: "fan-out.ts", isDurable: false },
   { name: "S3", title: "server by spaces, records and writers", file: "server-cost.ts", isDurable: false },
+  { name: "S4", title: "pushes to one space by its clients", file: "one-space.ts", isDurable: false },
 ];
 
 const atLeast = (must: number, moonshot: number): Limit => ({ must, moonshot, is: "at least" });
@@ -55,6 +56,7 @@ export const limits: Readonly<Record<string, Limit>> = {
   S2: atMost(20, 5),
   "S3-pull": atMost(2, 1.3),
   "S3-push": atLeast(0.5, 0.8),
+  S4: atLeast(1.5, 3),
 };
 
 export function limitOf(key: string, isSlowDisk: boolean): Limit {

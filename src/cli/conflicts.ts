@@ -63,7 +63,7 @@ function renderList(context: Context, page: Page): string {
       : `\n${paint.dim(`… and more (--limit ${page.conflicts.length * 2}, or --limit 0 for all)`)}`;
   const isOpen = page.conflicts.some(({ status }) => status === "open");
   const hint = isOpen
-    ? `\n\n${paint.dim(`${sign.hint} holdfast conflicts show ID, then conflicts resolve ID --choose local|remote|merge`)}`
+    ? `\n\n${paint.dim(`${sign.hint} holdfast conflicts show ID\n${sign.hint} holdfast conflicts resolve ID --choose local|remote|merge`)}`
     : "";
   return `${renderConflicts(context, page.conflicts)}${more}${hint}`;
 }

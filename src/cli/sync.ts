@@ -124,7 +124,9 @@ async function tellRunEnd(
   const out = unsent === 0 ? undefined : status.signedOut.find(({ pending }) => pending > 0);
   const refusal = out === undefined ? null : await refusalOf(context, out);
   context.answer({ ...end.sync, unsent: status.unsent }, () => {
-    const parts = run === null ? [] : [renderRun(context, run)];
+    // What landed before anybody looked is told below in a sentence; a table of noughts would deny it.
+    const hasRun = run !== null && run.total + failed > 0;
+    const parts = hasRun ? [renderRun(context, run)] : [];
     if (end.started.isOffline) parts.push(startedText(context, end.started));
     else if (failed > 0) parts.push(`${paint.yellow(sign.warn)} Some operations failed; they remain queued`);
     else if (refusal !== null)

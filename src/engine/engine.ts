@@ -47,6 +47,8 @@ export type EngineOptions = {
   readonly version?: string;
   /** How many later enqueues one point of priority outweighs; for tests. */
   readonly ageing?: number;
+  /** How many times what is on the wire is claimed ahead of it; for tests. Elsewhere as often as the time of a commit makes worthwhile. */
+  readonly wavesAhead?: number;
   /** What was found and saved while opening a damaged store. */
   readonly recovery?: Json;
   /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
@@ -172,6 +174,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
     collections: new Map((options.collections ?? []).map((collection) => [collection.name, collection])),
     sync: options.sync ?? null,
     ageing: options.ageing ?? 1_000_000,
+    wavesAhead: options.wavesAhead ?? null,
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
     recovery: options.recovery ?? null,
@@ -223,10 +226,31 @@ function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V>
     return output;
   }
   refuseWhenUnwritable(store);
+  if (changesWhatGoes(verb)) face.loop?.takeBack();
   const output = commit(face, () => dispatch(store, verb, checked));
   face.loop?.poke();
   return output;
 }
+
+/** Verbs that add work or let more of it go; every other one that writes may concern what is claimed and has not begun. */
+const additions: ReadonlySet<Verb> = new Set<Verb>([
+  "queue.add",
+  "queue.addMany",
+  "queue.import",
+  "queue.release",
+  "queue.resume",
+  "records.write",
+  "records.transaction",
+  "records.import",
+  "records.pin",
+  "collections.declare",
+  "collections.sync",
+  "network.check",
+  "network.online",
+  "subject.signIn",
+]);
+
+const changesWhatGoes = (verb: Verb): boolean => verbs[verb].kind === "write" && !additions.has(verb);
 
 /** One durable transaction, and what follows from it: the witness, then the listeners. */
 function commit<T>(face: Face, work: () => T): T {
@@ -263,6 +287,7 @@ function flush(face: Face): void {
   const isWriting = asked.some((each) => verbs[each.verb].kind === "write");
   try {
     refuseClosed(face.store);
+    if (asked.some((each) => changesWhatGoes(each.verb))) face.loop?.takeBack();
     for (const answer of answerTogether(face, asked, isWriting)) answer();
   } catch (error) {
     for (const each of asked) each.reject(error);

@@ -79,6 +79,8 @@ const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' A
 const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
 const schedule = "UPDATE op SET state = ?, reason = ?, due = ?, since = ? WHERE seq = ?";
 const lease = "UPDATE op SET state = 3, lease = ?, attempts = attempts + 1, since = ?, reason = NULL WHERE seq = ?";
+const unlease = `UPDATE op SET state = 1, reason = 'lane', lease = 0, attempts = attempts - 1, since = ?
+  WHERE seq = ? AND state = 3 AND lease = ?`;
 const finish = `UPDATE op SET state = 8, outcome = ?, result = ?, problem = ?, reason = NULL, since = ?, settled = ?, unsure = 0,
   remote_version = NULL, lease = 0, streak = 0 WHERE seq = ?`;
 const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failures = ?, streak = ?, unsure = ?, problem = ?, remote_version = ?,
@@ -317,6 +319,14 @@ export function leaseOperation(store: Store, op: Pick<Brief, "seq" | "state">, e
   addCount(store, op.state, -1);
   addCount(store, State.inFlight, 1);
   store.db.prepare(lease).run(epoch, store.world.now(), op.seq);
+}
+
+/** Takes a lease back whose attempt has not begun, as if it had never been given; tells whether it still held. */
+export function returnLease(store: Store, seq: number, epoch: number): boolean {
+  if (store.db.prepare(unlease).run(store.world.now(), seq, epoch).changes === 0) return false;
+  addCount(store, State.inFlight, -1);
+  addCount(store, State.waiting, 1);
+  return true;
 }
 
 /** `op` says where the row is now: the caller has just read it. */

@@ -92,6 +92,8 @@ export type Store = {
   /** The way to the sync server; `null` where this process has none. */
   readonly sync: SyncPort | null;
   readonly ageing: number;
+  /** For tests: how many times what is on the wire is claimed ahead, whatever a commit costs; else `null`. */
+  readonly wavesAhead: number | null;
   /** Defaults from the configuration; what was set at run time goes before them. */
   readonly configured: Partial<Settings>;
   readonly version: string;

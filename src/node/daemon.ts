@@ -17,6 +17,7 @@ import {
   alreadyRunning,
   fitsSocket,
   homeDirectory,
+  keepPortFile,
   logToFileVariable,
   openHome,
   readOrCreateToken,
@@ -142,6 +143,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
+  undo.push(keepPortFile(home.portFile, portFile));
   undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types, sync }));
   engine.start();
   log.write("info", "the daemon is ready", {

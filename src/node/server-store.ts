@@ -21,7 +21,7 @@ import { serverLimits } from "../server/core.ts";
 import { openEmbeddedStore } from "../server/embedded.ts";
 import type { Compacted } from "../server/retention.ts";
 import { compact } from "../server/retention.ts";
-import { migrations } from "../server/schema.ts";
+import { migrationsFor } from "../server/schema.ts";
 import type { ServerOptions } from "../server/server.ts";
 import { mintHistories } from "../server/spaces.ts";
 import type { ServerStore } from "../server/store.ts";
@@ -56,13 +56,13 @@ export async function openServerStore(
   if (place.kind === "embedded") {
     mkdirSync(place.directory, { recursive: true, mode: 0o700 });
     const store = openEmbeddedStore(openDatabase(join(place.directory, fileName)), { defer: setImmediate });
-    await store.migrate(migrations);
+    await store.migrate(migrationsFor(store.dialect));
     return store;
   }
   const { openPostgres } = await import("../server/postgres.ts");
   const { url, connections } = place;
   const store = await openPostgres({ url, report, ...(connections === undefined ? {} : { connections }) });
-  await store.migrate(migrations);
+  await store.migrate(migrationsFor(store.dialect));
   return store;
 }
 
@@ -189,7 +189,7 @@ async function mintInto(file: string): Promise<number> {
   const database = openDatabase(file);
   const store = openEmbeddedStore(database, { defer: setImmediate });
   try {
-    await store.migrate(migrations);
+    await store.migrate(migrationsFor(store.dialect));
     const spaces = await store.write((tx) => mintHistories(tx, randomUUID));
     database.checkpoint("truncate");
     return spaces;

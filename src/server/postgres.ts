@@ -259,7 +259,7 @@ function readNumber(text: string): number {
 /** The type goes along with the value, so that a text is never read as a number, nor a number as a text. */
 function typedParameter(sql: Sql, value: SqlParameter) {
   if (value === null) return null;
-  if (typeof value === "string") return sql.typed(value as never, oid.text);
   checkParameter(value);
+  if (typeof value === "string") return sql.typed(value as never, oid.text);
   return sql.typed(value as never, Number.isInteger(value) ? oid.int8 : oid.float8);
 }

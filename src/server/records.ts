@@ -33,9 +33,9 @@ const columns = "collection, key, version, ending, created, born, value, field_v
 const readByKeys = (marks: string): string =>
   `SELECT ${columns} FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
 const readFeed = `SELECT version, ending, bytes FROM hf_record
-  WHERE space = ? AND collection = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`;
+  WHERE space || '' = ? AND collection || '' = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`;
 const readPage = `SELECT collection, key, version, born, value, schema_version, author, at FROM hf_record
-  WHERE space = ? AND collection = ? AND version > ? AND version <= ? ORDER BY version`;
+  WHERE space || '' = ? AND collection || '' = ? AND version > ? AND version <= ? ORDER BY version`;
 const upsert = (rows: string): string => `INSERT INTO hf_record
   (space, collection, key, version, ending, created, born, value, field_versions, bytes, schema_version, author, at)
   VALUES ${rows}

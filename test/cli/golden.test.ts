@@ -12,6 +12,7 @@ import { now, play, screen } from "./support/script.ts";
 
 const running: DaemonState = {
   isRunning: true,
+  isSilent: false,
   home: "/home/ada/.local/share/holdfast",
   pid: 4711,
   port: 4780,
@@ -19,15 +20,8 @@ const running: DaemonState = {
   startedAt: now - 3_600_000,
   version: "0.1.0",
 };
-const stopped: DaemonState = {
-  ...running,
-  isRunning: false,
-  pid: null,
-  port: null,
-  socket: null,
-  startedAt: null,
-  version: null,
-};
+const nobody = { pid: null, port: null, socket: null, startedAt: null, version: null } as const;
+const stopped: DaemonState = { ...running, ...nobody, isRunning: false };
 
 const daemon = (more: Partial<Local["daemon"]>): Partial<Local> => ({
   daemon: {
@@ -211,6 +205,7 @@ const reading: readonly Case[] = [
           nodeVersion: "v24.21.0",
           home: "/home/ada/.local/share/holdfast",
           doesExist: true,
+          configTrouble: null,
           loose: [{ path: "/home/ada/.local/share/holdfast/token", mode: "644", wanted: "600" }],
           isWritable: true,
           freeBytes: 120_000_000,

@@ -136,8 +136,9 @@ function judgePurity(file: string, source: ts.SourceFile): readonly string[] {
   const place = placeOf(file);
   if ((place !== "rules" && place !== "engine") || isTest(file)) return [];
   const violations: string[] = [];
+  const isSynchronous = file !== "src/engine/loop.ts";
   walk(source, (node) => {
-    const wrong = judgeNode(node, file !== "src/engine/loop.ts");
+    const wrong = judgeNode(node, isSynchronous);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
@@ -184,8 +185,9 @@ function judgeShape(file: string, source: ts.SourceFile): readonly string[] {
     violations.push(`${file}:1 has ${lines.length} lines, more than ${fileLimitLines}`);
   const opening = lines.find((line) => !line.startsWith("#!"));
   if (!/^\s*(\/\/|\/\*)/.test(opening ?? "")) violations.push(`${file}:1 does not open with what it owns`);
+  const isInPlace = placeOf(file) !== undefined;
   walk(source, (node) => {
-    const wrong = judgeLength(source, node) ?? (placeOf(file) ? judgeClass(node) : undefined);
+    const wrong = judgeLength(source, node) ?? (isInPlace ? judgeClass(node) : undefined);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
@@ -213,13 +215,19 @@ function judgeClass(node: ts.Node): string | undefined {
 
 // ---- tables -----------------------------------------------------------------------------------------------------
 
-const schemaFile = "src/engine/schema.ts";
+/** The places that have tables of their own, and the file that creates them without owning them. */
+const schemaFiles: Readonly<Record<string, string>> = {
+  engine: "src/engine/schema.ts",
+  server: "src/server/schema.ts",
+};
 
-/** Law 3: which file of the engine writes which table. */
-export function findOwners(tree: Tree): ReadonlyMap<string, readonly string[]> {
+const isSchema = (file: string): boolean => Object.values(schemaFiles).includes(file);
+
+/** Law 3: which file of a place writes which of its tables. */
+export function findOwners(tree: Tree, owner: string): ReadonlyMap<string, readonly string[]> {
   const owners = new Map<string, readonly string[]>();
   for (const [file, text] of tree) {
-    if (placeOf(file) !== "engine" || isTest(file) || file === schemaFile) continue;
+    if (placeOf(file) !== owner || isTest(file) || isSchema(file)) continue;
     for (const { table } of findWrites(parse(file, text))) {
       if (table !== computed) owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
     }
@@ -228,18 +236,23 @@ export function findOwners(tree: Tree): ReadonlyMap<string, readonly string[]> {
 }
 
 function judgeWrites(tree: Tree): readonly string[] {
-  const shared = [...findOwners(tree)]
+  return Object.keys(schemaFiles).flatMap((owner) => judgeWritesOf(tree, owner));
+}
+
+function judgeWritesOf(tree: Tree, owner: string): readonly string[] {
+  const shared = [...findOwners(tree, owner)]
     .filter(([, files]) => files.length > 1)
     .map(([table, files]) => `${files.join(" and ")} both write the table ${table}`);
+  const schemaFile = schemaFiles[owner] ?? "";
   const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
   const strange = [...tree]
-    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && file !== schemaFile)
+    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && !isSchema(file))
     .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })))
     .flatMap(({ file, table, line }) => {
-      if (placeOf(file) === "engine" && table === computed)
+      if (placeOf(file) === owner && table === computed)
         return [`${file}:${line} writes a table whose name is computed`];
-      const isForeign = placeOf(file) !== "engine" && tables.has(table);
-      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the engine`] : [];
+      const isForeign = placeOf(file) !== owner && tables.has(table);
+      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the ${owner}`] : [];
     });
   return [...shared, ...strange];
 }

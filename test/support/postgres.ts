@@ -25,8 +25,8 @@ import postgres from "postgres";
 import { freePort, isAlive, until } from "./processes.ts";
 
 export type Cluster = {
-  /** Makes a new, empty database and returns its address. */
-  readonly createDatabase: () => Promise<string>;
+  /** Makes a new, empty database and returns its address. `locale`, e.g. "ICU_LOCALE 'sv'", is for one that sorts by a language. */
+  readonly createDatabase: (locale?: string) => Promise<string>;
   readonly port: number;
   /** As if the power went: no goodbye to anybody, nothing flushed. */
   readonly kill: () => Promise<void>;
@@ -71,7 +71,7 @@ export async function startPostgres({ isDurable = false } = {}): Promise<Cluster
   let child: ChildProcess | undefined;
   const cluster: Cluster = {
     port,
-    createDatabase: () => createDatabase(port),
+    createDatabase: (locale) => createDatabase(port, locale),
     kill: () => endChild("SIGKILL"),
     shutDown: () => endChild("SIGINT"),
     start: async () => {
@@ -154,11 +154,11 @@ function launch(binaries: Binaries, data: string, port: number, isDurable: boole
   });
 }
 
-async function createDatabase(port: number): Promise<string> {
+async function createDatabase(port: number, locale = ""): Promise<string> {
   const name = `t${randomUUID().replaceAll("-", "")}`;
   const sql = postgres(urlOf(port, "postgres"), { max: 1, onnotice: () => {} });
   try {
-    await sql.unsafe(`CREATE DATABASE ${name} TEMPLATE template0`);
+    await sql.unsafe(`CREATE DATABASE ${name} TEMPLATE template0 ${locale}`);
   } finally {
     await sql.end({ timeout: 1 });
   }

@@ -32,6 +32,8 @@ export type Bench = {
   readonly get: (id: string) => Output<"queue.get">;
   /** Runs everything that happens within this time. */
   readonly run: (ms?: number) => Promise<void>;
+  /** Opens the store in one more process, which only queues. */
+  readonly another: () => Engine;
   /** Ends the process as kill -9 does and starts another one on the same store. */
   readonly crash: () => void;
   /** Names of the inputs in the order in which they arrived. */
@@ -43,6 +45,7 @@ export type BenchOptions = {
   readonly types?: readonly OperationType[];
   readonly settings?: Partial<Settings>;
   readonly ageing?: number;
+  readonly wavesAhead?: number;
   readonly isStopped?: boolean;
 };
 
@@ -108,7 +111,7 @@ export function startBench(options: BenchOptions = {}): Bench {
     },
     ...options.type,
   };
-  const boot = (): { process: VirtualProcess; engine: Engine } => {
+  const open = (): { process: VirtualProcess; engine: Engine } => {
     state.boots += 1;
     const process = bootProcess(machine, `process ${state.boots}`);
     const engine = openEngine({
@@ -117,7 +120,12 @@ export function startBench(options: BenchOptions = {}): Bench {
       types: [note, ...(options.types ?? [])],
       ...(options.settings === undefined ? {} : { settings: options.settings }),
       ...(options.ageing === undefined ? {} : { ageing: options.ageing }),
+      ...(options.wavesAhead === undefined ? {} : { wavesAhead: options.wavesAhead }),
     });
+    return { process, engine };
+  };
+  const boot = (): { process: VirtualProcess; engine: Engine } => {
+    const { process, engine } = open();
     engine.subscribe((event) => events.push(event));
     if (options.isStopped !== true) engine.start();
     return { process, engine };
@@ -142,6 +150,7 @@ export function startBench(options: BenchOptions = {}): Bench {
     ask,
     get: (id) => ask("queue.get", { id }),
     run: (ms = 100) => scheduler.runFor(ms),
+    another: () => open().engine,
     crash: () => {
       living.process.kill();
       living = boot();
