@@ -34,13 +34,22 @@ const never = new AbortController().signal;
 const versionsOf = (reply: Reply<PullResponse>): readonly number[] =>
   reply.kind === "answered" ? reply.response.records.map(({ version }) => version) : [];
 
-test("the next page is asked for before it is wanted, each page once, and nothing beyond the last", async () => {
+test("the next page is asked for before it is wanted, and each page once", async () => {
   const { asked, pull } = openServer();
   expect(versionsOf(await pull(asking(0), never))).toEqual([1, 2]);
   expect(asked.map(({ after }) => after)).toEqual([0, 2]);
   expect(versionsOf(await pull(asking(2), never))).toEqual([3, 4]);
   expect(versionsOf(await pull(asking(4), never))).toEqual([5]);
   expect(asked.map(({ after }) => after)).toEqual([0, 2, 4]);
+});
+
+test("that everything until now is here is said only by an answer that was asked for now", async () => {
+  const { asked, pull } = openServer();
+  for (const after of [0, 2]) await pull(asking(after), never);
+  expect(await pull(asking(4), never)).toMatchObject({ response: { hasMore: true, upTo: 5 } });
+  expect(asked.map(({ after }) => after)).toEqual([0, 2, 4]);
+  expect(await pull(asking(5), never)).toMatchObject({ response: { hasMore: false, upTo: 5, records: [] } });
+  expect(asked.map(({ after }) => after)).toEqual([0, 2, 4, 5]);
 });
 
 test("the floor that the first page names goes along, as the engine sends it", async () => {
