@@ -48,8 +48,6 @@ export const measure: Measure = async (scope) => {
         })),
       ),
     ),
-    notes: [
-      "one space; fsync on; the writers, the servers and PostgreSQL share the cores of this machine",
-    ],
+    notes: ["one space; fsync on; the writers, the servers and PostgreSQL share the cores of this machine"],
   };
 };

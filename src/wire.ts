@@ -64,12 +64,14 @@ const pushItem = z.object({
 
 /**
  * `client` names one store for ever. All operations of this client with a number below `floor` have ended for it and are never sent again:
- * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt.
+ * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt. `history`: the one that the bases belong
+ * to. A server that has another one answers `retry` with the code `history_changed` and does nothing: the client pulls first.
  */
 export const pushRequest = z.object({
   space: wireName,
   client: wireName,
   floor: count,
+  history: z.optional(z.string()),
   items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
 });
 
@@ -95,6 +97,9 @@ export const wireRecord = z.object({
   /** The record lives on, but this reader's filter or rights do not reach it any more: drop it, nobody removed it. `value` is null. */
   isHidden: z.optional(z.boolean()),
 });
+
+/** The code of what was not done, because versions that the client named belong to another history of the server. */
+export const historyChanged = "history_changed";
 
 /** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
 const applied = z.object({
@@ -137,8 +142,13 @@ export const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("stale") }),
 ]);
 
+/**
+ * `history`: the history in which this was answered. A client that knows the space under another one cannot compare the versions in it with
+ * its own: it asks for news first and sends again, under the same ids.
+ */
 export const pushResponse = z.object({
   answers: z.array(pushAnswer),
+  history: z.optional(z.string()),
   /** The server's clock, for the offset shown to people. */
   now: count,
 });

@@ -10,7 +10,7 @@ import { State } from "../operation.ts";
 import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf } from "./collections.ts";
+import { collectionOf, versionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
@@ -83,11 +83,12 @@ export function replay(store: Store, info: CollectionInfo, row: RecordRow, given
   const ground = pendings.length === 0 ? given : raisedGround(info, given);
   const local = localFieldsOf(info, fieldsOf(row.value));
   const server = fieldsOf(ground.snapshot);
-  let under: Under = { value: server, version: ground.version };
+  const known = versionOf(info, ground);
+  let under: Under = { value: server, version: known };
   let isBehind = false;
   let count = 0;
   for (const pending of pendings) {
-    if (pending.acked > 0 && pending.acked <= ground.version) {
+    if (pending.acked > 0 && pending.acked <= known) {
       dropPending(store, pending);
       continue;
     }
@@ -489,9 +490,9 @@ export function aimAt(
 ): void {
   const { info, row, pending, op } = at;
   const ground = groundOf(row);
-  const under = { value: fieldsOf(ground.snapshot), version: ground.version };
+  const under = { value: fieldsOf(ground.snapshot), version: versionOf(info, ground) };
   const cause: Cause = { origin: "resolve", run: openRunId(store), isOurs: true };
-  aim(store, { info, row, pending, under, isBehind: false, ground, cause }, op, { value, version: ground.version });
+  aim(store, { info, row, pending, under, isBehind: false, ground, cause }, op, { value, version: under.version });
   const now = getRecord(store, row.id);
   if (now !== null) replay(store, info, now, groundOf(now), cause);
 }

@@ -196,6 +196,22 @@ export function rewriteChange(
   return changes.length;
 }
 
+/** Replaces what a change has seen, and nothing of what it does: it stays the same to a server that has a receipt of it. */
+export function rewriteBase(
+  store: Store,
+  at: { readonly op: number; readonly collection: string; readonly key: string },
+  base: number,
+): void {
+  const row = getRow(store, at.op);
+  const op = toBrief(row);
+  const payload = json(row, "payload") as unknown as RecordWrite;
+  const changes = payload.changes.map((each) =>
+    each.collection === at.collection && each.key === at.key ? { ...each, base } : each,
+  );
+  const place = { seq: op.seq, version: integer(row.version), channel: op.channel };
+  replacePayload(store, place, JSON.stringify({ ...payload, changes }));
+}
+
 /** The change that leads from one value to another; `null` when there is nothing to send. */
 export function changeBetween(
   info: CollectionInfo,

@@ -8,7 +8,7 @@ import type { Fields } from "../record.ts";
 import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { countRecords, findCollection, listInfos, moveCursor } from "./collections.ts";
+import { countRecords, findCollection, isForeign, listInfos, moveCursor } from "./collections.ts";
 import { readGates } from "./gates.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
@@ -253,8 +253,7 @@ function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
     keepLost(store, { info, row, ground, run });
     return true;
   }
-  const isForeign = info.resync?.reason === "other_history" || info.resync?.reason === "ahead";
-  if (!isForeign && row.version >= ground.version) {
+  if (!isForeign(info.resync) && row.version >= ground.version) {
     if (row.mark !== info.mark) markMet(store, row.id, info.mark, ground.confirmed ?? 0);
     return false;
   }

@@ -7,13 +7,14 @@ import type { Answer, Json, Problem } from "../operation.ts";
 import { textBytes } from "../operation.ts";
 import type { RecordWrite } from "../record.ts";
 import { recordWriteType } from "../record.ts";
-import type { PushAnswer, PushItem } from "../wire.ts";
+import type { PushAnswer, PushItem, PushResponse } from "../wire.ts";
 import { pushRequest, readWire, wireLimits } from "../wire.ts";
 import type { Attempt, OperationType, Reply, Signal } from "../world.ts";
+import { listInfos } from "./collections.ts";
 import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
-import { saveSyncPlace, spaceNameOf, syncPlace } from "./spaces.ts";
+import { getSpace, saveSyncPlace, spaceNameOf, syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 /** Operations in one push; a few hundred small changes keep a request well under a second. */
@@ -24,6 +25,10 @@ const envelopeBytes = 4_096;
 
 /** The code of an answer that asks for a new client identity. */
 export const staleClient = "client_stale";
+/** The code of an answer that was given in another history than the one that is known here: what it says is not known to hold. */
+export const otherHistory = "other_history";
+/** By then the news that were asked for have told which history it is. */
+const otherHistoryMs = 1_000;
 
 /** The type under which record changes are queued. It can be sent only where this program has a way to the server. */
 export function makeRecordWrite(store: Store): OperationType {
@@ -129,8 +134,10 @@ function send(store: Store, request: Request): Promise<readonly (readonly [strin
   const client = getMeta(store, "client") ?? "";
   // What is under way stands below no floor: its row is pending until its answer is booked.
   const floor = Math.min(lowestUnsettled(store) ?? Number.MAX_SAFE_INTEGER, ...request.attempts.map(numberOf));
+  const history = historyOf(store, request.space);
+  const items = request.attempts.map(itemOf);
   return sync
-    .push({ space: request.space, client, floor, items: request.attempts.map(itemOf) }, signal)
+    .push({ space: request.space, client, floor, ...(history === "" ? {} : { history }), items }, signal)
     .then((reply) => answersOf(store, request, reply));
 }
 
@@ -143,8 +150,8 @@ function itemOf(attempt: Attempt): PushItem {
 
 function answersOf(
   store: Store,
-  { attempts }: Request,
-  reply: Reply<{ readonly answers: readonly PushAnswer[] }>,
+  { attempts, space }: Request,
+  reply: Reply<PushResponse>,
 ): readonly (readonly [string, Answer])[] {
   if (reply.kind === "failed") {
     // A server that fails as a whole says nothing of any change: none is given up for it, however long it lasts.
@@ -154,9 +161,29 @@ function answersOf(
   store.memory.sync.bytesSent += reply.sentBytes;
   store.memory.sync.bytesReceived += reply.receivedBytes;
   const sent = new Set(attempts.map(({ idempotencyKey }) => idempotencyKey));
+  const isForeign = isOtherHistory(store, space, reply.response.history);
   return reply.response.answers
     .filter(({ id }) => sent.has(id))
-    .map((answer) => [answer.id, toAnswer(answer)] as const);
+    .map((answer) => [answer.id, isForeign && answer.outcome !== "retry" ? laterAnswer() : toAnswer(answer)] as const);
+}
+
+/** The history that the versions of this space belong to; empty where none is known, or where nobody would ever hear of another one. */
+function historyOf(store: Store, space: string): string {
+  const isPulled = listInfos(store).some((info) => info.isSynced && info.space === space);
+  return isPulled ? getSpace(store, space).history : "";
+}
+
+/** The server was restored, and the records of this space have not heard of it, or the answer comes from before the restore. */
+function isOtherHistory(store: Store, space: string, history: string | undefined): boolean {
+  const known = historyOf(store, space);
+  return history !== undefined && known !== "" && known !== history;
+}
+
+/** Sent again under the same key once the new history is known, it finds its receipt. */
+export function laterAnswer(): Answer {
+  const message = "the server goes on from another state than before: its records are read again first";
+  const problem: Problem = { code: otherHistory, message };
+  return { kind: "retry", problem, afterMs: otherHistoryMs, isCharged: false, scope: "operation" };
 }
 
 /** The server's answer in the queue's words. Nothing of it is lost: records are settled from what is kept here. */

@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { applyChange, recordWriteType } from "../record.ts";
 import type { PullResponse } from "../wire.ts";
 import type { CollectionInfo, Resync } from "./collections.ts";
-import { startResync } from "./collections.ts";
+import { isForeign, startResync } from "./collections.ts";
 import { openConflict } from "./conflicts.ts";
 import { addOperation } from "./enqueue.ts";
 import type { Ground } from "./overlay.ts";
@@ -23,6 +23,7 @@ import {
   newestOperation,
   pendingRecords,
   pendingsOf,
+  rewriteBase,
   rewriteChange,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
@@ -69,18 +70,14 @@ function forgetBases(store: Store, info: CollectionInfo): void {
         dropPending(store, pending);
         continue;
       }
-      if (isFrozen(getBrief(store, pending.op)) || pending.change.base === 0) continue;
-      const change = { ...pending.change, base: 0 };
-      changePending(store, pending, pending.baseValue, change);
-      rewriteChange(store, { op: pending.op, collection: info.name, key: row.key }, change);
+      if (pending.change.base === 0) continue;
+      changePending(store, pending, pending.baseValue, { ...pending.change, base: 0 });
+      rewriteBase(store, { op: pending.op, collection: info.name, key: row.key }, 0);
     }
     const pendings = pendingsOf(store, row.id).length;
     saveRecord(store, row, { ...row, ...ground, pendings, snapshot: pendings === 0 ? null : ground.snapshot });
   }
 }
-
-const isForeign = (resync: Resync | null): boolean =>
-  resync !== null && (resync.reason === "other_history" || resync.reason === "ahead");
 
 /** Whether the server, restored from an older state, has lost what it had confirmed to us. */
 export function isLost(info: CollectionInfo, row: RecordRow, ground: Ground): boolean {

@@ -10,7 +10,7 @@ import type { Change, Fields, RecordOrigin, RecordWrite } from "../record.ts";
 import { applyChange, recordLimits, recordWriteType } from "../record.ts";
 import type { AddInput, Input, Output, Receipt, RecordWriteInput } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { countRecords, requireCollection } from "./collections.ts";
+import { countRecords, requireCollection, versionOf } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { declareLocalId, knowsAliases, rewritePayload } from "./ids.ts";
@@ -226,9 +226,10 @@ type Sending = {
 };
 
 /** The version that the writer sees: the snapshot's, or that of an own change which has landed and whose echo is still to come. */
-function baseOf(store: Store, row: RecordRow | null): number {
-  if (row === null || row.pendings === 0) return row?.version ?? 0;
-  return Math.max(row.version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
+function baseOf(store: Store, { info, row }: Pick<Draft, "info" | "row">): number {
+  const version = row === null ? 0 : versionOf(info, row);
+  if (row === null || row.pendings === 0) return version;
+  return Math.max(version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
 }
 
 /** One record may go with what waits for it already; several are one operation, applied all or none. */
@@ -247,7 +248,7 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
   clientId(store);
   const needs = needsOf(store, drafts);
   const changes = drafts.map((draft) => {
-    const change = changeOf(draft, baseOf(store, draft.row));
+    const change = changeOf(draft, baseOf(store, draft));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
   const payload: RecordWrite = { space, changes, at: store.world.now() };

@@ -181,6 +181,26 @@ test("large requests are compressed, unless the server does not take that", asyn
   expect(plain.seen.map(({ headers }) => headers["content-encoding"])).toEqual(["gzip", undefined, undefined]);
 });
 
+test("answers of two histories are not told together: what came after a restore is asked again", async () => {
+  const { url } = await serve((request, response) => {
+    const ids = idsOf(request.body);
+    if (ids.includes("bad")) json(response, 400, { code: "invalid_input", detail: "items.1: no" });
+    else json(response, 200, { answers: ids.map(applied), history: ids.includes("a") ? "h1" : "h2", now: 5 });
+  });
+  const reply = await makeSyncPort({ url, space: "t" }).push(
+    pushOf(item("a"), item("bad"), item("b"), item("c")),
+    signal,
+  );
+  const response = reply.kind === "answered" ? reply.response : null;
+  expect(response?.history).toBe("h1");
+  expect(response?.answers.map(({ id, outcome }) => [id, outcome])).toEqual([
+    ["a", "applied"],
+    ["bad", "rejected"],
+    ["b", "retry"],
+    ["c", "retry"],
+  ]);
+});
+
 test("one item that the server cannot take does not speak for its neighbours, and order is kept", async () => {
   const { url, seen } = await serve((request, response) => {
     const ids = idsOf(request.body);

@@ -248,6 +248,28 @@ describe("the floor of a client", () => {
   });
 });
 
+test("a push whose bases belong to another history does nothing and is answered by retry, until the client has heard of it", async () => {
+  const { ask, pull, fetch } = await openTestServer();
+  const { history } = await pull();
+  const item = {
+    id: "op-1",
+    number: 1,
+    at: 1,
+    changes: [{ collection: "notes", base: 9, fields: { a: 1 }, schema: 1 }],
+  };
+  const send = async (known: string) => {
+    const items = [{ ...item, changes: item.changes.map((each) => ({ ...each, kind: "create", key: "k1" })) }];
+    const response = await ask("/v1/push", { body: { space: "main", client: "c", floor: 0, history: known, items } });
+    return response.json() as Promise<unknown>;
+  };
+  expect(await send("one that is gone")).toMatchObject({
+    history,
+    answers: [{ id: "op-1", outcome: "retry", problem: { code: "history_changed" } }],
+  });
+  expect((await fetch(["k1"])).records).toEqual([]);
+  expect(await send(history)).toMatchObject({ history, answers: [{ id: "op-1", outcome: "applied" }] });
+});
+
 test("a commit that fails leaves nothing of a push, and the same push succeeds afterwards", async () => {
   const { store, server, ask, pull, token } = await openTestServer();
   void server;

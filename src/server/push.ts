@@ -5,6 +5,7 @@
 import { canonicalText, isSameJson } from "../canonical.ts";
 import type { Change } from "../record.ts";
 import type { PushAnswer, PushItem, PushRequest } from "../wire.ts";
+import { historyChanged } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
@@ -22,6 +23,9 @@ import { findHolder, moveUnique, uniqueId, uniqueValuesOf } from "./unique.ts";
 
 /** How long a client waits after a rule of ours failed by throwing. */
 const brokenRuleMs = 30_000;
+
+/** How long it takes a client to hear of a restore once it asks. */
+const otherHistoryMs = 1_000;
 
 type Hashed = { readonly item: PushItem; readonly hash: string };
 
@@ -77,6 +81,7 @@ export type Outcome = {
   /** Of each push, in the order in which they were taken. */
   readonly answers: readonly (readonly PushAnswer[])[];
   readonly head: number;
+  readonly history: string;
   readonly isMoved: boolean;
 };
 
@@ -109,6 +114,10 @@ export async function pushAll(
   };
   const answers: PushAnswer[][] = [];
   for (const { request, who, hashed } of pushes) {
+    if (request.history !== undefined && request.history !== space.history) {
+      answers.push(request.items.map(otherHistory));
+      continue;
+    }
     const floor = Math.max(request.floor, floors.get(request.client) ?? -1);
     floors.set(request.client, floor);
     const turn: Turn = { work, who, client: request.client, floor };
@@ -120,7 +129,14 @@ export async function pushAll(
   await raiseFloors(tx, raised, { space: name, now });
   await writeAll(work);
   if (work.head > space.head) await saveHead(tx, name, work.head);
-  return { answers, head: work.head, isMoved: work.head > space.head };
+  return { answers, head: work.head, history: space.history, isMoved: work.head > space.head };
+}
+
+/** By bases of a history that is gone nobody can tell what a change has seen: it would go over the work of others unasked. */
+function otherHistory({ id }: PushItem): PushAnswer {
+  const message = "the server was restored, and the client does not know of it yet";
+  const problem = { code: historyChanged, message, hint: "pull, then push again under the same id" };
+  return { id, outcome: "retry", problem, afterMs: otherHistoryMs };
 }
 
 async function writeAll({ tx, space, now, written, holders, fresh }: Work): Promise<void> {

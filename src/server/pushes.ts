@@ -4,7 +4,7 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import { errorTable, HoldfastError } from "../errors.ts";
-import type { PushAnswer, PushRequest, PushResponse } from "../wire.ts";
+import type { PushRequest, PushResponse } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { Outcome, Push } from "./push.ts";
@@ -24,10 +24,12 @@ export type Pushes = {
   readonly push: (request: PushRequest, who: Who) => Promise<PushResponse>;
 };
 
+type Answered = Pick<PushResponse, "answers" | "history">;
+
 type Waiting = {
   readonly push: Push;
   readonly since: number;
-  readonly resolve: (answers: readonly PushAnswer[]) => void;
+  readonly resolve: (answered: Answered) => void;
   readonly reject: (error: unknown) => void;
 };
 
@@ -54,10 +56,10 @@ export function openPushes(core: Core): Pushes {
   return {
     push: async (request, who) => {
       const push = await readyPush(core, request, who);
-      const answers = await new Promise<readonly PushAnswer[]>((resolve, reject) =>
+      const answered = await new Promise<Answered>((resolve, reject) =>
         stand(request.space, { push, since: performance.now(), resolve, reject }),
       );
-      return { answers: [...answers], now: core.now() };
+      return { ...answered, now: core.now() };
     },
   };
 }
@@ -71,7 +73,7 @@ async function writeTogether(core: Core, space: string, line: Waiting[]): Promis
       join(line, taken);
       return taken.map(({ push }) => push);
     });
-    for (const [index, { resolve }] of taken.entries()) resolve(outcome.answers[index] ?? []);
+    for (const [index, { resolve }] of taken.entries()) resolve(answeredOf(outcome, index));
   } catch (error) {
     if (taken.length > 1 && !isOfTheStore(error)) return writeApart(core, space, taken);
     for (const { reject } of taken) reject(error);
@@ -82,8 +84,7 @@ async function writeTogether(core: Core, space: string, line: Waiting[]): Promis
 async function writeApart(core: Core, space: string, taken: readonly Waiting[]): Promise<void> {
   for (const { push, resolve, reject } of taken) {
     try {
-      const { answers } = await write(core, space, () => [push]);
-      resolve(answers[0] ?? []);
+      resolve(answeredOf(await write(core, space, () => [push]), 0));
     } catch (error) {
       reject(error);
     }
@@ -96,6 +97,11 @@ async function write(core: Core, space: string, take: () => readonly Push[]): Pr
   if (outcome.isMoved) void core.store.poke(space, outcome.head);
   return outcome;
 }
+
+const answeredOf = ({ answers, history }: Outcome, index: number): Answered => ({
+  answers: [...(answers[index] ?? [])],
+  history,
+});
 
 function join(line: Waiting[], taken: Waiting[]): void {
   const sizeOf = ({ push }: Waiting): number => push.hashed.length;
