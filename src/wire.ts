@@ -303,14 +303,15 @@ function isPlainRecord(given: unknown): boolean {
     isCount(record.at) &&
     typeof record.author === "string" &&
     (record.isHidden === undefined || typeof record.isHidden === "boolean") &&
-    (record.value === null || (isFlat(record.value) && !Array.isArray(record.value)))
+    (record.value === null ||
+      (typeof record.value === "object" && !Array.isArray(record.value) && isFlat(record.value)))
   );
 }
 
 /** Whether a parsed value holds nothing that JSON lets through and cannot carry back: a number beyond all, or a depth beyond ours. */
 function isFlat(value: unknown, depth = 0): boolean {
   if (typeof value === "number") return Number.isFinite(value);
-  if (typeof value !== "object" || value === null) return depth > 0 && value !== undefined;
+  if (typeof value !== "object" || value === null) return value !== undefined;
   if (depth >= quickDepth) return false;
   for (const name in value) if (!isFlat((value as Readonly<Record<string, unknown>>)[name], depth + 1)) return false;
   return true;
