@@ -5,6 +5,7 @@
  */
 import type { Answer } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
+import { defaultSettings } from "../shapes.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, closedBy } from "./claim.ts";
 import type { Flight } from "./flight.ts";
@@ -15,6 +16,7 @@ import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import { returnLease } from "./queue.ts";
 import { isDrainer } from "./recovery.ts";
+import { paceOf } from "./space.ts";
 import type { Channel, Store } from "./store.ts";
 import { readSequence, snapshot } from "./store.ts";
 
@@ -44,6 +46,8 @@ export type Ahead = {
   seenAt: number;
   /** Something else than a yes has come: it is booked before anything more begins. */
   isHeld: boolean;
+  /** As they were at the last look at the store. */
+  settings: Settings;
   commitMs: number;
   /** How long a request takes, by type and remote. */
   readonly answerMs: Map<string, number>;
@@ -54,6 +58,7 @@ export const newAhead = (): Ahead => ({
   claimedAt: 0,
   seenAt: 0,
   isHeld: false,
+  settings: defaultSettings,
   commitMs: 0,
   answerMs: new Map(),
 });
@@ -83,6 +88,7 @@ export function noteWork(store: Store, ahead: Ahead, requests: readonly Request[
   if (first === undefined || first !== requests[0]) ahead.claimedAt = world.monotonic();
   if (requests.length > ahead.requests.length) ahead.commitMs = blend(ahead.commitMs, memory.commitMs);
   ahead.requests = requests;
+  ahead.settings = paceOf(store);
   ahead.isHeld = false;
   ahead.seenAt = memory.committed;
 }
@@ -159,9 +165,8 @@ export function giveBack(store: Store, ahead: Ahead): void {
 /** Takes the first request that has room beside what is under way and that nothing keeps; `null` when there is none. */
 export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>): Request | null {
   if (ahead.isHeld || ahead.requests.length === 0) return null;
-  const settings = getSettings(store);
   const load = loadOf([...flights].map(({ claimed }) => claimed));
-  const place = ahead.requests.findIndex((request) => hasSlot(request, load, settings));
+  const place = ahead.requests.findIndex((request) => hasSlot(request, load, ahead.settings));
   const found = ahead.requests[place];
   if (found === undefined || !isUnchanged(store, ahead)) return null;
   const now = store.world.now();
@@ -177,7 +182,10 @@ export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>)
 function isUnchanged(store: Store, ahead: Ahead): boolean {
   const sequence = readSequence(store);
   if (sequence === ahead.seenAt) return true;
-  const isKept = snapshot(store, () => isDrainer(store) && !mustGiveBack(store, ahead));
+  const isKept = snapshot(store, () => {
+    ahead.settings = paceOf(store);
+    return isDrainer(store) && !mustGiveBack(store, ahead);
+  });
   if (isKept) ahead.seenAt = sequence;
   else ahead.isHeld = true;
   return isKept;
