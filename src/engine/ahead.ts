@@ -40,8 +40,6 @@ export type Request = readonly Claimed[];
 export type Ahead = {
   /** Claimed and not begun, in the order in which they go. */
   requests: readonly Request[];
-  /** By the monotonic clock: when the oldest of them was claimed. */
-  claimedAt: number;
   /** The store's sequence at which nothing was found that keeps them. */
   seenAt: number;
   /** Something else than a yes has come: it is booked before anything more begins. */
@@ -55,7 +53,6 @@ export type Ahead = {
 
 export const newAhead = (): Ahead => ({
   requests: [],
-  claimedAt: 0,
   seenAt: 0,
   isHeld: false,
   settings: defaultSettings,
@@ -83,9 +80,7 @@ export function noteEnd(
 
 /** A commit has booked and claimed; what it has claimed may go as the gates were in it. */
 export function noteWork(store: Store, ahead: Ahead, requests: readonly Request[]): void {
-  const { memory, world } = store;
-  const [first] = ahead.requests;
-  if (first === undefined || first !== requests[0]) ahead.claimedAt = world.monotonic();
+  const { memory } = store;
   if (requests.length > ahead.requests.length) ahead.commitMs = blend(ahead.commitMs, memory.commitMs);
   ahead.requests = requests;
   ahead.settings = paceOf(store);
@@ -139,12 +134,13 @@ export function keepOrGiveBack(store: Store, ahead: Ahead, isStopping: boolean):
 /** Whether something has come up that keeps what is claimed from going. Asked within a transaction. */
 function mustGiveBack(store: Store, ahead: Ahead): boolean {
   if (ahead.requests.length === 0) return false;
-  if (store.world.monotonic() - ahead.claimedAt >= longestAheadMs) return true;
   const gates = readGates(store);
   const settings = getSettings(store);
   const open = new Set<number>();
   const now = store.world.now();
-  return ahead.requests.flat().some(({ channel, operation }) => {
+  const oldest = store.world.monotonic() - longestAheadMs;
+  return ahead.requests.flat().some(({ channel, operation, claimedAt }) => {
+    if (claimedAt <= oldest) return true;
     if (operation.expiresAt !== null && operation.expiresAt <= now) return true;
     if (operation.lane !== null && isLanePaused(store, operation.lane)) return true;
     if (open.has(channel.id)) return false;

@@ -53,6 +53,8 @@ export type Claimed = {
   readonly seq: number;
   readonly channel: Channel;
   readonly epoch: number;
+  /** By the monotonic clock. */
+  readonly claimedAt: number;
   readonly operation: Operation;
   readonly type: OperationType;
 };
@@ -284,7 +286,9 @@ function claimOne(store: Store, { row, op }: Found, type: OperationType): Claime
     attempts: op.attempts + 1,
     since: store.world.now(),
   };
-  return { seq: op.seq, channel: getChannel(store, op.channel), epoch: store.memory.epoch, operation, type };
+  const { epoch } = store.memory;
+  const claimedAt = store.world.monotonic();
+  return { seq: op.seq, channel: getChannel(store, op.channel), epoch, claimedAt, operation, type };
 }
 
 /** What was queued before its type was known stands under no remote; from now on the gates of its own one hold for it. */
