@@ -4,8 +4,7 @@
  */
 import type { Output } from "../verbs.ts";
 import { getMeta } from "./meta.ts";
-import { isGenuine } from "./queue.ts";
-import { hashedColumns } from "./row-hash.ts";
+import { hashedColumns, isGenuine } from "./row-hash.ts";
 import { schemaVersion } from "./schema.ts";
 import type { Store } from "./store.ts";
 import { integer, readSequence, text, writeCounts } from "./store.ts";
