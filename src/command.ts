@@ -4,7 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
-import { firstIssue } from "./issue.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Answer, Json } from "./operation.ts";
 import { isSecretName, redacted } from "./redact.ts";
 import type { OperationType } from "./world.ts";
@@ -64,7 +64,7 @@ export const commandRun: OperationType = {
 
 /** The payload to store, or `invalid_input` that names the field. */
 export function checkCommand(payload: unknown): CommandPayload {
-  const parsed = z.safeParse(payloadShape, payload);
+  const parsed = z.safeParse(payloadShape, payload, wordless);
   if (!parsed.success) {
     throw refuse(firstIssue(parsed.error, "payload"), "a command needs at least `argv` and an absolute `cwd`");
   }

@@ -3,7 +3,7 @@
  * Reading, editing and watching the file is `node/config.ts`; settings in force are kept by the engine.
  */
 import * as z from "zod/mini";
-import { issueWords } from "./issue.ts";
+import { issueWords, wordless } from "./issue.ts";
 import { strategies } from "./operation.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
 import { retryPresets } from "./retry.ts";
@@ -204,7 +204,7 @@ export function checkConfig(value: unknown): {
   readonly config: Config | null;
   readonly issues: readonly ConfigIssue[];
 } {
-  const parsed = z.safeParse(configShape, value);
+  const parsed = z.safeParse(configShape, value, wordless);
   if (parsed.success) return { config: parsed.data, issues: [] };
   return { config: null, issues: parsed.error.issues.flatMap((issue) => issuesOf(issue)) };
 }

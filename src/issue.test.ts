@@ -2,10 +2,10 @@
 // Leaves the errors that carry them to the tests of verbs, wire and configuration.
 import { describe, expect, test } from "vitest";
 import * as z from "zod/mini";
-import { firstIssue, issueWords } from "./issue.ts";
+import { firstIssue, issueWords, wordless } from "./issue.ts";
 
 const said = (shape: z.ZodMiniType, value: unknown): string => {
-  const { error } = z.safeParse(shape, value);
+  const { error } = z.safeParse(shape, value, wordless);
   return error === undefined ? "fine" : firstIssue(error, "input");
 };
 
@@ -49,4 +49,17 @@ describe("words for what a check found", () => {
     const shape = z.string().check(z.regex(/^a/, "begins with a"));
     expect(z.safeParse(shape, "b").error?.issues.map(issueWords)).toEqual(["begins with a"]);
   });
+});
+
+test("the words are ours also where a program has set others for all of its shapes", () => {
+  const before = z.config();
+  const { localeError } = before;
+  z.config({ localeError: () => "something else" });
+  try {
+    expect(said(z.object({ id: z.string() }), {})).toBe("id: expected a string");
+    expect(said(z.string().check(z.refine(() => false, "must be kind")), "x")).toBe("input: must be kind");
+  } finally {
+    z.config(localeError === undefined ? {} : { localeError });
+    if (localeError === undefined) delete z.config().localeError;
+  }
 });

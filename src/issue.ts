@@ -10,6 +10,12 @@ const optionLimit = 24;
 const unworded = "Invalid input";
 
 /**
+ * Given to each check: without it a program that loads all of zod, or sets a language there, would choose the words. What a shape
+ * says by itself stays.
+ */
+export const wordless = { error: () => unworded } as const;
+
+/**
  * The first issue as "field: what was expected"; `top` names the value itself.
  * @example
  * firstIssue(z.safeParse(z.object({ id: z.string() }), {}).error!, "input") // "id: expected a string"

@@ -5,7 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
-import { firstIssue } from "./issue.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { json, limits } from "./shapes.ts";
@@ -78,7 +78,7 @@ export const httpRequest: OperationType = {
  * checkRequest({ method: "post", url: "https://API.example.com/notes" }) // { method: "POST", url: "https://api.example.com/notes" }
  */
 export function checkRequest(payload: Json): RequestPayload {
-  const parsed = z.safeParse(requestPayload, payload);
+  const parsed = z.safeParse(requestPayload, payload, wordless);
   if (!parsed.success) {
     throw refuse(firstIssue(parsed.error, "payload"), "a request needs at least `method` and `url`");
   }

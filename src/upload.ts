@@ -6,7 +6,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
-import { firstIssue } from "./issue.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import { redacted, redactJson } from "./redact.ts";
 import { checkUrl, displayUrl, originOf, pathSegments, replaceSegments } from "./url.ts";
@@ -174,7 +174,7 @@ function titleOf({ file, url }: UploadPayload): string {
 }
 
 function parse<S extends z.core.$ZodType>(shape: S, value: unknown, top: string): z.output<S> {
-  const parsed = z.safeParse(shape, value);
+  const parsed = z.safeParse(shape, value, wordless);
   if (parsed.success) return parsed.data;
   throw refuse(firstIssue(parsed.error, top), "see docs/uploads.md for what an upload may say");
 }

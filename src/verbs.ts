@@ -4,7 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
-import { firstIssue, issueWords } from "./issue.ts";
+import { firstIssue, issueWords, wordless } from "./issue.ts";
 import { strategies } from "./operation.ts";
 import { plainAdd, plainAddMany } from "./plain-add.ts";
 import type { collectionView, recordEntry, recordReceipt, recordWrite, runView } from "./record-shapes.ts";
@@ -308,7 +308,7 @@ export function isVerb(text: string): text is Verb {
 export function parseInput<V extends Verb>(verb: V, input: unknown): Input<V> {
   const plain = verb === "queue.add" ? plainAdd(input) : verb === "queue.addMany" ? plainAddMany(input) : null;
   if (plain !== null) return plain as Input<V>;
-  const parsed = z.safeParse(verbs[verb].input, input);
+  const parsed = z.safeParse(verbs[verb].input, input, wordless);
   if (parsed.success) return parsed.data as Input<V>;
   throw new HoldfastError(
     "invalid_input",

@@ -4,7 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
-import { firstIssue, issueWords } from "./issue.ts";
+import { firstIssue, issueWords, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
@@ -322,7 +322,7 @@ const quickDepth = 20;
 
 /** Checks what came over the wire. Throws `invalid_input` that names the message, the field and what was expected. */
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
-  const parsed = z.safeParse(shape, value);
+  const parsed = z.safeParse(shape, value, wordless);
   if (parsed.success) return parsed.data;
   throw new HoldfastError(
     "invalid_input",
