@@ -80,7 +80,7 @@ it("a direction of an order is asc or desc", async () => {
 
 it("a remote to look at is one that is known, or an address", async () => {
   const answers: NonNullable<Script["answers"]> = {
-    "network.status": { status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [] },
+    "network.status": { status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [], pokes: [] },
     "network.check": { checking: [] },
   };
   const misspelt = await play(["network", "check", "foo"], { answers });
