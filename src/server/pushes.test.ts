@@ -2,6 +2,7 @@
  * Owns the rules of pushes that come at the same time: they share transactions, and none is worse off for its neighbours.
  * What one push is answered is `push.test.ts`. All through `server.fetch`.
  */
+import { createHash } from "node:crypto";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { PushMore, TestServer } from "../../test/support/sync-server.ts";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
@@ -36,18 +37,30 @@ function holdWrites(server: TestServer) {
   return { release, count: () => count };
 }
 
-/** Sends these pushes so that all of them are in line before the first is written. */
+/** Bodies of pushes that were hashed, which is the last thing before a push stands in line. */
+let hashed = 0;
+const hash = (text: string): string => {
+  if (text.startsWith("[{")) hashed += 1;
+  return createHash("sha256").update(text).digest("hex");
+};
+
+/** Sends these pushes so that all of them stand in line, in this order, before the first is written. */
 async function pushTogether(server: TestServer, pushes: readonly (readonly PushMore[])[]) {
   const held = holdWrites(server);
-  const answered = Promise.all(pushes.map((items) => server.pushAll(items)));
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  const sent: ReturnType<TestServer["pushAll"]>[] = [];
+  for (const items of pushes) {
+    const before = hashed;
+    sent.push(server.pushAll(items));
+    // Asking who sends it takes its time, on several connections at once: the next goes only when this one is in line.
+    while (hashed < before + items.length) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
   held.release();
-  return { answers: (await answered).map(({ answers }) => answers), writes: held.count() };
+  return { answers: (await Promise.all(sent)).map(({ answers }) => answers), writes: held.count() };
 }
 
 describe("pushes to one space that wait for one another", () => {
   test("share a transaction: each gets its own answers, and versions are given in the order of coming", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     const { answers, writes } = await pushTogether(
       server,
       numbers(20).map((n) => [creation(`k${n}`, { id: `own-${n}`, client: `c${n}` }), creation(`l${n}`)]),
@@ -64,7 +77,7 @@ describe("pushes to one space that wait for one another", () => {
       [togetherLimits.pushes, 1],
       [togetherLimits.pushes + 1, 2],
     ] as const) {
-      const server = await openTestServer();
+      const server = await openTestServer({ hash });
       const sent = await pushTogether(
         server,
         numbers(count).map((n) => [creation(`k${n}`)]),
@@ -80,7 +93,7 @@ describe("pushes to one space that wait for one another", () => {
       [0, 1],
       [1, 2],
     ] as const) {
-      const server = await openTestServer();
+      const server = await openTestServer({ hash });
       const items = (from: number, count: number) => numbers(count).map((n) => creation(`k${from + n}`));
       const sent = await pushTogether(
         server,
@@ -92,7 +105,7 @@ describe("pushes to one space that wait for one another", () => {
   });
 
   test("are not held up by one that is refused, in conflict, stale or of somebody who may not write", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     const reader = await server.addToken("rita", [{ space: "main", roles: ["reader"] }]);
     await server.push({ kind: "create", key: "old", fields: { a: 1 } }, { client: "late", number: 9, floor: 9 });
     const held = holdWrites(server);
@@ -122,7 +135,7 @@ describe("pushes to one space that wait for one another", () => {
   });
 
   test("see what the earlier ones did: one id is applied once, a floor holds, a record has one writer at a time", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     const edit = (base: number, a: number): PushMore => ({
       edits: [{ kind: "update", key: "k1", base, fields: { a } }],
     });
@@ -142,7 +155,7 @@ describe("pushes to one space that wait for one another", () => {
   });
 
   test("go one by one when one of them brings the transaction down: it fails alone, and the others land once", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     // Nobody expects this index, so a second record of this schema is a failure of the database and not of a rule.
     await server.store.write((tx) =>
       tx.run("CREATE UNIQUE INDEX poison ON hf_record (schema_version) WHERE schema_version = 7"),
@@ -178,7 +191,7 @@ describe("pushes to one space that wait for one another", () => {
   });
 
   test("that stand in line for too long are told so, all but the one that goes next", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     const held = holdWrites(server);
     const body = (n: number) => ({
       ...{ space: "main", client: `c${n}`, floor: 0 },
@@ -197,7 +210,7 @@ describe("pushes to one space that wait for one another", () => {
   });
 
   test("of different spaces do not wait for one another", async () => {
-    const server = await openTestServer();
+    const server = await openTestServer({ hash });
     const token = await server.addToken("omar", [{ space: "*", roles: [] }]);
     const held = holdWrites(server);
     const sent = ["a", "b", "a", "b"].map((space, n) => server.pushAll([creation(`k${n}`, { space })], token));
