@@ -289,7 +289,7 @@ export const syncRun = z.object({
   merged: count,
 });
 
-export const lights = ["green", "yellow", "red", "warning"] as const;
+const lights = ["green", "yellow", "red", "warning"] as const;
 
 export const queueStatus = z.object({
   /** Green only on proof: nothing unsent and nothing failed, or every pending operation has a next attempt on a reachable remote. */
@@ -317,7 +317,7 @@ export const queueStatus = z.object({
   remotes: z.array(remoteView),
 });
 
-export const blockerKinds = [
+const blockerKinds = [
   "lane",
   "dependency",
   "schedule",

@@ -85,7 +85,7 @@ const problem = z.object({
 });
 
 /** A record as the server has it. `value` null: removed. `fieldVersions` is not sent; the server keeps it to see what overlaps. */
-export const wireRecord = z.object({
+const wireRecord = z.object({
   collection: z.string(),
   key: z.string(),
   version: count,
@@ -116,7 +116,7 @@ const applied = z.object({
  * The closed union of answers, one per item, in order. `duplicate` repeats the first answer's content. `stale`: the number lies below the floor
  * that this client named, and no receipt is left: the client's store went back in time; it takes a new client id and sends again.
  */
-export const pushAnswer = z.discriminatedUnion("outcome", [
+const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("applied"), changes: z.array(applied) }),
   z.object({ id: z.string(), outcome: z.literal("duplicate"), changes: z.array(applied) }),
   z.object({
@@ -303,14 +303,15 @@ function isPlainRecord(given: unknown): boolean {
     isCount(record.at) &&
     typeof record.author === "string" &&
     (record.isHidden === undefined || typeof record.isHidden === "boolean") &&
-    (record.value === null || (isFlat(record.value) && !Array.isArray(record.value)))
+    (record.value === null ||
+      (typeof record.value === "object" && !Array.isArray(record.value) && isFlat(record.value)))
   );
 }
 
 /** Whether a parsed value holds nothing that JSON lets through and cannot carry back: a number beyond all, or a depth beyond ours. */
 function isFlat(value: unknown, depth = 0): boolean {
   if (typeof value === "number") return Number.isFinite(value);
-  if (typeof value !== "object" || value === null) return depth > 0 && value !== undefined;
+  if (typeof value !== "object" || value === null) return value !== undefined;
   if (depth >= quickDepth) return false;
   for (const name in value) if (!isFlat((value as Readonly<Record<string, unknown>>)[name], depth + 1)) return false;
   return true;

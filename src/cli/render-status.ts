@@ -10,6 +10,7 @@ import { sign } from "./paint.ts";
 import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
+import { wayOut } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
 import { facts, formatBytes, padEnd, plain, plural, shortId, table } from "./text.ts";
 
@@ -83,7 +84,7 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
     ...status.signedOut.map(({ subject, remote, reason, pending }) =>
       remote === ""
         ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
-        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "Store" : `${waiting(pending)}: store`} fresh ones with \`holdfast credentials set\``,
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(reason)}`,
     ),
     ...status.unknownTypes.map(({ type, pending }) =>
       type === recordWriteType
@@ -158,7 +159,7 @@ export function renderQueueStatus(look: Look, status: QueueStatus, next: readonl
 }
 
 /** What is known of each remote. */
-export function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
+function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   const { paint, width } = look;
   const now = look.now();
   const colours = { online: paint.green, offline: paint.red, checking: paint.yellow, unknown: paint.dim } as const;
@@ -266,9 +267,4 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
           paint.dim(`  ${sign.hint} holdfast sync --retry-failed`),
         ];
   return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, ...(rows === "" ? [] : [rows]), ...tail].join("\n");
-}
-
-/** Rows that a list could not show. */
-export function renderMore(paint: Paint, shown: number, hint: string): string {
-  return paint.dim(`${shown} shown; there are more. ${sign.hint} ${hint}`);
 }

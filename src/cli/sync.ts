@@ -126,10 +126,11 @@ async function untilEnded(
       }
       if (!sync.isSyncing) return sync;
       if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
+        const why = await firstWait(session);
         throw new HoldfastError(
           "timed_out",
           `the sync has not ended within ${formatDuration(timeoutMs)}; it goes on by itself`,
-          "see `holdfast sync --status`",
+          why === null ? "see `holdfast sync --status`" : why,
         );
       }
       await host.sleep(lookMs);
@@ -151,6 +152,7 @@ async function tellRunEnd(
   const unsent = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
   const out = unsent === 0 ? undefined : status.signedOut.find(({ pending }) => pending > 0);
   const refusal = out === undefined ? null : await refusalOf(context, out);
+  const why = unsent === 0 || refusal !== null ? null : await firstWait(session);
   context.answer({ ...end.sync, unsent: status.unsent }, () => {
     // What landed before anybody looked is told below in a sentence; a table of noughts would deny it.
     const hasRun = run !== null && run.total + failed + run.pushed + run.pulled + run.merged > 0;
@@ -161,13 +163,24 @@ async function tellRunEnd(
       parts.push(`${paint.red(sign.no)} ${refusal.message}\n${paint.dim(`${sign.hint} ${refusal.hint}`)}`);
     else if (unsent > 0)
       parts.push(
-        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
+        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}${why === null ? `: ${plain(status.sentence)}` : `. ${unsent === 1 ? "" : "The first: "}${plain(why)}`}`,
       );
     else parts.push(restText(context, status, (run?.succeeded ?? 0) > 0));
     return parts.join("\n\n");
   });
   if (refusal !== null) return 5;
   return failed > 0 || unsent > 0 ? 1 : 0;
+}
+
+/** Why the first of what is left waits; null when it has gone meanwhile. */
+async function firstWait(session: Session): Promise<string | null> {
+  try {
+    const { operations } = await session.call("queue.list", { status: ["pending"], limit: 1 });
+    const [first] = operations;
+    return first === undefined ? null : (await session.call("queue.why", { id: first.id })).sentence;
+  } catch {
+    return null;
+  }
 }
 
 /** Nothing is left to wait for. What landed by itself before anybody looked has landed all the same, and what failed earlier has not. */

@@ -65,27 +65,32 @@ export type Decided = {
 };
 export type Undecided = { readonly how: "manual"; readonly strategy: Strategy; readonly fields: readonly string[] };
 
+/** What a row says in the same words as the view. */
+type Told = Pick<
+  ConflictView,
+  | "id"
+  | "status"
+  | "kind"
+  | "fields"
+  | "base"
+  | "local"
+  | "remote"
+  | "remoteVersion"
+  | "remoteAuthor"
+  | "message"
+  | "strategy"
+  | "decidedBy"
+  | "choice"
+>;
+
 /** One row of `conflict`. */
-export type ConflictRow = {
+export type ConflictRow = Told & {
   readonly seq: number;
-  readonly id: string;
-  readonly status: ConflictStatus;
-  readonly kind: ConflictKind;
   readonly collection: number;
   readonly record: number;
   readonly op: number | null;
-  readonly fields: readonly string[];
-  readonly base: Fields | null;
-  readonly local: Fields | null;
-  readonly remote: Fields | null;
-  readonly remoteVersion: number;
-  readonly remoteAuthor: string;
-  readonly message: string;
-  readonly strategy: Strategy;
   readonly created: number;
   readonly decided: number | null;
-  readonly decidedBy: Decider | null;
-  readonly choice: Choice | null;
   readonly outcome: Fields | null;
   readonly detail: Json;
 };

@@ -32,6 +32,7 @@ import {
   pendingsOfOperation,
   rewriteChange,
   statusFor,
+  wholeOf,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { addWaits, getBrief } from "./queue.ts";
@@ -366,20 +367,19 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     // An answer whose content was lost is a yes all the same; what it said is fetched.
     const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
     const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
-    ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
+    // A removal of what the server does not know, or not any more, has no version, and no echo comes.
+    const isGone = entry?.version === 0;
+    if (isGone) dropPending(store, pending);
+    else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
-    replay(store, info, named, { ...groundOf(named), confirmed: now }, { origin: "push", run });
+    const ground = groundOf(named);
+    const snapshot = isGone ? null : ground.snapshot;
+    replay(store, info, named, { ...ground, snapshot, confirmed: now }, { origin: "push", run });
     wantPull(store, info.space, ackPullMs);
   }
   closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcome: null });
 }
-
-/** The server told the whole value: at that version nothing has to be guessed. */
-const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
-  value === null
-    ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
-    : { kind: "create", base: change.base, fields: value, schema: change.schema };
 
 /** An operation was parked, retried or put back: its records say so. */
 export function followOperation(store: Store, op: Brief): void {

@@ -40,6 +40,8 @@ import { tellKeys } from "./writes.ts";
 /** Records asked for in one page: a page is one commit, and nothing else is written meanwhile. */
 export const pullPage = 2_000;
 
+const releaseMemory = "PRAGMA shrink_memory";
+
 /** How often a space is asked for news when nothing says that there are any. */
 export const pollMs = { withPokes: 300_000, without: 30_000 } as const;
 
@@ -121,6 +123,8 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
     noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
     return;
   }
+  // A first pull comes back to few of the pages that it has written; kept, they would fill SQLite's whole cache.
+  if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);

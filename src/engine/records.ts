@@ -9,9 +9,8 @@ import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
 import type { Fields, RecordState, RecordView } from "../record.ts";
 import { recordStates } from "../record.ts";
-import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf, countRecords, requireCollection } from "./collections.ts";
+import { collectionOf, countRecords } from "./collections.ts";
 import { openConflictOf } from "./conflicts.ts";
 import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
@@ -131,11 +130,6 @@ export function raised(info: CollectionInfo, value: Fields, schema: number): Fie
   } catch {
     return value;
   }
-}
-
-export function getRecordView(store: Store, input: Input<"records.get">): Output<"records.get"> {
-  const row = findRecord(store, requireCollection(store, input.collection), input.key);
-  return { record: row === null ? null : toRecordView(store, row) };
 }
 
 /** Adds a record that the caller has looked for and not found. */

@@ -7,6 +7,7 @@ import { assert, HoldfastError } from "../errors.ts";
 import type { NetworkPolicy, Reachability } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
+import type { RetryPolicy } from "../retry.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Collection, OperationType, SyncPort, World } from "../world.ts";
@@ -45,11 +46,15 @@ export type Memory = {
   epoch: number;
   /** How long the last write took to become durable: the commit alone, without the work before it. */
   commitMs: number;
+  /** No operation before this sequence is unsent. */
+  oldestUnsent: number;
   isDiskFull: boolean;
   isClosed: boolean;
   lastPruneAt: number;
   /** Parsed settings beside the text they came from. */
   settings: { readonly text: string; readonly value: Settings } | null;
+  /** Retry policies made whole, by the settings in force and what was given. */
+  readonly policies: WeakMap<Settings, Map<unknown, RetryPolicy>>;
   readonly channels: Map<number, Channel>;
   /** The same channels by what they are. */
   readonly channelsByName: Map<string, Channel>;
@@ -205,6 +210,7 @@ export function countsSoFar(store: Store): Counts {
 /** After a rollback nothing read before it is certain; a channel that was added must not be remembered, its number goes to another one. */
 export function forgetRolledBack(store: Store, counts: Counts): void {
   const { memory } = store;
+  memory.oldestUnsent = 0;
   memory.channels.clear();
   memory.channelsByName.clear();
   // Sequences taken by what was rolled back stay taken: a gap is harmless, a repetition is not.

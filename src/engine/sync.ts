@@ -60,7 +60,7 @@ export function openRun(store: Store, total: number): SyncRun {
 export function countInRun(
   store: Store,
   what: "succeeded" | "failed" | "conflicts",
-  op: Brief,
+  op: Pick<Brief, "seq" | "id">,
   error: string | null,
 ): void {
   const run = currentRun(store);

@@ -47,7 +47,7 @@ export function pullAhead(ask: Ask): SyncPort["pull"] {
     const reply = await known.reply;
     signal.removeEventListener("abort", stop);
     // What failed unasked is nobody's news: it is asked for, and fails, in its own time.
-    return reply.kind === "failed" ? ask(request, signal) : reply;
+    return reply.kind === "failed" ? ask(request, signal) : asMiddle(reply);
   };
   return async (request, signal) => {
     const name = JSON.stringify([request.space, request.wants.map(({ collection }) => collection)]);
@@ -58,9 +58,16 @@ export function pullAhead(ask: Ask): SyncPort["pull"] {
   };
 }
 
+/**
+ * The last page says that everything until now is here, and one that was asked for a while ago cannot: a poke or a wish may have come
+ * since. So it counts as one of those before, and the engine asks once more from its end.
+ */
+const asMiddle = (reply: Extract<Reply<PullResponse>, { kind: "answered" }>): Reply<PullResponse> =>
+  reply.response.hasMore ? reply : { ...reply, response: { ...reply.response, hasMore: true } };
+
 /** What the engine will ask for once it has applied the page; `null` where the page was the last, or leads elsewhere. */
 function nextOf(request: PullRequest, page: PullResponse): PullRequest | null {
-  if (!page.hasMore || page.reset !== undefined || page.records.length === 0) return null;
+  if (!page.hasMore || page.upTo >= page.head || page.reset !== undefined || page.records.length === 0) return null;
   if (request.history !== "" && request.history !== page.history) return null;
   return {
     ...request,

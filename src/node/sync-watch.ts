@@ -19,7 +19,7 @@ export type WatchTimes = {
   readonly quietDelayMs: number;
 };
 
-export const watchTimes: WatchTimes = {
+const watchTimes: WatchTimes = {
   silenceMs: 45_000,
   firstDelayMs: 500,
   longestDelayMs: 30_000,

@@ -37,16 +37,16 @@ export async function pull(core: Core, request: CheckedPull, who: Who): Promise<
     const reset = resetFor(space, request);
     const { history, head, floor } = space;
     const facts = { history, head, floor, now: core.now() };
-    if (reset !== null) return pageText({ ...facts, reset, upTo: 0, hasMore: true }, []);
-    const { records, upTo, hasMore } = await readPage(tx, { core, who, space, request });
-    return pageText({ ...facts, upTo, hasMore }, records);
+    if (reset !== null) return pageText({ ...facts, reset }, { records: [], upTo: 0, hasMore: true });
+    return pageText(facts, await readPage(tx, { core, who, space, request }));
   });
 }
 
 /** The records were written as JSON when they were stored, so they are only put together. */
-function pageText(facts: Omit<PullResponse, "records">, records: readonly string[]): PullText {
+function pageText(facts: Omit<PullResponse, keyof Page>, { records, upTo, hasMore }: Page): PullText {
   const head = JSON.stringify(facts).slice(0, -1);
-  return { text: `${head},"records":[${records.join(",")}]}`, count: records.length };
+  const text = `${head},"records":[${records.join(",")}],"upTo":${upTo},"hasMore":${hasMore}}`;
+  return { text, count: records.length };
 }
 
 /**
@@ -99,7 +99,7 @@ async function readChunk(
 /** A space comes into being when it is first used, so that its history has an identity from the beginning. */
 async function ensureKnown(core: Core, name: string): Promise<void> {
   if ((await core.store.read((tx) => findSpace(tx, name))) !== null) return;
-  await core.store.write((tx) => ensureSpace(tx, name, core));
+  await core.store.write((tx) => ensureSpace(tx, name, core), { isRepeatable: true });
 }
 
 async function currentSpace(tx: Tx, name: string): Promise<Space> {

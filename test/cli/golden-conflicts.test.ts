@@ -3,13 +3,13 @@
 import { describe, expect, it } from "vitest";
 import type { Input } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { collection, conflict, decided, list, network, removedThere, run } from "./support/record-fixtures.ts";
-import type { Answers, Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import type { Answers } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const conflicts: readonly Case[] = [
+const conflicts: readonly Look[] = [
   [
     "conflicts list",
     ["conflicts", "list"],
@@ -106,16 +106,7 @@ const conflicts: readonly Case[] = [
 ];
 
 describe("the look of conflicts and runs", () => {
-  it.each(conflicts)("%s", async (title, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
-    );
-  });
+  it.each(conflicts)("%s", expectLook);
 });
 
 describe("groups of conflicts", () => {

@@ -3,9 +3,11 @@
 import { describe, expect, it } from "vitest";
 import type { Input, Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { collection, list, minute, receipt, record, refused, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
 const none: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
 
@@ -32,9 +34,7 @@ const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { re
   ["of a refused one", { "collections.list": list(collection({ state: "refused", asOf: null, problem: notAllowed })) }],
 ];
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const records: readonly Case[] = [
+const records: readonly Look[] = [
   [
     "records list",
     ["records", "list", "bookings", "--where", "fee>5", "--order", "guest:desc"],
@@ -248,7 +248,7 @@ const records: readonly Case[] = [
     },
   ],
   ...troubles.map(
-    ([name, answers, values = {}]): Case => [
+    ([name, answers, values = {}]): Look => [
       `collections sync ${name}`,
       ["collections", "sync", "bookings", "--wait"],
       {
@@ -279,16 +279,7 @@ const records: readonly Case[] = [
 ];
 
 describe("the look of records", () => {
-  it.each(records)("%s", async (title, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
-    );
-  });
+  it.each(records)("%s", expectLook);
 });
 
 describe("what is typed becomes", () => {

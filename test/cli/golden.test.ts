@@ -1,14 +1,15 @@
 // Owns the committed look of every command, for people and as JSON, over a scripted daemon: fixed clock, fixed width, no colour.
 // Leaves exit codes to exit-codes.test.ts and real processes to end-to-end.test.ts. `vitest -u` writes the goldens anew.
-import { describe, expect, it } from "vitest";
+import { describe, it } from "vitest";
 import type { Local } from "../../src/cli/host.ts";
 import type { DaemonState } from "../../src/cli/local.ts";
 import { defaultSettings } from "../../src/shapes.ts";
 import type { Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { syncConfig } from "./support/record-fixtures.ts";
-import type { Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import { now } from "./support/script.ts";
 
 const running: DaemonState = {
   isRunning: true,
@@ -68,9 +69,7 @@ const ran = { isSyncing: false, mode: "eager", run } as const;
 const noRecords = { "collections.list": has.noCollections };
 const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const reading: readonly Case[] = [
+const reading: readonly Look[] = [
   [
     "status at rest",
     ["status"],
@@ -230,7 +229,7 @@ const reading: readonly Case[] = [
   ],
 ];
 
-const changing: readonly Case[] = [
+const changing: readonly Look[] = [
   ["queue retry", ["queue", "retry", "0f3a9c21"], { answers: { "queue.retry": bulk, "network.status": network } }],
   [
     "queue retry refused",
@@ -402,7 +401,7 @@ const changing: readonly Case[] = [
 ];
 
 const online = { "queue.status": has.queueStatus(), "queue.add": has.receipt(), "queue.why": has.why() } as const;
-const enqueuing: readonly Case[] = [
+const enqueuing: readonly Look[] = [
   ["request", ["request", "POST", "https://api.example.com/notes", "--data", '{"text":"kelp"}'], { answers: online }],
   [
     "request offline",
@@ -480,14 +479,5 @@ describe.each([
   ["changing", changing],
   ["enqueuing", enqueuing],
 ])("the look of %s", (_group, cases) => {
-  it.each(cases)("%s", async (name, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = argv.includes("--") ? [argv[0] ?? "", "--json", ...argv.slice(1)] : [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "no colour where nobody looks").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "" && name !== "daemon logs") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${name.replaceAll(" ", "-")}.txt`,
-    );
-  });
+  it.each(cases)("%s", expectLook);
 });
