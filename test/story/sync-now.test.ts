@@ -5,6 +5,9 @@ import type { Output } from "../../src/verbs.ts";
 import type { Device, Stage, SyncServer } from "./devices.ts";
 import { openStage } from "./devices.ts";
 
+/** Some thirty commands each, every one a process of its own. */
+const timeout = 300_000;
+
 let stage: Stage;
 let server: SyncServer;
 let ada: Device;
@@ -30,7 +33,9 @@ async function disagree(turn: string): Promise<void> {
   await ada.run("sync --wait");
 }
 
-test("a sync tells what moved, all at once decides for one side, and a choice made before is kept", async () => {
+test("a sync tells what moved, all at once decides for one side, and a choice made before is kept", {
+  timeout,
+}, async () => {
   await ada.run('records put notes n1 {"title":"base","stars":1}');
   const said = await ada.run("sync --wait");
   expect(said).toMatch(/Records +1 sent/);
@@ -63,7 +68,9 @@ test("a sync tells what moved, all at once decides for one side, and a choice ma
   ]);
 });
 
-test("a server is named, and exchanged for another one, while the daemon runs; what is unsent goes to the new one", async () => {
+test("a server is named, and exchanged for another one, while the daemon runs; what is unsent goes to the new one", {
+  timeout,
+}, async () => {
   const cy = await stage.device("cy", null);
   await cy.run("collections declare notes");
   await cy.run('records put notes c1 {"title":"early"}');
