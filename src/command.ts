@@ -21,7 +21,7 @@ export const commandLimits = {
 } as const;
 
 /** EX_TEMPFAIL of sysexits.h: the one exit code that has always meant "not now, try again". */
-export const temporaryFailure = 75;
+const temporaryFailure = 75;
 /** How long a process may take to end after SIGTERM before SIGKILL follows. */
 export const graceMs = 5_000;
 

@@ -65,7 +65,7 @@ const retryRule = z.union([z.enum(Object.keys(retryPresets) as [RetryPreset, ...
 });
 
 /** Everything that config.toml may say; all of it is optional. */
-export const configShape = z.strictObject({
+const configShape = z.strictObject({
   types: optional(z.array(z.string().check(z.minLength(1))).check(z.maxLength(100))),
   daemon: optional(
     z.strictObject({
@@ -403,7 +403,7 @@ function standardOf(preset: RetryPreset): string {
 }
 
 /** The nearest of some names within two typing mistakes, or `null`. */
-export function suggest(typed: string, names: readonly string[]): string | null {
+function suggest(typed: string, names: readonly string[]): string | null {
   const ranked = names.map((name) => ({ name, distance: editDistance(typed.toLowerCase(), name) }));
   const best = ranked.sort((a, b) => a.distance - b.distance)[0];
   return best !== undefined && best.distance <= Math.max(2, Math.floor(typed.length / 3)) ? best.name : null;

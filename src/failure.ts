@@ -40,7 +40,7 @@ export type ResponseFacts = {
 };
 
 /** How long everything for a remote waits after a 429 that names no time. */
-export const defaultPaceMs = 10_000;
+const defaultPaceMs = 10_000;
 
 const rowsByKey: ReadonlyMap<string, FailureRow> = new Map(
   failureTable.flatMap((row) => row.on.map((key) => [key, row])),

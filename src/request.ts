@@ -25,7 +25,7 @@ const optional = z.optional;
 const text = (max: number) => z.string().check(z.minLength(1), z.maxLength(max));
 
 /** What a caller says about a request. */
-export const requestPayload = z.strictObject({
+const requestPayload = z.strictObject({
   method: text(20),
   url: text(8_192),
   headers: optional(z.record(z.string(), z.string().check(z.maxLength(requestLimits.headerBytes)))),

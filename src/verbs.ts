@@ -29,6 +29,7 @@ import {
   operation,
   optional,
   pause,
+  pokesView,
   priority,
   queueStatus,
   receipt,
@@ -208,6 +209,7 @@ export const verbs = {
       isWorkingOffline: z.boolean(),
       lastCheckAt: nullable(instant),
       remotes: z.array(remoteView),
+      pokes: z.array(pokesView),
     }),
   ),
   "network.check": row(

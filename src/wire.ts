@@ -85,7 +85,7 @@ const problem = z.object({
 });
 
 /** A record as the server has it. `value` null: removed. `fieldVersions` is not sent; the server keeps it to see what overlaps. */
-export const wireRecord = z.object({
+const wireRecord = z.object({
   collection: z.string(),
   key: z.string(),
   version: count,
@@ -116,7 +116,7 @@ const applied = z.object({
  * The closed union of answers, one per item, in order. `duplicate` repeats the first answer's content. `stale`: the number lies below the floor
  * that this client named, and no receipt is left: the client's store went back in time; it takes a new client id and sends again.
  */
-export const pushAnswer = z.discriminatedUnion("outcome", [
+const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("applied"), changes: z.array(applied) }),
   z.object({ id: z.string(), outcome: z.literal("duplicate"), changes: z.array(applied) }),
   z.object({

@@ -25,6 +25,7 @@ const tableOwners: Readonly<Record<string, string>> = {
   conflict: "src/engine/conflicts.ts",
   counter: "src/engine/store.ts",
   dep: "src/engine/lanes.ts",
+  evicted: "src/engine/evicted.ts",
   gate: "src/engine/gates.ts",
   history: "src/engine/history.ts",
   lift: "src/engine/lanes.ts",

@@ -10,7 +10,7 @@ import type { Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import type { Diagnosis } from "./local.ts";
 import { sign } from "./paint.ts";
-import { formatAge, formatRelative } from "./relative-time.ts";
+import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
 import { refusalOf } from "./sync-trouble.ts";
@@ -224,7 +224,7 @@ async function checkClock(context: Context, session: Session): Promise<readonly 
 }
 
 async function checkRemotes(context: Context, session: Session): Promise<readonly Finding[]> {
-  const { remotes, isWorkingOffline } = await session.call("network.status", {});
+  const { remotes, isWorkingOffline, pokes } = await session.call("network.status", {});
   const byChoice = isWorkingOffline
     ? [warning("network", "working offline: nothing is sent", "holdfast network online")]
     : [];
@@ -237,7 +237,21 @@ async function checkRemotes(context: Context, session: Session): Promise<readonl
       "check its address and your connection; what is queued is sent when it answers",
     );
   });
-  return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each)];
+  const heard = pokes.map((space) => checkPokes(context, space));
+  return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each), ...heard];
+}
+
+/** Without pokes nothing is lost; news only come later. */
+function checkPokes(context: Context, pokes: Output<"network.status">["pokes"][number]): Finding {
+  const { space, state, since, pollMs, lastError } = pokes;
+  const age = formatAge(since, context.now());
+  if (state === "listening") return ok("pokes", `space ${plain(space)}: the server tells of news at once, for ${age}`);
+  const why = lastError === null ? "" : `: ${plain(lastError.reason)}`;
+  return warning(
+    "pokes",
+    `space ${plain(space)}: the server is only asked for news, every ${formatDuration(pollMs)}, for ${age}${why}`,
+    "nothing is lost, news come later; a proxy that cuts or buffers long answers (text/event-stream) is a common cause",
+  );
 }
 
 async function checkCredentials(context: Context, session: Session): Promise<readonly Finding[]> {

@@ -74,11 +74,12 @@ export function reportRefusals(context: Context, refused: readonly Refusal[]): E
   const first = refused[0];
   if (first === undefined) return 0;
   if (!context.isJson) {
-    for (const [index, { id, message, hint }] of refused.slice(0, refusalLimit).entries()) {
+    const shown = refused.slice(0, refusalLimit);
+    for (const [index, { id, message, hint }] of shown.entries()) {
       const about = message.includes(id) ? message.replaceAll(id, shortId(id)) : `${shortId(id)}: ${message}`;
       context.host.stderr.write(`${context.errorPaint.red(sign.no)} ${plainLines(about)}\n`);
       // A hint that stands below several messages in a row is said once.
-      if (hint !== "" && hint !== refused[index + 1]?.hint)
+      if (hint !== "" && hint !== shown[index + 1]?.hint)
         context.host.stderr.write(`${context.errorPaint.dim(`${sign.hint} ${plainLines(hint)}`)}\n`);
     }
     if (refused.length > refusalLimit)
@@ -86,7 +87,7 @@ export function reportRefusals(context: Context, refused: readonly Refusal[]): E
         `  … and ${plural(refused.length - refusalLimit, "more refusal")}; --json names them all\n`,
       );
   }
-  return first.code in errorTable ? errorTable[first.code as keyof typeof errorTable].exit : 1;
+  return Object.hasOwn(errorTable, first.code) ? errorTable[first.code as keyof typeof errorTable].exit : 1;
 }
 
 function stackOf(error: HoldfastError): string {

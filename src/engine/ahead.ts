@@ -5,6 +5,7 @@
  */
 import type { Answer } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
+import { defaultSettings } from "../shapes.ts";
 import type { Claimed } from "./claim.ts";
 import { claimNext, closedBy } from "./claim.ts";
 import type { Flight } from "./flight.ts";
@@ -15,6 +16,7 @@ import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import { returnLease } from "./queue.ts";
 import { isDrainer } from "./recovery.ts";
+import { paceOf } from "./space.ts";
 import type { Channel, Store } from "./store.ts";
 import { readSequence, snapshot } from "./store.ts";
 
@@ -38,12 +40,12 @@ export type Request = readonly Claimed[];
 export type Ahead = {
   /** Claimed and not begun, in the order in which they go. */
   requests: readonly Request[];
-  /** By the monotonic clock: when the oldest of them was claimed. */
-  claimedAt: number;
   /** The store's sequence at which nothing was found that keeps them. */
   seenAt: number;
   /** Something else than a yes has come: it is booked before anything more begins. */
   isHeld: boolean;
+  /** As they were at the last look at the store. */
+  settings: Settings;
   commitMs: number;
   /** How long a request takes, by type and remote. */
   readonly answerMs: Map<string, number>;
@@ -51,9 +53,9 @@ export type Ahead = {
 
 export const newAhead = (): Ahead => ({
   requests: [],
-  claimedAt: 0,
   seenAt: 0,
   isHeld: false,
+  settings: defaultSettings,
   commitMs: 0,
   answerMs: new Map(),
 });
@@ -78,11 +80,10 @@ export function noteEnd(
 
 /** A commit has booked and claimed; what it has claimed may go as the gates were in it. */
 export function noteWork(store: Store, ahead: Ahead, requests: readonly Request[]): void {
-  const { memory, world } = store;
-  const [first] = ahead.requests;
-  if (first === undefined || first !== requests[0]) ahead.claimedAt = world.monotonic();
+  const { memory } = store;
   if (requests.length > ahead.requests.length) ahead.commitMs = blend(ahead.commitMs, memory.commitMs);
   ahead.requests = requests;
+  ahead.settings = paceOf(store);
   ahead.isHeld = false;
   ahead.seenAt = memory.committed;
 }
@@ -133,12 +134,13 @@ export function keepOrGiveBack(store: Store, ahead: Ahead, isStopping: boolean):
 /** Whether something has come up that keeps what is claimed from going. Asked within a transaction. */
 function mustGiveBack(store: Store, ahead: Ahead): boolean {
   if (ahead.requests.length === 0) return false;
-  if (store.world.monotonic() - ahead.claimedAt >= longestAheadMs) return true;
   const gates = readGates(store);
   const settings = getSettings(store);
   const open = new Set<number>();
   const now = store.world.now();
-  return ahead.requests.flat().some(({ channel, operation }) => {
+  const oldest = store.world.monotonic() - longestAheadMs;
+  return ahead.requests.flat().some(({ channel, operation, claimedAt }) => {
+    if (claimedAt <= oldest) return true;
     if (operation.expiresAt !== null && operation.expiresAt <= now) return true;
     if (operation.lane !== null && isLanePaused(store, operation.lane)) return true;
     if (open.has(channel.id)) return false;
@@ -159,9 +161,8 @@ export function giveBack(store: Store, ahead: Ahead): void {
 /** Takes the first request that has room beside what is under way and that nothing keeps; `null` when there is none. */
 export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>): Request | null {
   if (ahead.isHeld || ahead.requests.length === 0) return null;
-  const settings = getSettings(store);
   const load = loadOf([...flights].map(({ claimed }) => claimed));
-  const place = ahead.requests.findIndex((request) => hasSlot(request, load, settings));
+  const place = ahead.requests.findIndex((request) => hasSlot(request, load, ahead.settings));
   const found = ahead.requests[place];
   if (found === undefined || !isUnchanged(store, ahead)) return null;
   const now = store.world.now();
@@ -177,7 +178,10 @@ export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>)
 function isUnchanged(store: Store, ahead: Ahead): boolean {
   const sequence = readSequence(store);
   if (sequence === ahead.seenAt) return true;
-  const isKept = snapshot(store, () => isDrainer(store) && !mustGiveBack(store, ahead));
+  const isKept = snapshot(store, () => {
+    ahead.settings = paceOf(store);
+    return isDrainer(store) && !mustGiveBack(store, ahead);
+  });
   if (isKept) ahead.seenAt = sequence;
   else ahead.isHeld = true;
   return isKept;

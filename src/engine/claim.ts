@@ -4,6 +4,7 @@
  */
 import type { Row } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
+import type { Evidence } from "../network.ts";
 import type { Json, Operation } from "../operation.ts";
 import { State } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
@@ -15,7 +16,7 @@ import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings } from "./meta.ts";
-import { remoteGate, waitingForNetwork } from "./network.ts";
+import { noteEvidence, remoteGate, waitingForNetwork } from "./network.ts";
 import { followOperation } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -23,14 +24,13 @@ import {
   failOperation,
   getBrief,
   getRow,
-  isGenuine,
   laneAfter,
   leaseOperation,
   setSchedule,
   toBrief,
   toOperation,
 } from "./queue.ts";
-import { corruptProblem } from "./row-hash.ts";
+import { corruptProblem, isGenuine } from "./row-hash.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 import { isRunOpen } from "./sync.ts";
@@ -53,6 +53,8 @@ export type Claimed = {
   readonly seq: number;
   readonly channel: Channel;
   readonly epoch: number;
+  /** By the monotonic clock. */
+  readonly claimedAt: number;
   readonly operation: Operation;
   readonly type: OperationType;
 };
@@ -103,6 +105,19 @@ export function wakeDue(store: Store): number {
   for (const row of due)
     setSchedule(store, integer(row.seq), { ...restingPlace(store, { lane: text(row.lane), due: 0 }), due: 0 });
   return due.length;
+}
+
+/** What requests have told of their remotes, booked with their answers. */
+export type Observed = { readonly remote: string; readonly evidence: Evidence };
+
+/** Keeps what was observed; what waited only for an answer of its remote goes, once for all answers of that one. */
+export function bookEvidence(store: Store, observed: readonly Observed[]): void {
+  const answered = new Set<string>();
+  for (const { remote, evidence } of observed) {
+    noteEvidence(store, remote, evidence);
+    if (evidence.kind === "answered") answered.add(remote);
+  }
+  for (const remote of answered) freeWaiting(store, remote);
 }
 
 /** A remote answers again: what waited only for that goes as soon as its gate lets it. */
@@ -229,7 +244,7 @@ function claimRun(store: Store, candidate: Candidate, isAhead: boolean): readonl
   if (head.state !== State.ready) return [];
   // A crash would ask a person about something that was never sent.
   if (isAhead && head.options.onCrash === "ask") return [];
-  const first = claimOne(store, row, candidate.type);
+  const first = claimOne(store, { row, op: head }, candidate.type);
   if (first === null) return [];
   const room = (candidate.type.runBatch?.max ?? 1) - 1;
   if (room === 0 || head.lane === "") return [first];
@@ -241,15 +256,16 @@ function claimRun(store: Store, candidate: Candidate, isAhead: boolean): readonl
       !(isAhead && next.options.onCrash === "ask") &&
       next.channel === head.channel &&
       next.due <= store.world.now();
-    const claimed = canFollow ? claimOne(store, getRow(store, next.seq), candidate.type) : null;
+    const claimed = canFollow ? claimOne(store, { row: getRow(store, next.seq), op: next }, candidate.type) : null;
     if (claimed === null) break;
     run.push(claimed);
   }
   return run;
 }
 
-function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
-  const op = toBrief(row);
+type Found = { readonly row: Row; readonly op: Brief };
+
+function claimOne(store: Store, { row, op }: Found, type: OperationType): Claimed | null {
   if (!isGenuine(store, row)) {
     parkUnusable(store, op, "corrupt", corruptProblem.message);
     return null;
@@ -270,7 +286,9 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
     attempts: op.attempts + 1,
     since: store.world.now(),
   };
-  return { seq: op.seq, channel: getChannel(store, op.channel), epoch: store.memory.epoch, operation, type };
+  const { epoch } = store.memory;
+  const claimedAt = store.world.monotonic();
+  return { seq: op.seq, channel: getChannel(store, op.channel), epoch, claimedAt, operation, type };
 }
 
 /** What was queued before its type was known stands under no remote; from now on the gates of its own one hold for it. */

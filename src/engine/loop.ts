@@ -19,15 +19,15 @@ import {
 import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
 import { commitBooking, gatherMsOf, longestGatherMs } from "./booking.ts";
-import type { Claimed } from "./claim.ts";
-import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
+import type { Claimed, Observed } from "./claim.ts";
+import { bookEvidence, claimNext, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
-import { dueErrands, listenForPokes, nextErrandAt } from "./errands.ts";
+import { dueErrands, nextErrandAt } from "./errands.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, requestsOf } from "./flight.ts";
 import { attemptOf, startTimeout, tellLive } from "./live.ts";
 import { setMeta } from "./meta.ts";
-import { noteEvidence } from "./network.ts";
+import { listenForPokes, stopListening } from "./pokes.ts";
 import { isDrainer, shiftWithClock, takeOver } from "./recovery.ts";
 import { endRuns } from "./rest.ts";
 import { countUnsent, expireDue } from "./retention.ts";
@@ -66,6 +66,7 @@ type Draining = {
   readonly ahead: Ahead;
   readonly answers: Settled[];
   readonly news: (() => void)[];
+  readonly observed: Observed[];
   /** Probes, pulls and fetches under way, with how each is aborted. */
   readonly errands: Map<string, (reason: unknown) => void>;
   /** Spaces whose pokes are listened for, with how that ends. */
@@ -90,6 +91,7 @@ export function startLoop(host: LoopHost): Loop {
     ahead: newAhead(),
     answers: [],
     news: [],
+    observed: [],
     errands: new Map(),
     watched: new Map(),
     idle: [],
@@ -220,10 +222,12 @@ function work(loop: Draining): boolean {
   const { store } = host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
+  const observed = loop.observed.slice();
   const claimed = commitBooking(host, booked, () => {
     if (!isDrainer(store)) return null;
     noteClock(loop);
     for (const tell of news) tell();
+    bookEvidence(store, observed);
     const kept = keepOrGiveBack(store, ahead, loop.isStopping);
     if (loop.isStopping) return kept;
     const runAt = nextRunAt(store);
@@ -241,6 +245,7 @@ function work(loop: Draining): boolean {
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
+  loop.observed.splice(0, observed.length);
   noteWork(store, ahead, claimed ?? []);
   return claimed !== null;
 }
@@ -307,7 +312,7 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     const answer =
       told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
-    loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
+    loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, operation: claimed.operation, answer, startedAt });
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
@@ -362,13 +367,9 @@ async function firstOf(
 
 /** What one request tells of its remote is booked with its answers. */
 function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], startedAt: number): void {
-  const { store } = loop.host;
   const evidence = remote === "" ? undefined : evidenceOfAll(answers, startedAt);
   if (evidence === undefined) return;
-  loop.news.push(() => {
-    noteEvidence(store, remote, evidence);
-    if (evidence.kind === "answered") freeWaiting(store, remote);
-  });
+  loop.observed.push({ remote, evidence });
 }
 
 /** Probes, pulls and fetches: what each has found is booked with the next commit. */
@@ -394,13 +395,14 @@ async function runErrand(loop: Draining, errand: Errand, signal: Signal): Promis
 }
 
 /** Nothing is under way and nothing is left to book. */
-function isQuiet({ flights, ahead, errands, answers, news }: Draining): boolean {
-  return flights.size + ahead.requests.length + errands.size + answers.length + news.length === 0;
+function isQuiet({ flights, ahead, errands, answers, news, observed }: Draining): boolean {
+  const unbooked = answers.length + news.length + observed.length;
+  return flights.size + ahead.requests.length + errands.size + unbooked === 0;
 }
 
 function planNext(loop: Draining): void {
   const { store } = loop.host;
-  if (loop.news.length > 0 || loop.answers.length > 0) {
+  if (loop.news.length + loop.observed.length + loop.answers.length > 0) {
     poke(loop);
     return;
   }
@@ -475,7 +477,7 @@ function letGo(loop: Draining): void {
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
-  for (const end of loop.watched.values()) end();
+  stopListening(loop.host.store, loop.watched);
   for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;

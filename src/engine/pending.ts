@@ -247,3 +247,9 @@ function without(value: Fields, hidden: readonly string[] | undefined): Fields {
   if (hidden === undefined || hidden.length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([field]) => !hidden.includes(field)));
 }
+
+/** The server told the whole value: at that version nothing has to be guessed. */
+export const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
+  value === null
+    ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
+    : { kind: "create", base: change.base, fields: value, schema: change.schema };

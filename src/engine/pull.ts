@@ -9,6 +9,7 @@ import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { countRecords, findCollection, isForeign, listInfos, moveCursor } from "./collections.ts";
+import { hasEvicted, takeEvicted } from "./evicted.ts";
 import { readGates } from "./gates.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
@@ -162,7 +163,13 @@ function nextPollAt(store: Store, space: string): number {
 
 /** What stays the same for all records of a page, and what of it is still to be inserted. */
 type Page = { readonly run: number; readonly at: number; lastId: number; readonly fresh: Fresh[] };
-type Place = { readonly info: CollectionInfo; readonly keys: string[]; records: number; bytes: number };
+type Place = {
+  readonly info: CollectionInfo;
+  readonly keys: string[];
+  readonly hasEvicted: boolean;
+  records: number;
+  bytes: number;
+};
 type Fresh = { readonly place: Place; readonly record: WireRecord; readonly row: PulledRecord };
 
 /** Takes records as the server has them; returns how many were news. One event tells of each collection. */
@@ -170,7 +177,12 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
   if (records.length === 0) return 0;
   const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store), fresh: [] };
   const firstId = page.lastId + 1;
-  const places = new Map(infos.map((info): [string, Place] => [info.name, { info, keys: [], records: 0, bytes: 0 }]));
+  const places = new Map(
+    infos.map((info): [string, Place] => [
+      info.name,
+      { info, keys: [], hasEvicted: hasEvicted(store, info.id), records: 0, bytes: 0 },
+    ]),
+  );
   for (const record of records) {
     const place = places.get(record.collection);
     if (place !== undefined) applyRecord(store, place, record, page);
@@ -191,6 +203,13 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
 /** One record as the server has it. */
 function applyRecord(store: Store, place: Place, record: WireRecord, page: Page): void {
   const { info } = place;
+  const former = place.hasEvicted && record.value !== null ? takeEvicted(store, info.id, record.key) : null;
+  if (former !== null) {
+    // It goes on under the number that it had, and with it its history.
+    insertAt(store, page, former, [freshOf(place, record)]);
+    logPulled(store, { first: former, last: former, at: page.at, run: page.run });
+    return;
+  }
   // A first pull meets nothing but new records: the insertion itself finds out.
   if (info.state === "initial" && record.value !== null) {
     page.fresh.push(freshOf(place, record));
@@ -210,11 +229,14 @@ function freshOf(place: Place, record: WireRecord): Fresh {
 }
 
 function insertFresh(store: Store, page: Page, fresh: readonly Fresh[]): void {
-  const first = page.lastId + 1;
-  const rows = fresh.map(({ row }) => row);
-  const known = insertPulledRecords(store, first, rows, page.at);
+  insertAt(store, page, page.lastId + 1, fresh);
   // Ids of records that were there already stay unused.
   page.lastId += fresh.length;
+}
+
+function insertAt(store: Store, page: Page, first: number, fresh: readonly Fresh[]): void {
+  const rows = fresh.map(({ row }) => row);
+  const known = insertPulledRecords(store, first, rows, page.at);
   for (const [index, { place, record, row }] of fresh.entries()) {
     if (known.includes(index)) {
       const there = findRecord(store, place.info, record.key);

@@ -11,7 +11,7 @@ import type { Standing } from "./counters.ts";
 import { countChange, countRow, toStanding } from "./counters.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
-import { hashedColumns, hashedText } from "./row-hash.ts";
+import { hashedColumns, hashedText, isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
@@ -83,6 +83,7 @@ const unlease = `UPDATE op SET state = 1, reason = 'lane', lease = 0, attempts =
   WHERE seq = ? AND state = 3 AND lease = ?`;
 const finish = `UPDATE op SET state = 8, outcome = ?, result = ?, problem = ?, reason = NULL, since = ?, settled = ?, unsure = 0,
   remote_version = NULL, lease = 0, streak = 0 WHERE seq = ?`;
+const finishLeasedRow = `${finish} AND state = 3 AND lease = ? RETURNING channel`;
 const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failures = ?, streak = ?, unsure = ?, problem = ?, remote_version = ?,
   lease = 0 WHERE seq = ?`;
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
@@ -98,7 +99,7 @@ const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
 const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
 const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
-const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
+const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network', 'auth')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const seqsOfChannel = "SELECT seq FROM op WHERE channel = ? AND state < 8";
@@ -144,11 +145,6 @@ export const toBrief = (row: Row): Brief => ({
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
-
-/** Whether the covered columns of a row are what was written; what storage has changed must never be sent. */
-export function isGenuine(store: Store, row: Row): boolean {
-  return store.world.hash(hashedText(row)) === row.hash;
-}
 
 /**
  * Runs a change of covered columns and renews the hash. A row that storage had changed before keeps its old hash, so that nothing but a
@@ -345,6 +341,22 @@ export function finishOperation(
   store.db
     .prepare(finish)
     .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, op.seq);
+}
+
+/** Ends what is in flight under this lease, without having read its row; returns its channel, or `null` when the lease was lost. */
+export function finishLeased(
+  store: Store,
+  leased: { readonly seq: number; readonly epoch: number },
+  end: { readonly outcome: Outcome; readonly result: Json },
+): number | null {
+  const now = store.world.now();
+  const result = end.result === null ? null : JSON.stringify(end.result);
+  const row = store.db.prepare(finishLeasedRow).get(end.outcome, result, null, now, now, leased.seq, leased.epoch);
+  if (row === undefined) return null;
+  const channel = integer(row.channel);
+  const before = { state: State.inFlight, outcome: null, channel, bytes: 0 };
+  countChange(store, before, { state: State.done, outcome: end.outcome });
+  return channel;
 }
 
 export type Failure = {

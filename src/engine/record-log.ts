@@ -4,6 +4,7 @@
  */
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
+import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
@@ -27,7 +28,7 @@ export const afterOf = `CASE WHEN record_history.before IS NULL AND record_histo
 const write = `UPDATE record_history SET after = ${afterOf} WHERE record = ? AND before IS NULL AND after IS NULL`;
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ? RETURNING record";
 const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
   SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
@@ -75,6 +76,11 @@ export function lastLogged(store: Store): number {
   return integer(store.db.prepare(last).get()?.seq);
 }
 
+/** A record is about to go: what its history leaves to the record is written out. */
+export function completeLog(store: Store, record: number): void {
+  store.db.prepare(write).run(record);
+}
+
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
   // Between the rows of another one, the next row no longer says what came before it.
@@ -92,5 +98,10 @@ export function logSweep(
 
 /** Forgets the oldest rows once they are past their time, some at a time. */
 export function pruneLog(store: Store): void {
-  store.db.prepare(prune).run(historyPruneLimit, store.world.now() - getSettings(store).recordHistoryMs);
+  const before = store.world.now() - getSettings(store).recordHistoryMs;
+  const forgotten = store.db.prepare(prune).all(historyPruneLimit, before);
+  pruneEvicted(
+    store,
+    forgotten.map(({ record }) => integer(record)),
+  );
 }

@@ -9,15 +9,15 @@ import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
 import type { Fields, RecordState, RecordView } from "../record.ts";
 import { recordStates } from "../record.ts";
-import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf, countRecords, requireCollection } from "./collections.ts";
+import { collectionOf, countRecords } from "./collections.ts";
 import { openConflictOf } from "./conflicts.ts";
+import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
 import { logSweep } from "./record-log.ts";
 import type { Store } from "./store.ts";
-import { integer, parsed } from "./store.ts";
+import { integer, integerOrNull, parsed } from "./store.ts";
 
 const columns =
   "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
@@ -132,17 +132,12 @@ export function raised(info: CollectionInfo, value: Fields, schema: number): Fie
   }
 }
 
-export function getRecordView(store: Store, input: Input<"records.get">): Output<"records.get"> {
-  const row = findRecord(store, requireCollection(store, input.collection), input.key);
-  return { record: row === null ? null : toRecordView(store, row) };
-}
-
 /** Adds a record that the caller has looked for and not found. */
 export function insertRecord(store: Store, row: NewRecord): RecordRow {
   const made: RecordRow = {
     ...row,
     // Counted on from the last one: an id that the statement returns costs as much as half of the insertion.
-    id: lastRecordId(store) + 1,
+    id: takeEvicted(store, row.collection, row.key) ?? lastRecordId(store) + 1,
     used: row.changed,
     pinned: 0,
     bytes: row.value === null ? 0 : textBytes(row.value),
@@ -208,7 +203,8 @@ export function insertPulledRecords(
 }
 
 export function lastRecordId(store: Store): number {
-  return integer(store.db.prepare(lastId).get()?.id);
+  const last = integerOrNull(store.db.prepare(lastId).get()?.id) ?? 0;
+  return Math.max(last, highestGone(store));
 }
 
 /** Writes what a record is now, and keeps its collection's counts true. Returns the row as it is then. */
@@ -269,6 +265,7 @@ export function hasRecords(store: Store, collection: number): boolean {
 /** Takes a record out of the store: it was evicted, or turned out to be another one. */
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
+  noteGone(store, row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
 }
 

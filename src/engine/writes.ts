@@ -46,6 +46,7 @@ import { relinkReferences } from "./references.ts";
 import { dropOperation } from "./retention.ts";
 import { syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
+import { refuseTaken } from "./unique.ts";
 
 /** Keys that one event names; more are only counted. */
 export const eventKeyLimit = 1_000;
@@ -81,6 +82,7 @@ type Draft = {
 export function writeRecords(store: Store, writes: readonly RecordWriteInput[], cause: WriteCause): Written {
   const drafts = draftAll(store, writes);
   const changed = drafts.filter(isChanged);
+  refuseTaken(store, changed);
   const synced = changed.filter(({ info }) => info.isSynced);
   const sent = synced.filter((draft) => changeOf(draft, 0) !== null);
   const receipt = sent.length === 0 ? null : send(store, sent);
@@ -251,7 +253,9 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
     const change = changeOf(draft, baseOf(store, draft));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
-  const payload: RecordWrite = { space, changes, at: store.world.now() };
+  // The space of collections that name none is the one that the sync settings name when it goes out.
+  const named = drafts[0]?.info.spec.space ?? "";
+  const payload: RecordWrite = { space: named, changes, at: store.world.now() };
   const { subject } = syncPlace(store);
   const receipt = addOperation(store, { type: recordWriteType, payload: payload as unknown as Json, subject }, needs);
   for (const draft of drafts) if (draft.before === null) declareKey(store, draft, receipt);

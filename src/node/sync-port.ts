@@ -62,7 +62,7 @@ export function makeSyncPort(options: SyncPortOptions): SyncPort {
     push: (request, signal) => push(line, request, signal),
     pull: pullAhead((request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull)),
     fetch: (request: FetchRequest, signal) => ask({ line, route: routes.fetch, request, signal }, readFetch),
-    watch: (space, listener) => watchSpace(line.stream, space, listener),
+    watch: (space, listener, onHealth) => watchSpace(line.stream, space, listener, { onHealth }),
   };
 }
 

@@ -32,6 +32,12 @@ type Stream = {
   readonly end: () => void;
 };
 
+export const streamHeaders: Readonly<Record<string, string>> = {
+  ...safetyHeaders,
+  "content-type": "text/event-stream",
+  "x-accel-buffering": "no",
+};
+
 const encoder = new TextEncoder();
 
 /** Whether a request may still listen to all of these spaces; `null` when nobody can tell at the moment. */
@@ -77,9 +83,7 @@ export function openEvents(core: Core, recheck: Recheck): Events {
         stream.end();
         throw error;
       }
-      return new Response(body, {
-        headers: { ...safetyHeaders, "content-type": "text/event-stream", "x-accel-buffering": "no" },
-      });
+      return new Response(body, { headers: streamHeaders });
     },
     count: () => streams.size,
     close: () => {

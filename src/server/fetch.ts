@@ -14,7 +14,7 @@ import { ensureSpace, findSpace } from "./spaces.ts";
 export async function fetchRecords(core: Core, request: FetchRequest, who: Who): Promise<FetchResponse> {
   const { space: name, collection } = request;
   if ((await core.store.read((tx) => findSpace(tx, name))) === null)
-    await core.store.write((tx) => ensureSpace(tx, name, core));
+    await core.store.write((tx) => ensureSpace(tx, name, core), { isRepeatable: true });
   return core.store.read(async (tx) => {
     const space = await findSpace(tx, name);
     const rows = rowsFor(core.collections.get(collection), who, "read");

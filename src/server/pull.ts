@@ -99,7 +99,7 @@ async function readChunk(
 /** A space comes into being when it is first used, so that its history has an identity from the beginning. */
 async function ensureKnown(core: Core, name: string): Promise<void> {
   if ((await core.store.read((tx) => findSpace(tx, name))) !== null) return;
-  await core.store.write((tx) => ensureSpace(tx, name, core));
+  await core.store.write((tx) => ensureSpace(tx, name, core), { isRepeatable: true });
 }
 
 async function currentSpace(tx: Tx, name: string): Promise<Space> {

@@ -298,6 +298,13 @@ describe("events", () => {
     expect(await stream.next("<never>")).toContain("<end>");
   });
 
+  test("are not opened by a question that wants no body", async () => {
+    const { ask } = await openTestServer({ limits: { streamsPerToken: 1, streams: 1 } });
+    const at = `${routes.events}?space=main`;
+    for (let asked = 0; asked < 3; asked += 1) expect((await ask(at, { method: "HEAD" })).status).toBe(200);
+    expect((await ask(at)).status).toBe(200);
+  });
+
   test("end with the next heartbeat when their token is revoked or their account suspended; those of others go on", async () => {
     const server = await openTestServer({ limits: { heartbeatMs: 10 } });
     const [revoked, suspended] = [await server.addToken("bob"), await server.addToken("eve")];

@@ -23,7 +23,7 @@ import { checkCollections } from "./collections.ts";
 import type { Core, LogEntry, ServerLimits } from "./core.ts";
 import { serverLimits, whoIn } from "./core.ts";
 import type { Events } from "./events.ts";
-import { openEvents } from "./events.ts";
+import { openEvents, streamHeaders } from "./events.ts";
 import { fetchRecords } from "./fetch.ts";
 import type { Metrics } from "./metrics.ts";
 import { openMetrics } from "./metrics.ts";
@@ -277,6 +277,8 @@ async function openStream(parts: Parts, { request, url }: Call, access: Access):
     return refusalResponse(refuse("invalid_input", message, "e.g. /v1/events?space=main"), url.pathname);
   }
   for (const space of spaces) if (whoIn(access, space) === null) return forbidden(access, space, url);
+  // Nobody would read the stream of a question that wants no body, and so nobody would end it.
+  if (request.method === "HEAD") return new Response(null, { headers: streamHeaders });
   const { tokenId, expiresAt } = access;
   const stream = await events.open({ spaces, tokenId, expiresAt, authorization: request.headers.get("authorization") });
   if (stream !== null) return stream;

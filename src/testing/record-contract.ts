@@ -66,7 +66,7 @@ export const recordCases: Readonly<Record<string, Case>> = {
       { op: "replace", path: "/stars", value: 2 },
     ];
     equal((await handle.patch("n1", steps)).record.value?.stars, 2);
-    equal(await codeOf(handle.patch("n1", steps)), "invalid_input");
+    equal(await codeOf(handle.patch("n1", steps)), "refused_by_state");
     await handle.remove("n1");
     equal((await handle.get("n1"))?.value ?? null, null);
     equal(await codeOf(handle.update("n9", { stars: 1 })), "not_found");

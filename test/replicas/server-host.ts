@@ -206,6 +206,7 @@ function openFleet(parts: FleetParts): Fleet {
       slots[slot] = { process, server, store };
     } catch (error) {
       if (!isDeath(error) && process.isAlive()) throw error;
+      base.abandon(process);
     }
   };
   return {

@@ -4,6 +4,7 @@ import path from "node:path";
 import ts from "typescript";
 import type { Import } from "./imports.ts";
 import { findImports, lineOf, parse, walk } from "./imports.ts";
+import type { Write } from "./sql-writes.ts";
 import { computed, findTables, findWrites } from "./sql-writes.ts";
 
 /** The texts of the tree by path from the root, with forward slashes. */
@@ -31,7 +32,6 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "zod/mini": ["rules", "src/node/", "src/cli/", "src/server/openapi.ts"],
   "@standard-schema/spec": ["rules"],
   "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
-  "node-diff3": ["src/merge-text.ts"],
   uuid: ["src/node/world.ts"],
   jose: ["src/server/auth.ts"],
   "env-paths": ["src/node/"],
@@ -223,36 +223,45 @@ const schemaFiles: Readonly<Record<string, string>> = {
 
 const isSchema = (file: string): boolean => Object.values(schemaFiles).includes(file);
 
+type Writing = Write & { readonly file: string };
+
+/** Every statement of src/ that writes, read once: the tree is large. */
+function findWritings(tree: Tree): readonly Writing[] {
+  return [...tree]
+    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && !isSchema(file))
+    .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })));
+}
+
 /** Law 3: which file of a place writes which of its tables. */
-export function findOwners(tree: Tree, owner: string): ReadonlyMap<string, readonly string[]> {
+export function findOwners(tree: Tree, place: string): ReadonlyMap<string, readonly string[]> {
+  return ownersAmong(findWritings(new Map([...tree].filter(([file]) => placeOf(file) === place))), place);
+}
+
+function ownersAmong(writings: readonly Writing[], place: string): ReadonlyMap<string, readonly string[]> {
   const owners = new Map<string, readonly string[]>();
-  for (const [file, text] of tree) {
-    if (placeOf(file) !== owner || isTest(file) || isSchema(file)) continue;
-    for (const { table } of findWrites(parse(file, text))) {
-      if (table !== computed) owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
-    }
+  for (const { file, table } of writings) {
+    if (placeOf(file) !== place || table === computed) continue;
+    owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
   }
   return owners;
 }
 
 function judgeWrites(tree: Tree): readonly string[] {
-  return Object.keys(schemaFiles).flatMap((owner) => judgeWritesOf(tree, owner));
+  const writings = findWritings(tree);
+  return Object.entries(schemaFiles).flatMap(([place, schemaFile]) => {
+    const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
+    return judgeWritesOf(place, tables, writings);
+  });
 }
 
-function judgeWritesOf(tree: Tree, owner: string): readonly string[] {
-  const shared = [...findOwners(tree, owner)]
+function judgeWritesOf(place: string, tables: ReadonlySet<string>, writings: readonly Writing[]): readonly string[] {
+  const shared = [...ownersAmong(writings, place)]
     .filter(([, files]) => files.length > 1)
     .map(([table, files]) => `${files.join(" and ")} both write the table ${table}`);
-  const schemaFile = schemaFiles[owner] ?? "";
-  const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
-  const strange = [...tree]
-    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && !isSchema(file))
-    .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })))
-    .flatMap(({ file, table, line }) => {
-      if (placeOf(file) === owner && table === computed)
-        return [`${file}:${line} writes a table whose name is computed`];
-      const isForeign = placeOf(file) !== owner && tables.has(table);
-      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the ${owner}`] : [];
-    });
+  const strange = writings.flatMap(({ file, table, line }) => {
+    if (placeOf(file) === place && table === computed) return [`${file}:${line} writes a table whose name is computed`];
+    const isForeign = placeOf(file) !== place && tables.has(table);
+    return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the ${place}`] : [];
+  });
   return [...shared, ...strange];
 }

@@ -5,6 +5,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   cpSync,
@@ -38,6 +39,12 @@ export type Cluster = {
   readonly stop: () => Promise<void>;
 };
 
+export type ClusterOptions = {
+  readonly isDurable?: boolean;
+  /** Key and certificate in PEM; the server then takes TLS. */
+  readonly tls?: { readonly key: string; readonly cert: string };
+};
+
 type Binaries = { readonly initdb: string; readonly postgres: string; readonly as: Identity };
 /** PostgreSQL refuses to run as root: there it runs as a user that can do nothing else. */
 type Identity = { readonly uid?: number; readonly gid?: number };
@@ -62,7 +69,7 @@ const flags = [
  * afterAll(cluster.stop);
  * const store = openPostgres({ url: await cluster.createDatabase() });
  */
-export async function startPostgres({ isDurable = false } = {}): Promise<Cluster> {
+export async function startPostgres({ isDurable = false, tls }: ClusterOptions = {}): Promise<Cluster> {
   const binaries = findBinaries();
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-postgres-"));
   if (binaries.as.uid !== undefined) chownSync(folder, binaries.as.uid, binaries.as.gid ?? 0);
@@ -100,6 +107,7 @@ export async function startPostgres({ isDurable = false } = {}): Promise<Cluster
   process.once("exit", killAtExit);
   try {
     initialise(binaries, folder, data);
+    if (tls !== undefined) enableTls(binaries.as, data, tls);
     await cluster.start();
   } catch (error) {
     await cluster.stop();
@@ -124,6 +132,19 @@ function initialise(binaries: Binaries, folder: string, data: string): void {
     cwd: folder,
     stdio: ["ignore", "ignore", "pipe"],
   });
+}
+
+/** PostgreSQL looks for these names in its data directory, and wants a key that nobody else can read. */
+function enableTls(as: Identity, data: string, { key, cert }: NonNullable<ClusterOptions["tls"]>): void {
+  for (const [name, text] of [
+    ["server.key", key],
+    ["server.crt", cert],
+  ] as const) {
+    const file = path.join(data, name);
+    writeFileSync(file, text, { mode: 0o600 });
+    if (as.uid !== undefined) chownSync(file, as.uid, as.gid ?? 0);
+  }
+  appendFileSync(path.join(data, "postgresql.conf"), "ssl = on\n");
 }
 
 function launch(binaries: Binaries, data: string, port: number, isDurable: boolean): Promise<ChildProcess> {

@@ -96,21 +96,7 @@ export function startBench(options: BenchOptions = {}): Bench {
     probe: async () => state.probe,
   });
   const database = openDatabase(":memory:");
-  const note: OperationType = {
-    type: "note",
-    remoteOf: () => remote,
-    run: async (attempt) => {
-      sent.push({
-        id: attempt.operation.id,
-        key: attempt.idempotencyKey,
-        input: attempt.input,
-        at: scheduler.elapsed(),
-      });
-      const answer = answers.shift() ?? applied;
-      return typeof answer === "function" ? answer(attempt) : answer;
-    },
-    ...options.type,
-  };
+  const note = noteType({ sent, answers, now: scheduler.elapsed }, options.type);
   const open = (): { process: VirtualProcess; engine: Engine } => {
     state.boots += 1;
     const process = bootProcess(machine, `process ${state.boots}`);
@@ -156,5 +142,20 @@ export function startBench(options: BenchOptions = {}): Bench {
       living = boot();
     },
     order: () => sent.map((each) => each.input),
+  };
+}
+
+type Heard = { readonly sent: Sent[]; readonly answers: Bench["answers"]; readonly now: () => number };
+
+function noteType({ sent, answers, now }: Heard, given: Partial<OperationType> | undefined): OperationType {
+  return {
+    type: "note",
+    remoteOf: () => remote,
+    run: async (attempt) => {
+      sent.push({ id: attempt.operation.id, key: attempt.idempotencyKey, input: attempt.input, at: now() });
+      const answer = answers.shift() ?? applied;
+      return typeof answer === "function" ? answer(attempt) : answer;
+    },
+    ...given,
   };
 }
