@@ -2,7 +2,6 @@
  * Owns the check of the store against itself: SQLite's own check, every unsent payload's hash, every counter against a recount,
  * and that whatever can move is where a claim finds it.
  */
-import type { Json } from "../operation.ts";
 import type { Output } from "../verbs.ts";
 import { getMeta } from "./meta.ts";
 import { hashedColumns, isGenuine } from "./row-hash.ts";
@@ -125,9 +124,3 @@ function checkPayloads(store: Store): { readonly findings: readonly string[]; re
     if (rows.length === 0) return { findings, checked };
   }
 }
-
-/** The report as plain JSON, for logs. */
-export const checkJson = (report: Output<"engine.check">): Json => ({
-  isSound: report.isSound,
-  findings: report.findings,
-});

@@ -17,7 +17,7 @@ import { dispatch } from "./dispatch.ts";
 import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
-import { adoptRemote, makeRecordWrite } from "./push.ts";
+import { adoptRemote, makeRecordWrite, useServer } from "./push.ts";
 import { takeWantedNews } from "./record-cache.ts";
 import { ensureIndexes } from "./record-query.ts";
 import { migrate } from "./schema.ts";
@@ -68,6 +68,11 @@ export type Engine = {
   readonly register: (type: OperationType) => void;
   /** Drains the queue as soon as the drainer's lock can be had. */
   readonly start: () => void;
+  /**
+   * Exchanges the way to the sync server; `null`: there is none any more. What is under way is brought to an end first. Unsent work goes to
+   * the new server; where that has another history, everything is read anew, and what it lacks is kept and asked about.
+   */
+  readonly setSync: (sync: SyncPort | null, graceMs?: number) => Promise<void>;
   /** Claims nothing more; attempts under way get `graceMs`, then they are aborted and wait for the next start. */
   readonly stop: (graceMs?: number) => Promise<void>;
   readonly close: () => void;
@@ -95,6 +100,8 @@ type Face = {
   readonly listeners: Set<(event: HoldfastEvent) => void>;
   readonly asked: Asked[];
   loop: Loop | null;
+  /** Somebody wants it to send; an exchange of the server comes back to that. */
+  isWanted: boolean;
 };
 
 /**
@@ -107,7 +114,7 @@ export function openEngine(options: EngineOptions): Engine {
   migrate(options.database);
   const listeners = new Set<(event: HoldfastEvent) => void>();
   const store = newStore(options, (event) => tellAll(store, listeners, event));
-  const face: Face = { store, listeners, asked: [], loop: null };
+  const face: Face = { store, listeners, asked: [], loop: null, isWanted: false };
   store.types.set(recordWriteType, makeRecordWrite(store));
   const hasRecords = store.collections.size > 0 || store.sync !== null;
   if (hasRecords && !options.database.isReadOnly) prepareRecords(store);
@@ -132,12 +139,12 @@ export function openEngine(options: EngineOptions): Engine {
       store.types.set(type.type, type);
       face.loop?.poke();
     },
-    start: () => {
-      refuseClosed(store);
-      if (store.db.isReadOnly || face.loop !== null) return;
-      face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+    start: () => start(face),
+    setSync: (sync, graceMs = defaultGraceMs) => exchangeServer(face, sync, graceMs),
+    stop: (graceMs = defaultGraceMs) => {
+      face.isWanted = false;
+      return stop(face, graceMs);
     },
-    stop: (graceMs = defaultGraceMs) => stop(face, graceMs),
     close: () => {
       if (store.memory.isClosed) return;
       flush(face);
@@ -172,7 +179,9 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
     world: options.world,
     types: new Map((options.types ?? []).map((type) => [type.type, type])),
     collections: new Map((options.collections ?? []).map((collection) => [collection.name, collection])),
-    sync: options.sync ?? null,
+    get sync() {
+      return this.memory.sync.port;
+    },
     ageing: options.ageing ?? 1_000_000,
     wavesAhead: options.wavesAhead ?? null,
     configured: options.settings ?? {},
@@ -195,7 +204,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       policies: new WeakMap(),
       channels: new Map(),
       channelsByName: new Map(),
-      sync: newSyncMemory(),
+      sync: newSyncMemory(options.sync ?? null),
     },
     tell,
   };
@@ -358,6 +367,26 @@ function tellAll(store: Store, listeners: ReadonlySet<(event: HoldfastEvent) => 
       store.world.log("error", "a listener failed", { error: String(cause), kind: event.kind });
     }
   }
+}
+
+function start(face: Face): void {
+  const { store } = face;
+  refuseClosed(store);
+  face.isWanted = true;
+  if (store.db.isReadOnly || face.loop !== null) return;
+  face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+}
+
+/** Nothing of the old server may be booked after the new one has been named, so sending rests in between. */
+function exchangeServer(face: Face, sync: SyncPort | null, graceMs: number): Promise<void> {
+  const { store } = face;
+  return stop(face, graceMs).then(() => {
+    if (store.memory.isClosed) return;
+    useServer(store, sync);
+    store.types.set(recordWriteType, makeRecordWrite(store));
+    if (!store.db.isReadOnly) commit(face, () => adoptRemote(store));
+    if (face.isWanted) start(face);
+  });
 }
 
 function stop(face: Face, graceMs: number): Promise<void> {

@@ -22,11 +22,12 @@ import { commitBooking, gatherMsOf, longestGatherMs } from "./booking.ts";
 import type { Claimed, Observed } from "./claim.ts";
 import { bookEvidence, claimNext, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
-import { dueErrands, listenForPokes, nextErrandAt } from "./errands.ts";
+import { dueErrands, nextErrandAt } from "./errands.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, requestsOf } from "./flight.ts";
 import { attemptOf, startTimeout, tellLive } from "./live.ts";
 import { setMeta } from "./meta.ts";
+import { listenForPokes, stopListening } from "./pokes.ts";
 import { isDrainer, shiftWithClock, takeOver } from "./recovery.ts";
 import { endRuns } from "./rest.ts";
 import { countUnsent, expireDue } from "./retention.ts";
@@ -476,7 +477,7 @@ function letGo(loop: Draining): void {
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
-  for (const end of loop.watched.values()) end();
+  stopListening(loop.host.store, loop.watched);
   for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;

@@ -7,7 +7,8 @@ import type { Answer, Json, Operation, Outcome, Problem, Reason, Status, Strateg
 import { State, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import { retryDelayMs } from "../retry.ts";
-import { settleRecords } from "./answers.ts";
+import { historyChanged } from "../wire.ts";
+import { comparable, settleRecords } from "./answers.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
@@ -59,9 +60,9 @@ export function settle(store: Store, settled: Settled): void {
       record(store, { op: op.seq, id: op.id, kind: "attempt", status: null, detail: lateDetail(settled) });
     return;
   }
-  const answer = settled.answer;
+  const answer = op.type === recordWriteType ? comparable(store, op, settled.answer) : settled.answer;
   noteCredentials(store, op, answer);
-  if (op.type === recordWriteType && settleRecords(store, op, settled)) return;
+  if (op.type === recordWriteType && settleRecords(store, op, { ...settled, answer })) return;
   switch (answer.kind) {
     case "applied":
     case "duplicate":
@@ -242,7 +243,8 @@ function tryAgain(
   );
   const reason = answer.afterMs === undefined ? "retry" : "paced";
   // A remote that paces everybody has turned the request away; one that failed may have failed after the effect.
-  const isUnsure = op.isUnsure || answer.scope === "operation";
+  const isTurnedAway = answer.scope === "remote" || answer.problem.code === historyChanged;
+  const isUnsure = op.isUnsure || !isTurnedAway;
   putBack(store, op, { delay, reason, failures, isUnsure, problem: answer.problem, settled });
 }
 

@@ -9,6 +9,7 @@ import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { getMeta, getSettings, listChannels } from "./meta.ts";
 import { askForProbe, getReachability, nextProbeAt, remoteGate, viewRemotes } from "./network.ts";
+import { viewPokes } from "./pokes.ts";
 import { countUnsent, warnShare } from "./retention.ts";
 import { Counter, channelCounter } from "./schema.ts";
 import type { Channel, Store } from "./store.ts";
@@ -189,6 +190,7 @@ export function networkStatus(store: Store): Output<"network.status"> {
     isWorkingOffline: gates.isWorkingOffline,
     lastCheckAt: lastCheckAt === 0 ? null : lastCheckAt,
     remotes: [...remotes],
+    pokes: viewPokes(store),
   };
 }
 

@@ -63,10 +63,14 @@ export type Memory = {
 
 /** What the record layer remembers between transactions. */
 export type SyncMemory = {
+  /** The way to the sync server; it may be exchanged while the engine works. */
+  port: SyncPort | null;
   /** Parsed specifications beside the text they came from, by name. */
   readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
+  /** What is known of each space that is listened to. */
+  readonly watching: Map<string, Watching>;
   /** Spaces whose pokes have come before the news they told of. */
   readonly trusted: Set<string>;
   /** When a fetch that failed is tried again, by the monotonic clock. */
@@ -76,9 +80,19 @@ export type SyncMemory = {
   bytesReceived: number;
 };
 
-export const newSyncMemory = (): SyncMemory => ({
+/** Whether pokes of a space come through, since when, and what kept them from it last. */
+export type Watching = {
+  readonly isListening: boolean;
+  readonly since: number;
+  readonly pokedAt: number | null;
+  readonly error: { readonly at: number; readonly reason: string } | null;
+};
+
+export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
+  port,
   specs: new Map(),
   poked: new Map(),
+  watching: new Map(),
   trusted: new Set(),
   fetchAt: Number.NEGATIVE_INFINITY,
   bytesSent: 0,
