@@ -94,6 +94,7 @@ type Landed = Pick<Brief, "seq" | "id" | "channel" | "attempts">;
 function landAlone(store: Store, settled: Settled): boolean {
   const { operation, answer, seq } = settled;
   if (answer.kind !== "applied" && answer.kind !== "duplicate") return false;
+  const { serverId = null } = answer;
   if (operation === undefined || operation.lane !== null || operation.type === recordWriteType) return false;
   const channel = finishLeased(store, settled, { outcome: answer.kind, result: answer.result ?? null });
   if (channel === null) return false;
@@ -101,7 +102,7 @@ function landAlone(store: Store, settled: Settled): boolean {
   noteCredentials(store, op, answer);
   note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
   countInRun(store, "succeeded", op, null);
-  nameCreated(store, op, answer.serverId ?? null);
+  nameCreated(store, op, serverId);
   dropReferencesOf(store, seq);
   releaseDependents(store, seq);
   return true;
