@@ -12,20 +12,31 @@ afterEach(async () => {
 });
 
 /** A client over an engine with six records, and what it asks for from now on. */
-async function openClient(spec: { readonly keys?: "server" } = {}) {
+async function openClient(spec: { readonly keys?: "server"; readonly indexes?: readonly string[][] } = {}) {
   const engine = openTestEngine();
   const direct = directTransport(engine);
   const asked: string[] = [];
+  let whilePlaces = async (): Promise<void> => {};
   const client = connect({
     transport: {
       ...direct,
-      call: <V extends Verb>(verb: V, input: Input<V>) => {
+      call: async <V extends Verb>(verb: V, input: Input<V>) => {
         const { where } = input as { readonly where?: Readonly<Record<string, unknown>> };
         asked.push(where !== undefined && "$key" in where ? `${verb} of one` : verb);
-        return direct.call(verb, input);
+        const answer = await direct.call(verb, input);
+        if (verb === "collections.list") await whilePlaces();
+        return answer;
       },
     },
   });
+  /** Declares other indexes after the present ones were read and before the query has heard of them. */
+  const redeclare = (indexes: readonly (readonly string[])[]): void => {
+    whilePlaces = async () => {
+      whilePlaces = async () => {};
+      engine.handle("collections.declare", { name: "notes", version: 2, indexes } as Input<"collections.declare">);
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    };
+  };
   ends.push(engine.close, client.close);
   const notes = client.collection({ name: "notes", indexes: [["status", "rank"]], ...spec });
   for (let n = 0; n < 6; n += 1) await notes.put(`n${n}`, { status: n < 3 ? "open" : "done", rank: n, title: "-" });
@@ -44,7 +55,7 @@ async function openClient(spec: { readonly keys?: "server" } = {}) {
     await quiet();
     return asked.splice(0).filter((verb) => !/^records\.(write|transaction)|^collections/.test(verb));
   };
-  return { notes, client, pages, watch, after };
+  return { notes, client, pages, watch, after, redeclare };
 }
 
 const quiet = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 120));
@@ -84,4 +95,21 @@ test("several records, a page that is only a part, and keys that the server give
   const named = await openClient({ keys: "server" });
   await named.watch();
   expect(await named.after(() => named.notes.update("n0", { title: "new" }))).toEqual(["records.query"]);
+});
+
+test("a place that is given by the time of the change is none to stay in", async () => {
+  const { notes, pages, watch, after } = await openClient({ indexes: [["status", "$changed"]] });
+  await watch();
+  expect(await after(() => notes.update("n0", { title: "new" }))).toContain("records.query");
+  expect(pages.at(-1)).toEqual(["n1 -", "n2 -", "n0 new"]);
+});
+
+test("indexes that are declared while the old ones are asked for are taken into account", async () => {
+  const { notes, pages, watch, after, redeclare } = await openClient();
+  await watch();
+  redeclare([["status", "title"]]);
+  await after(() => notes.update("n1", { rank: 1.5 }));
+  await quiet();
+  await after(() => notes.update("n0", { title: "z" }));
+  expect(pages.at(-1)).toEqual(["n1 -", "n2 -", "n0 z"]);
 });

@@ -112,9 +112,11 @@ type Mending<P extends Shows> = {
 async function mend<P extends Shows>({ query, news, page, keys }: Mending<P>, signal: AbortSignal): Promise<P | null> {
   const [key] = keys;
   if (query.askOne === null || page.next !== null || key === undefined || keys.length > 1) return null;
-  if (news.places === undefined) news.places = await query.places(signal);
-  const { places } = news;
-  if (places === null || places === undefined) return null;
+  const places = news.places === undefined ? await query.places(signal) : news.places;
+  // What was asked for before a declaration does not hold after it.
+  if (news.isWide) return null;
+  news.places = places;
+  if (places === null) return null;
   const [found] = (await query.askOne(key, signal)).records;
   // What has changed meanwhile may belong together with it.
   if (news.isWide || news.keys.size > 0) return null;

@@ -264,7 +264,9 @@ function lookingAtOne(call: Call, name: string, { where = {}, order = [], cursor
     const { collections } = (await call("collections.list", {}, { signal })) as Output<"collections.list">;
     const spec = collections.find((each) => each.spec.name === name)?.spec;
     if (spec === undefined || spec.keys === "server") return null;
-    return [...(spec.indexes ?? []), ...(spec.unique ?? [])].flat();
+    const fields = [...(spec.indexes ?? []), ...(spec.unique ?? [])].flat();
+    // `$changed` in an index moves a record with every change, and no value says so.
+    return fields.some((field) => field.startsWith("$") && field !== "$key") ? null : fields;
   };
   return { askOne: isOwn ? null : askOne, places };
 }
