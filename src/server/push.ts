@@ -82,6 +82,7 @@ export type Outcome = {
   readonly answers: readonly (readonly PushAnswer[])[];
   readonly head: number;
   readonly history: string;
+  /** Whether readers may not know of the head: it has moved, or did so when a push was answered to nobody. */
   readonly isMoved: boolean;
 };
 
@@ -129,7 +130,9 @@ export async function pushAll(
   await raiseFloors(tx, raised, { space: name, now });
   await writeAll(work);
   if (work.head > space.head) await saveHead(tx, name, work.head);
-  return { answers, head: work.head, history: space.history, isMoved: work.head > space.head };
+  // After a crash, or a commit whose answer was lost, no poke has been sent for what comes again.
+  const isMoved = work.head > space.head || answers.flat().some(({ outcome }) => outcome === "duplicate");
+  return { answers, head: work.head, history: space.history, isMoved };
 }
 
 /** By bases of a history that is gone nobody can tell what a change has seen: it would go over the work of others unasked. */

@@ -209,6 +209,22 @@ describe("pushes to one space that wait for one another", () => {
     expect((await server.pull()).head).toBe(togetherLimits.pushes + 1);
   });
 
+  test("are poked of after a commit whose answer was lost: what runs again finds that all of it has landed", async () => {
+    const server = await openTestServer({ hash });
+    const { store } = server;
+    const { write } = store;
+    const pokes: number[] = [];
+    store.onPoke((_space, head) => pokes.push(head));
+    Object.assign(store, {
+      write: (async (work, options) => {
+        if (options?.isRepeatable === true) await write(work, options);
+        return write(work, options);
+      }) as ServerStore["write"],
+    });
+    expect(await server.push({ kind: "create", key: "k1" })).toMatchObject({ outcome: "duplicate" });
+    expect(pokes).toEqual([1]);
+  });
+
   test("of different spaces do not wait for one another", async () => {
     const server = await openTestServer({ hash });
     const token = await server.addToken("omar", [{ space: "*", roles: [] }]);
