@@ -201,6 +201,22 @@ test("answers of two histories are not told together: what came after a restore 
   ]);
 });
 
+test("a refusal of the first item says no history, so the answers behind it are of the only one", async () => {
+  const { url } = await serve((request, response) => {
+    const ids = idsOf(request.body);
+    if (ids.includes("bad")) json(response, 400, { code: "invalid_input", detail: "items.0: no" });
+    else json(response, 200, { answers: ids.map(applied), history: "h1", now: 5 });
+  });
+  const reply = await makeSyncPort({ url, space: "t" }).push(pushOf(item("bad"), item("a"), item("b")), signal);
+  const response = reply.kind === "answered" ? reply.response : null;
+  expect(response?.history).toBe("h1");
+  expect(response?.answers.map(({ id, outcome }) => [id, outcome])).toEqual([
+    ["bad", "rejected"],
+    ["a", "applied"],
+    ["b", "applied"],
+  ]);
+});
+
 test("one item that the server cannot take does not speak for its neighbours, and order is kept", async () => {
   const { url, seen } = await serve((request, response) => {
     const ids = idsOf(request.body);

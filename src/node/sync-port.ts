@@ -112,17 +112,18 @@ async function ask<T>({ line, route, request, signal }: Asking, read: (body: unk
 async function push(line: SyncLine, request: PushRequest, signal: Signal): Promise<Reply<PushResponse>> {
   const waiting = partsOf(request.items, wireLimits.pushBytes - envelopeBytes);
   const answers: PushAnswer[] = [];
-  const sum: Sum = { sentBytes: 0, receivedBytes: 0, now: 0 };
+  const sum: Sum = { sentBytes: 0, receivedBytes: 0, now: 0, isHeard: false };
   for (let items = waiting.shift(); items !== undefined; items = waiting.shift()) {
     const part = { ...request, items };
     const reply = await ask({ line, route: routes.push, request: part, signal }, (body) => readPush(body, part));
     if (reply.kind === "answered") {
-      // Answers of two histories cannot be told together.
-      if (answers.length > 0 && reply.response.history !== sum.history) {
+      // Answers of two histories cannot be told together. A refusal of ours that stands before them is of none.
+      if (sum.isHeard && reply.response.history !== sum.history) {
         const answer = answerOfCode("no_answer", "the server was restored meanwhile") as Refusal;
         answers.push(...[items, ...waiting.splice(0)].flat().map((item) => laterItem(item, answer)));
         break;
       }
+      sum.isHeard = true;
       if (reply.response.history !== undefined) sum.history = reply.response.history;
       answers.push(...reply.response.answers);
       sum.sentBytes += reply.sentBytes;
@@ -148,7 +149,7 @@ async function push(line: SyncLine, request: PushRequest, signal: Signal): Promi
   };
 }
 
-type Sum = { sentBytes: number; receivedBytes: number; now: number; history?: string };
+type Sum = { sentBytes: number; receivedBytes: number; now: number; isHeard: boolean; history?: string };
 
 function readPush(body: unknown, request: PushRequest): PushResponse {
   const response = readWire("push", pushResponse, body);
