@@ -43,7 +43,7 @@ export const checkStages: readonly Stage[] = [
     exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts", ...integrationFiles],
     parallel: true,
     isIsolated: false,
-    testTimeoutMs: 10_000,
+    testTimeoutMs: 30_000,
     stageTimeoutMs: 3 * minuteMs,
   },
   {

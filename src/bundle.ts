@@ -8,7 +8,7 @@ import type { Json, Operation } from "./operation.ts";
 import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
-export const exportVersion = 1;
+const exportVersion = 1;
 
 const exported = z.object({
   holdfast: z.literal(exportVersion),

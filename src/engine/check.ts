@@ -2,11 +2,9 @@
  * Owns the check of the store against itself: SQLite's own check, every unsent payload's hash, every counter against a recount,
  * and that whatever can move is where a claim finds it.
  */
-import type { Json } from "../operation.ts";
 import type { Output } from "../verbs.ts";
 import { getMeta } from "./meta.ts";
-import { isGenuine } from "./queue.ts";
-import { hashedColumns } from "./row-hash.ts";
+import { hashedColumns, isGenuine } from "./row-hash.ts";
 import { schemaVersion } from "./schema.ts";
 import type { Store } from "./store.ts";
 import { integer, readSequence, text, writeCounts } from "./store.ts";
@@ -126,9 +124,3 @@ function checkPayloads(store: Store): { readonly findings: readonly string[]; re
     if (rows.length === 0) return { findings, checked };
   }
 }
-
-/** The report as plain JSON, for logs. */
-export const checkJson = (report: Output<"engine.check">): Json => ({
-  isSound: report.isSound,
-  findings: report.findings,
-});

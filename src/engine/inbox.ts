@@ -25,13 +25,14 @@ import {
   toConflict,
   toConflictView,
 } from "./conflicts.ts";
-import { aimAt, followOperation, free, groundOf } from "./overlay.ts";
+import { aimAt, followOperation, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
+import { free } from "./resend.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { apart, integer, text } from "./store.ts";
@@ -209,7 +210,8 @@ function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: 
   if (choose === "remote" && pendings.length > 1)
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
   else {
-    free(store, op);
+    // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
+    if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
   }
   const detail = { before: fieldsOf(before) };

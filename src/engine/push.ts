@@ -9,12 +9,13 @@ import type { RecordWrite } from "../record.ts";
 import { recordWriteType } from "../record.ts";
 import type { PushAnswer, PushItem, PushResponse } from "../wire.ts";
 import { pushRequest, readWire, wireLimits } from "../wire.ts";
-import type { Attempt, OperationType, Reply, Signal } from "../world.ts";
+import type { Attempt, OperationType, Reply, Signal, SyncPort } from "../world.ts";
 import { listInfos } from "./collections.ts";
 import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
-import { getSpace, saveSyncPlace, spaceNameOf, syncPlace } from "./spaces.ts";
+import { startElsewhere } from "./resync.ts";
+import { getSpace, saveSyncPlace, spaceNameOf, syncPlace, wantPull, writtenPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 /** Operations in one push; a few hundred small changes keep a request well under a second. */
@@ -47,7 +48,7 @@ export function makeRecordWrite(store: Store): OperationType {
 export function checkRecordWrite(payload: Json): RecordWrite {
   const write = payload as unknown as RecordWrite;
   const item = { id: "check", number: 0, changes: write?.changes, at: write?.at };
-  const space = write?.space;
+  const space = write?.space === "" ? "named later" : write?.space;
   readWire(`${recordWriteType} payload`, pushRequest, { space, client: "check", floor: 0, items: [item] });
   return write;
 }
@@ -75,11 +76,30 @@ export function renewClient(store: Store): string {
   return id;
 }
 
+/** What was heard of another server means nothing for this one. */
+export function useServer(store: Store, sync: SyncPort | null): void {
+  const { memory } = store;
+  memory.sync.port = sync;
+  memory.sync.poked.clear();
+  memory.sync.trusted.clear();
+  memory.sync.fetchAt = Number.NEGATIVE_INFINITY;
+}
+
 /** Tells the store where its server is, and leads there what was queued before that was known, or for another address. */
 export function adoptRemote(store: Store): void {
   if (store.sync === null) return;
+  const before = writtenPlace(store);
   const place = syncPlace(store);
-  saveSyncPlace(store, place);
+  // Another server is looked at as soon as it is named.
+  if (saveSyncPlace(store, place))
+    for (const { isSynced, space } of listInfos(store)) if (isSynced) wantPull(store, space);
+  if (before !== null && before.space !== place.space)
+    startElsewhere(
+      store,
+      listInfos(store).filter(
+        ({ isSynced, spec, state }) => isSynced && spec.space === undefined && state !== "initial",
+      ),
+    );
   clientId(store);
   for (const channel of listChannels(store)) {
     if (channel.type !== recordWriteType || channel.remote === place.remote) continue;

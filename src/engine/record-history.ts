@@ -8,6 +8,8 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { findEvicted } from "./evicted.ts";
+import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
@@ -17,14 +19,17 @@ import { writeRecords } from "./writes.ts";
 /** Entries of a page when the caller names no number. */
 const entryPage = 100;
 
-const columns = "seq, at, origin, run, version, before, after, detail";
+const columns = `seq, at, origin, run, version, before, ${afterOf} AS after, detail`;
 const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
 export function recordHistory(store: Store, input: Input<"records.history">): Output<"records.history"> {
-  const row = requireRecord(store, requireCollection(store, input.collection), input.key);
+  const info = requireCollection(store, input.collection);
+  // What was let go for want of room keeps its history.
+  const id = findRecord(store, info, input.key)?.id ?? findEvicted(store, info.id, input.key);
+  if (id === null) refuseUnknown(info, input.key);
   const limit = input.limit ?? entryPage;
-  const rows = store.db.prepare(pageOf).all(row.id, input.before ?? Number.MAX_SAFE_INTEGER, limit + 1);
+  const rows = store.db.prepare(pageOf).all(id, input.before ?? Number.MAX_SAFE_INTEGER, limit + 1);
   const entries = rows.slice(0, limit).map(toEntry);
   const last = entries[entries.length - 1];
   return { entries, next: rows.length > limit && last !== undefined ? last.sequence : null };
@@ -68,6 +73,15 @@ export function restoreValue(
 function requireRecord(store: Store, info: CollectionInfo, key: string): RecordRow {
   const row = findRecord(store, info, key);
   if (row !== null) return row;
+  if (findEvicted(store, info.id, key) === null) refuseUnknown(info, key);
+  throw new HoldfastError(
+    "refused_by_state",
+    `record "${key}" of "${info.name}" is not kept here at the moment, so it is not known what the server has`,
+    `fetch it first: \`holdfast collections sync ${info.name} ${key}\`, then restore`,
+  );
+}
+
+function refuseUnknown(info: CollectionInfo, key: string): never {
   throw new HoldfastError(
     "not_found",
     `there is no record "${key}" in "${info.name}"`,

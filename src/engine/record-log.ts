@@ -4,6 +4,7 @@
  */
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
+import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
@@ -13,9 +14,21 @@ export const historyPruneLimit = 500;
 
 const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
+/**
+ * A record that was pulled for the first time is as it came until something else is logged of it. Its row has neither side: a copy of the
+ * value would double what a first pull writes. The next row of the record says what it was, or else the record itself.
+ */
+const logPulledNew = `INSERT INTO record_history (record, at, origin, run, version)
+  SELECT id, ?, 'pull', ?, version FROM record WHERE id BETWEEN ? AND ?`;
+/** The value after an entry of the table `record_history` under its own name. */
+export const afterOf = `CASE WHEN record_history.before IS NULL AND record_history.after IS NULL THEN coalesce(
+  (SELECT next.before FROM record_history AS next WHERE next.record = record_history.record AND next.seq > record_history.seq
+    ORDER BY next.seq LIMIT 1),
+  (SELECT value FROM record WHERE id = record_history.record)) ELSE record_history.after END`;
+const write = `UPDATE record_history SET after = ${afterOf} WHERE record = ? AND before IS NULL AND after IS NULL`;
 const move = "UPDATE record_history SET record = ? WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ? RETURNING record";
 const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
   SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
@@ -50,13 +63,28 @@ export function logRecord(store: Store, entry: LogEntry): void {
     );
 }
 
+/** Notes that records of a range of ids have come from the server for the first time. */
+export function logPulled(
+  store: Store,
+  pulled: { readonly first: number; readonly last: number; readonly at: number; readonly run: number },
+): void {
+  if (pulled.last >= pulled.first) store.db.prepare(logPulledNew).run(pulled.at, pulled.run, pulled.first, pulled.last);
+}
+
 /** The newest row, so that a run can say between which rows its changes stand. */
 export function lastLogged(store: Store): number {
   return integer(store.db.prepare(last).get()?.seq);
 }
 
+/** A record is about to go: what its history leaves to the record is written out. */
+export function completeLog(store: Store, record: number): void {
+  store.db.prepare(write).run(record);
+}
+
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
+  // Between the rows of another one, the next row no longer says what came before it.
+  for (const record of [from, to]) store.db.prepare(write).run(record);
   store.db.prepare(move).run(to, from);
 }
 
@@ -70,5 +98,10 @@ export function logSweep(
 
 /** Forgets the oldest rows once they are past their time, some at a time. */
 export function pruneLog(store: Store): void {
-  store.db.prepare(prune).run(historyPruneLimit, store.world.now() - getSettings(store).recordHistoryMs);
+  const before = store.world.now() - getSettings(store).recordHistoryMs;
+  const forgotten = store.db.prepare(prune).all(historyPruneLimit, before);
+  pruneEvicted(
+    store,
+    forgotten.map(({ record }) => integer(record)),
+  );
 }

@@ -53,6 +53,14 @@ export function meetReset(store: Store, { infos, response }: Reset): void {
   }
 }
 
+/** The collections belong to another space from now on: nothing that is known of the one says anything of the other. */
+export function startElsewhere(store: Store, infos: readonly CollectionInfo[]): void {
+  for (const info of infos) {
+    forgetBases(store, info);
+    startResync(store, info, { reason: "other_history", head: 0, floor: 0 });
+  }
+}
+
 /**
  * Versions of another history say nothing: what waits unsent is compared afresh, by its values. What the old history had
  * acknowledged counts as confirmed, so that it is missed if the new one lacks it.
@@ -122,7 +130,7 @@ export function keepLost(store: Store, { info, row, ground, run }: Loss): void {
     remoteAuthor: ground.author,
     isAtomic: false,
   };
-  const words = `the server was restored to an older state and no longer has what it had confirmed of "${row.key}" of "${info.name}"`;
+  const words = `the server was restored to an older state, or is another one, and does not have what was confirmed of "${row.key}" of "${info.name}"`;
   const message = openConflict(store, met, { how: "manual", strategy: "manual", fields: met.fields }, words);
   countInSyncRun(store, { conflicts: 1 });
   park(store, op, { reason: "conflict", problem: { code: kind, message }, isUnsure: false, remote, settled: null });
@@ -132,7 +140,7 @@ function queueKept(store: Store, { info, row, ground }: Loss): Brief | null {
   const change = changeBetween(info, { before: fieldsOf(ground.snapshot), after: fieldsOf(row.value) }, ground.version);
   if (change === null) return null;
   const changes = [{ collection: info.name, key: row.key, ...change }];
-  const payload = { space: info.space, changes, at: store.world.now() } as unknown as Json;
+  const payload = { space: info.spec.space ?? "", changes, at: store.world.now() } as unknown as Json;
   const newest = newestOperation(store, row.id);
   const { subject } = syncPlace(store);
   const receipt = addOperation(store, { type: recordWriteType, payload, subject }, newest === null ? [] : [newest]);

@@ -6,6 +6,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Input, Output } from "../verbs.ts";
 import { collectionOf } from "./collections.ts";
 import { restoreValue } from "./record-history.ts";
+import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status } from "./records.ts";
 import type { Run } from "./runs.ts";
@@ -18,7 +19,7 @@ const changedIn = `SELECT record, min(seq) AS first, max(seq) AS last, count(*) 
   WHERE seq BETWEEN ? AND ? AND run = ? GROUP BY record ORDER BY first`;
 const entriesBetween = "SELECT count(*) AS n FROM record_history WHERE record = ? AND seq BETWEEN ? AND ?";
 const newestOf = "SELECT max(seq) AS seq FROM record_history WHERE record = ?";
-const sidesOf = "SELECT before, after FROM record_history WHERE seq = ?";
+const sidesOf = `SELECT before, ${afterOf} AS after FROM record_history WHERE seq = ?`;
 
 type Touched = { readonly record: number; readonly first: number; readonly last: number; readonly entries: number };
 type Skipped = Output<"sync.rollback">["skipped"][number];

@@ -168,6 +168,9 @@ CREATE TABLE record_history (
   detail TEXT
 );
 CREATE INDEX record_history_record ON record_history (record, seq);
+CREATE TABLE evicted (
+  collection INTEGER NOT NULL, key TEXT NOT NULL, record INTEGER NOT NULL UNIQUE, PRIMARY KEY (collection, key)
+) WITHOUT ROWID;
 CREATE TABLE conflict (
   seq INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,

@@ -44,7 +44,8 @@ const secretKey =
   /^(proxy-?)?authorization$|^(set-)?cookie2?$|(^|[-_.])(token|secret|password|passwd|passphrase|credentials?|api-?key|private-?key|session-?id)$|^(access|refresh|id|auth|csrf|session)token$|^(apikey|clientsecret|privatekey)$/i;
 const secretQuery =
   /([?&;](?:[a-z0-9_.-]*[-_.])?(?:token|secret|password|passwd|api-?key|apikey|key|signature|sig|auth|code|credential|jwt)=)[^&#\s"'<>]+/gi;
-const userInfo = /([a-z][a-z0-9+.-]*:\/\/)[^/?#\s"'@]+@/gi;
+// A scheme is short; without a bound, a long word would be searched again from each of its letters.
+const userInfo = /([a-z][a-z0-9+.-]{0,30}:\/\/)[^/?#\s"'@]+@/gi;
 const bearer = /\b(bearer|basic|token) +[a-z0-9._~+/=-]{8,}/gi;
 const removed = "[redacted]";
 

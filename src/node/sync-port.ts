@@ -8,9 +8,10 @@ import { checkOptions } from "../misuse.ts";
 import { textBytes } from "../operation.ts";
 import type { Refusal } from "../sync-failure.ts";
 import type { FetchRequest, PullRequest, PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
-import { fetchResponse, pullResponse, pushResponse, readWire, routes, wireLimits } from "../wire.ts";
+import { fetchResponse, pushResponse, readPull, readWire, routes, wireLimits } from "../wire.ts";
 import type { Reply, Signal, SyncPort } from "../world.ts";
 import type { Credentials } from "./credentials.ts";
+import { pullAhead } from "./sync-ahead.ts";
 import type { SyncLine, syncLimits, TokenHook } from "./sync-request.ts";
 import { openSyncLine } from "./sync-request.ts";
 import { watchSpace } from "./sync-watch.ts";
@@ -59,13 +60,12 @@ export function makeSyncPort(options: SyncPortOptions): SyncPort {
     space: options.space,
     subject,
     push: (request, signal) => push(line, request, signal),
-    pull: (request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull),
+    pull: pullAhead((request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull)),
     fetch: (request: FetchRequest, signal) => ask({ line, route: routes.fetch, request, signal }, readFetch),
-    watch: (space, listener) => watchSpace(line.stream, space, listener),
+    watch: (space, listener, onHealth) => watchSpace(line.stream, space, listener, { onHealth }),
   };
 }
 
-const readPull = (body: unknown) => readWire("pull", pullResponse, body);
 const readFetch = (body: unknown) => readWire("fetch", fetchResponse, body);
 
 function checkSync(options: SyncPortOptions): URL {

@@ -126,4 +126,18 @@ export const mutants: readonly Mutant[] = [
     replace: "return -priority;",
     rules: ["I7"],
   },
+  {
+    name: "begin what is claimed ahead without another look",
+    file: "src/engine/ahead.ts",
+    find: "  if (sequence === ahead.seenAt) return true;",
+    replace: "  if (sequence >= 0) return true;",
+    rules: ["offline", "paused", "subject", "claim"],
+  },
+  {
+    name: "forget what is claimed ahead instead of giving it back",
+    file: "src/engine/ahead.ts",
+    find: "  giveBack(store, ahead);\n  return [];",
+    replace: "  return [];",
+    rules: ["liveness", "why"],
+  },
 ];
