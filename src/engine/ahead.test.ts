@@ -144,6 +144,26 @@ describe("what is claimed ahead is given back, uncharged and as if it had never 
     }
   }
 
+  test("when a listener pauses everything as soon as it hears of a refusal", async () => {
+    const stage = await start({ wavesAhead: 2 }, [{}, {}, {}, {}]);
+    const { engine } = stage.bench;
+    const stop = engine.subscribe(({ kind }) => {
+      if (kind === "parked") engine.handle("queue.pause", { scope: { kind: "all" } });
+    });
+    await stage.land(refused);
+    await stage.bench.run();
+    expect(stage.bench.order()).toEqual([0]);
+    expect(statuses(stage)).toEqual(["failed", "pending", "pending", "pending"]);
+    stop();
+    stage.bench.ask("queue.resume", { scope: { kind: "all" } });
+    for (const _ of stage.ids) {
+      await stage.bench.run();
+      await stage.land();
+    }
+    await stage.bench.run();
+    expect(stage.bench.order()).toEqual([0, 1, 2, 3]);
+  });
+
   test("when it is cancelled, edited or moved", async () => {
     const stage = await start({ wavesAhead: 3 }, [{}, {}, {}, { lane: "a" }, { lane: "b" }]);
     const [, cancelled = "", edited = "", moved = ""] = stage.ids;

@@ -12,8 +12,17 @@ import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { isStorageFailure } from "./store.ts";
 
-/** The store, and how the engine commits: durably, with the witness and the listeners told after. */
-export type LoopHost = { readonly store: Store; readonly commit: <T>(work: () => T) => T };
+/**
+ * The store, and how the engine commits: durably, with the witness and the listeners told after. `done` comes before the listeners:
+ * what they ask for must find what the commit has claimed.
+ */
+export type LoopHost = {
+  readonly store: Store;
+  readonly commit: <T>(work: () => T, done?: (output: T) => void) => T;
+};
+
+/** What a booking commit does beside booking, and what follows from it. */
+type Beside<T> = { readonly work: () => T; readonly done: (output: T) => void };
 
 /** From this long on a commit is slow. */
 export const slowCommitMs = 2;
@@ -30,19 +39,19 @@ export function gatherMsOf(commitMs: number): number {
 }
 
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */
-export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], then: () => T): T {
+export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], { work, done }: Beside<T>): T {
   const { store, commit } = host;
   try {
     return commit(() => {
       for (const settled of booked) settle(store, settled);
-      return then();
-    });
+      return work();
+    }, done);
   } catch (error) {
     if (isStorageFailure(error)) throw error;
     store.world.log("error", "a booking failed; each answer is booked by itself", { error: String(error) });
   }
   for (const settled of booked) bookAlone(host, settled);
-  return commit(then);
+  return commit(work, done);
 }
 
 function bookAlone(host: LoopHost, settled: Settled): void {

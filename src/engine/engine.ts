@@ -264,10 +264,11 @@ const additions: ReadonlySet<Verb> = new Set<Verb>([
 const changesWhatGoes = (verb: Verb): boolean => verbs[verb].kind === "write" && !additions.has(verb);
 
 /** One durable transaction, and what follows from it: the witness, then the listeners. */
-function commit<T>(face: Face, work: () => T): T {
+function commit<T>(face: Face, work: () => T, done?: (output: T) => void): T {
   const { store } = face;
   try {
     const output = transact(store, work);
+    done?.(output);
     bearWitness(store);
     tellNews(face);
     return output;
@@ -374,7 +375,7 @@ function start(face: Face): void {
   refuseClosed(store);
   face.isWanted = true;
   if (store.db.isReadOnly || face.loop !== null) return;
-  face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+  face.loop = startLoop({ store, commit: (work, done) => commit(face, work, done) });
 }
 
 /** Nothing of the old server may be booked after the new one has been named, so sending rests in between. */

@@ -223,7 +223,7 @@ function work(loop: Draining): boolean {
   const booked = loop.answers.slice();
   const news = loop.news.slice();
   const observed = loop.observed.slice();
-  const claimed = commitBooking(host, booked, () => {
+  const claim = (): readonly (readonly Claimed[])[] | null => {
     if (!isDrainer(store)) return null;
     noteClock(loop);
     for (const tell of news) tell();
@@ -242,11 +242,14 @@ function work(loop: Draining): boolean {
     const isNeeded = booked.length + now.length > 0;
     const next = isNeeded ? claimAhead(store, ahead, [...begun, ...kept.flat(), ...now.flat()], pace) : [];
     return [...kept, ...now, ...next];
+  };
+  const claimed = commitBooking(host, booked, {
+    work: claim,
+    done: (requests) => noteWork(store, ahead, requests ?? []),
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
   loop.observed.splice(0, observed.length);
-  noteWork(store, ahead, claimed ?? []);
   return claimed !== null;
 }
 
