@@ -30,7 +30,13 @@ const otherHistoryMs = 1_000;
 type Hashed = { readonly item: PushItem; readonly hash: string };
 
 /** One push, read and checked, with what makes its items the same when they come again. */
-export type Push = { readonly request: PushRequest; readonly who: Who; readonly hashed: readonly Hashed[] };
+export type Push = {
+  readonly request: PushRequest;
+  readonly who: Who;
+  readonly hashed: readonly Hashed[];
+  /** Of its changes as text: what it weighs in a transaction. */
+  readonly characters: number;
+};
 
 /** Everything that lives until the transaction ends. */
 type Work = {
@@ -54,10 +60,15 @@ type Turn = { readonly work: Work; readonly who: Who; readonly client: string; r
 type Holder = { readonly unique: UniqueValue; readonly before: string | null; after: string | null };
 
 export async function readyPush(core: Core, request: PushRequest, who: Who): Promise<Push> {
+  let characters = 0;
   const hashed = await Promise.all(
-    request.items.map(async (item) => ({ item, hash: await core.hash(bodyText(changesOf(item))) })),
+    request.items.map(async (item) => {
+      const text = bodyText(changesOf(item));
+      characters += text.length;
+      return { item, hash: await core.hash(text) };
+    }),
   );
-  return { request, who, hashed };
+  return { request, who, hashed, characters };
 }
 
 /**

@@ -104,6 +104,15 @@ describe("pushes to one space that wait for one another", () => {
     }
   });
 
+  test("do so up to a number of characters; what is beyond it goes into the next transaction", async () => {
+    const server = await openTestServer({ hash });
+    const heavy = { text: "x".repeat(togetherLimits.characters / 8 - 1_000) };
+    const items = (from: number) => [0, 1, 2].map((n) => creation(`k${from + n}`, { fields: heavy }));
+    const sent = await pushTogether(server, [items(0), items(3), items(6), [creation("light")]]);
+    expect(sent.writes).toBe(2);
+    expect((await server.pull()).head).toBe(10);
+  });
+
   test("are not held up by one that is refused, in conflict, stale or of somebody who may not write", async () => {
     const server = await openTestServer({ hash });
     const reader = await server.addToken("rita", [{ space: "main", roles: ["reader"] }]);

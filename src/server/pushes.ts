@@ -15,6 +15,8 @@ export const togetherLimits = {
   pushes: 64,
   /** A single push may have more. */
   operations: 1_000,
+  /** A single push may have more of them, too. All of a transaction's go to the database in a few statements, which have a time limit. */
+  characters: 8_000_000,
   /** How long a push stands in line. Its client asks again, and finds what has landed. */
   waitMs: 15_000,
 } as const;
@@ -104,12 +106,13 @@ const answeredOf = ({ answers, history }: Outcome, index: number): Answered => (
 });
 
 function join(line: Waiting[], taken: Waiting[]): void {
-  const sizeOf = ({ push }: Waiting): number => push.hashed.length;
-  let operations = taken.reduce((sum, each) => sum + sizeOf(each), 0);
+  let operations = taken.reduce((sum, { push }) => sum + push.hashed.length, 0);
+  let characters = taken.reduce((sum, { push }) => sum + push.characters, 0);
   for (let [next] = line; next !== undefined; [next] = line) {
-    operations += sizeOf(next);
-    const isFull = taken.length >= togetherLimits.pushes || operations > togetherLimits.operations;
-    if (isFull && taken.length > 0) return;
+    operations += next.push.hashed.length;
+    characters += next.push.characters;
+    const isHeavy = operations > togetherLimits.operations || characters > togetherLimits.characters;
+    if (taken.length > 0 && (isHeavy || taken.length >= togetherLimits.pushes)) return;
     line.shift();
     taken.push(next);
   }
