@@ -107,7 +107,8 @@ function pulls(store: Store): readonly Errand[] {
           (reply) => () =>
             bookReply(store, { reply, askedAt, space: plan.space.name, infos: plan.infos }, (response) => {
               applyPull(store, plan, response, askedAt);
-              believeAnswer(store, plan.space.name, { told, head: response.head });
+              // A page of several may have been asked for ahead: older than the poke, it knows nothing of it.
+              if (!response.hasMore) believeAnswer(store, plan.space.name, { told, head: response.head });
             }),
         );
       },

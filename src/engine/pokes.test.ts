@@ -61,3 +61,29 @@ test("nothing is said of pokes where nobody listens: offline, in another mode, b
   await run(1_000);
   expect(bob.ask("network.status", {}).pokes).toEqual([]);
 });
+
+test("a page that was asked for before a poke came denies it not", async () => {
+  const { server, client, run } = startRecords();
+  let isOld = false;
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        if (!isOld || reply.kind === "failed") return reply;
+        isOld = false;
+        const { upTo } = reply.response;
+        return { ...reply, response: { ...reply.response, head: upTo, hasMore: true } };
+      },
+    }),
+  });
+  await run();
+  server.write("notes", "n1", { n: 1 });
+  await run();
+  server.isLimited.page = 1;
+  isOld = true;
+  for (const key of ["n2", "n3", "n4"]) server.write("notes", key, { n: 1 });
+  await run();
+  expect(ada.get("n4")).not.toBeNull();
+  expect(ada.ask("network.status", {}).pokes).toMatchObject([{ pollMs: pollMs.withPokes }]);
+});
