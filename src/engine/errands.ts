@@ -216,14 +216,16 @@ function fetches(store: Store): readonly Errand[] {
     const row = getRecord(store, id);
     if (row !== null) add(collectionOf(store, row.collection).name, row.key);
   }
-  const [first] = wanted;
+  // What has become local since it was wanted is passed over.
+  const [first] = [...wanted].flatMap(([name, keys]) => {
+    const info = findCollection(store, name);
+    return info?.isSynced === true ? [{ info, keys }] : [];
+  });
   if (first === undefined) return [];
-  const [name, keys] = first;
-  const info = findCollection(store, name);
-  if (info === null || !info.isSynced) return [];
+  const { info, keys } = first;
   const space = getSpace(store, info.space);
   if (pullClosedUntil(store, { ...space, isAsked: true }) !== null) return [];
-  const request = { space: info.space, collection: name, keys: [...keys].slice(0, wireLimits.fetchKeys) };
+  const request = { space: info.space, collection: info.name, keys: [...keys].slice(0, wireLimits.fetchKeys) };
   return [
     {
       name: "fetch",

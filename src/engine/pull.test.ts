@@ -389,3 +389,15 @@ test("one event tells of a page, however many records it brings", async () => {
   );
   expect(told.map(({ detail }) => detail)).toEqual([{ collection: "notes", count: 1_500, origin: "pull" }]);
 });
+
+test("a record that is wanted of a collection that has become local keeps no other one from being fetched", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client({ collections: [{ name: "drafts" }, { name: "notes" }] });
+  await run();
+  ada.ask("collections.sync", { collection: "drafts", key: "d1" });
+  ada.ask("collections.declare", { name: "drafts", isSynced: false });
+  ada.ask("collections.sync", { collection: "notes", key: "n1" });
+  await run();
+  const fetched = server.log.filter(({ what }) => what === "fetch").map(({ request }) => request);
+  expect(fetched).toMatchObject([{ collection: "notes", keys: ["n1"] }]);
+});
