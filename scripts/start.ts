@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { HoldfastError } from "../src/errors.ts";
 import { daemonStatus, stopDaemon } from "../src/node/detached.ts";
 import type { Heard } from "./receiver.ts";
 import { startReceiver } from "./receiver.ts";
@@ -158,6 +159,7 @@ try {
 } catch (error) {
   process.exitCode = 1;
   say(`✗ ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof HoldfastError) say(`→ ${error.hint}`);
 } finally {
   await server?.stop();
   await receiver.close();
