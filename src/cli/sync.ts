@@ -168,7 +168,9 @@ async function tellRunEnd(
     else parts.push(restText(context, status, (run?.succeeded ?? 0) > 0));
     return parts.join("\n\n");
   });
-  if (refusal !== null) return 5;
+  // What only somebody's deed ends is a state that refuses; the rest may end by itself, or was tried and failed.
+  const isStopped = unsent > 0 && status.paused.some(({ kind }) => kind === "all");
+  if (refusal !== null || end.started.isOffline || isStopped) return 5;
   return failed > 0 || unsent > 0 ? 1 : 0;
 }
 

@@ -1,8 +1,9 @@
 // Owns what the command says to words that are nearly right: the field and what was expected, the command and not the verb.
 // Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
 import { describe, expect, it } from "vitest";
+import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
-import { syncConfig } from "./support/record-fixtures.ts";
+import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { play } from "./support/script.ts";
 
@@ -110,6 +111,52 @@ it("a file with hundreds of wrong lines is refused in a screenful", async () => 
   expect(lines).toHaveLength(22);
   expect(lines.at(-1)).toBe("  … and 280 more refusals; --json names them all");
   expect([played.exit, played.out]).toEqual([2, "! Imported 0 operations\n"]);
+});
+
+it("an import that is cut off says that repeating it goes on where it stopped", async () => {
+  const gone = new HoldfastError(
+    "daemon_unreachable",
+    "no answer from the daemon",
+    "start it with `holdfast daemon start`",
+  );
+  let calls = 0;
+  const rows = Array.from({ length: 700 }, (_, at) => JSON.stringify({ id: `k${at}` })).join("\n");
+  const records = await play(["records", "import", "notes", "-", "--source", "big"], {
+    stdin: rows,
+    answers: {
+      "records.import": (input) => {
+        calls += 1;
+        if (calls > 1) throw gone;
+        return { imported: input.rows.length, unchanged: 0, refused: [], nextOffset: 500 };
+      },
+    },
+  });
+  expect([records.exit, records.out]).toEqual([3, ""]);
+  expect(records.err).toBe(
+    "✗ the import was cut off after 500: no answer from the daemon\n→ repeat the same import: it starts the daemon again and goes on where it stopped\n",
+  );
+  const throwGone = () => {
+    throw gone;
+  };
+  const queue = await play(["queue", "import", "-"], { stdin: "{}", answers: { "queue.import": throwGone } });
+  expect([queue.exit, queue.err]).toEqual([3, expect.stringContaining("repeat the same import")]);
+});
+
+it("what was only done says nothing under --quiet, and a list of nothing is no line", async () => {
+  const answers = {
+    "collections.list": { collections: [], lastSyncAt: null, clockOffsetMs: 0 },
+    "collections.declare": collection(),
+    "conflicts.list": { conflicts: [], next: null, open: 0 },
+    "queue.pause": { paused: [] },
+  };
+  for (const words of [
+    ["collections", "declare", "bookings"],
+    ["queue", "pause"],
+    ["conflicts", "list"],
+  ]) {
+    const played = await play([...words, "--quiet"], { answers });
+    expect([played.exit, played.out, played.err], words.join(" ")).toEqual([0, "", ""]);
+  }
 });
 
 describe("a sync server that gives nothing", () => {
