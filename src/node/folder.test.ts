@@ -1,3 +1,5 @@
+// Owns that a folder is made, or refused with a reason, wherever a person points.
+// Leaves who may read a data directory to home.test.ts.
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,5 @@
+// Owns that an error of a listening port costs neither the daemon nor the sync server.
+// Leaves who may call to guard.test.ts and test/security.
 import { mkdtempSync, rmSync } from "node:fs";
 import { Server } from "node:net";
 import { tmpdir } from "node:os";

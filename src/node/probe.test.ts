@@ -1,3 +1,5 @@
+// Owns what the probe of a sync server believes, and that a sign-in page in its place makes nothing flap.
+// Leaves probes of other remotes to world.test.ts.
 import { mkdtempSync, rmSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { createServer } from "node:http";

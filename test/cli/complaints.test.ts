@@ -160,8 +160,8 @@ it("what was only done says nothing under --quiet, and a list of nothing is no l
 });
 
 describe("a sync server that gives nothing", () => {
-  const refusedBy = async (reason: string): Promise<string> => {
-    const out = { subject: "", remote: "https://sync.example.com", reason, since: 0, pending: 1 };
+  const refusedBy = async (code: string, reason: string): Promise<string> => {
+    const out = { subject: "", remote: "https://sync.example.com", reason, code, since: 0, pending: 1 };
     const before = has.queueStatus();
     const status = { ...before, counts: { ...before.counts, pending: 1 }, unsent: 1, signedOut: [out] };
     const played = await play(["sync", "--wait"], {
@@ -177,11 +177,11 @@ describe("a sync server that gives nothing", () => {
   };
 
   it("is told by what would change it: a token, another token, or the person who runs it", async () => {
-    const missing = await refusedBy('there is no credential "sync" yet');
+    const missing = await refusedBy("credential_missing", 'there is no credential "sync" yet');
     expect(missing).toMatch(/wants a token: .*\n→ store/);
-    const invalid = await refusedBy("the token has expired");
+    const invalid = await refusedBy("token_expired", "the token has expired");
     expect(invalid).toMatch(/refuses the token: .*\n→ store/);
-    const suspended = await refusedBy("the account ana is suspended");
+    const suspended = await refusedBy("account_suspended", "in whatever words");
     expect(suspended).toMatch(/lets nobody in with this token: .*\n→ ask who runs it; .*queue export/);
   });
 });
