@@ -60,12 +60,12 @@ function typed(file: string): string {
 }
 
 function nextSteps(url: string, pid: number, server: SyncServer): string {
-  const other = `holdfast --home ${typed(otherHome)}`;
   return `
 Holdfast runs.
   data      ${typed(home)}
   receiver  ${url}   (what arrives is printed here)
-  server    ${server.url}   (process ${server.pid}, data in ${typed(serverData)})
+  server    ${server.url}   (process ${server.pid})
+            data in ${typed(serverData)}
   daemon    process ${pid}
 
 Try this in another terminal:
@@ -88,18 +88,19 @@ Then be offline, queue, kill, come back:
   holdfast sync --wait
   holdfast queue list --all
 
-Records on two devices, through the sync server (each --home is a device):
+Records on two devices, through the sync server (each --home is one):
 
+  two() { holdfast --home ${typed(otherHome)} "$@"; }
   holdfast collections declare notes
   holdfast records put notes n1 --data '{"title":"Tides","stars":1}'
-  ${other} collections declare notes
-  ${other} records list notes
-  ${other} network offline
-  ${other} records update notes n1 --set title=Ebb
+  two collections declare notes
+  two records list notes
+  two network offline
+  two records update notes n1 --set title=Ebb
   holdfast records update notes n1 --set title=Flood --set stars=5
-  ${other} network online
-  ${other} conflicts list    # the title is in dispute
-  ${other} conflicts resolve --all --choose local --yes
+  two network online
+  two conflicts list    # the title is in dispute
+  two conflicts resolve --all --choose local --yes
   holdfast records list notes
 
 Ctrl-C here stops everything; what is queued stays in the data directory.
