@@ -90,6 +90,7 @@ export const stages: readonly Stage[] = [
     testTimeoutMs: 2 * minuteMs,
   }),
   folder("sync", { parallel: false, testTimeoutMs: 3 * minuteMs }),
+  folder("clock", { testTimeoutMs: 2 * minuteMs }),
   folder("transfer", { parallel: false }),
   folder("upgrade"),
   folder("story", { parallel: false, testTimeoutMs: 2 * minuteMs }),

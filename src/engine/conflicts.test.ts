@@ -310,16 +310,16 @@ test("undo restores exactly what stood before, as a new write, and refuses what 
   expect(ada.ask("conflicts.undo", { ids: [open?.id ?? ""] }).refused).toMatchObject([{ code: "refused_by_state" }]);
 });
 
-test("a decision by rule can be undone, too, unless the record has changed since", async () => {
+test("a decision by rule can be undone, too, unless what it decided has changed since; other fields stay as they are now", async () => {
   const { ada } = await met({ strategy: { version_mismatch: "remote_wins" } });
   const [decided] = ada.conflicts("resolved");
-  ada.update("n1", { n: 99 });
+  ada.update("n1", { title: "newer" });
   expect(ada.ask("conflicts.undo", { ids: [decided?.id ?? ""] }).refused).toMatchObject([
     { code: "refused_by_state", message: expect.stringContaining("changed since") },
   ]);
-  ada.update("n1", { n: 1 });
+  ada.update("n1", { title: "theirs", n: 99 });
   expect(ada.ask("conflicts.undo", { ids: [decided?.id ?? ""] }).done).toHaveLength(1);
-  expect(ada.value("n1")).toEqual({ ...base, title: "mine" });
+  expect(ada.value("n1")).toEqual({ ...base, title: "mine", n: 99 });
 });
 
 test("a choice made beforehand holds only for the version that the person saw; anything else is asked", async () => {
