@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { HoldfastError } from "../src/errors.ts";
 import { daemonStatus, stopDaemon } from "../src/node/detached.ts";
 import type { Heard } from "./receiver.ts";
 import { startReceiver } from "./receiver.ts";
@@ -59,12 +60,12 @@ function typed(file: string): string {
 }
 
 function nextSteps(url: string, pid: number, server: SyncServer): string {
-  const other = `holdfast --home ${typed(otherHome)}`;
   return `
 Holdfast runs.
   data      ${typed(home)}
   receiver  ${url}   (what arrives is printed here)
-  server    ${server.url}   (process ${server.pid}, data in ${typed(serverData)})
+  server    ${server.url}   (process ${server.pid})
+            data in ${typed(serverData)}
   daemon    process ${pid}
 
 Try this in another terminal:
@@ -87,18 +88,19 @@ Then be offline, queue, kill, come back:
   holdfast sync --wait
   holdfast queue list --all
 
-Records on two devices, through the sync server (each --home is a device):
+Records on two devices, through the sync server (each --home is one):
 
+  two() { holdfast --home ${typed(otherHome)} "$@"; }
   holdfast collections declare notes
   holdfast records put notes n1 --data '{"title":"Tides","stars":1}'
-  ${other} collections declare notes
-  ${other} records list notes
-  ${other} network offline
-  ${other} records update notes n1 --set title=Ebb
+  two collections declare notes
+  two records list notes
+  two network offline
+  two records update notes n1 --set title=Ebb
   holdfast records update notes n1 --set title=Flood --set stars=5
-  ${other} network online
-  ${other} conflicts list    # the title is in dispute
-  ${other} conflicts resolve --all --choose local --yes
+  two network online
+  two conflicts list    # the title is in dispute
+  two conflicts resolve --all --choose local --yes
   holdfast records list notes
 
 Ctrl-C here stops everything; what is queued stays in the data directory.
@@ -158,6 +160,7 @@ try {
 } catch (error) {
   process.exitCode = 1;
   say(`✗ ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof HoldfastError) say(`→ ${error.hint}`);
 } finally {
   await server?.stop();
   await receiver.close();

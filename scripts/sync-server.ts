@@ -2,12 +2,13 @@
 // Leaves what a server does to src/server/, and what the devices do to whoever asks for them.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { getConfigValue, setConfigValue } from "../src/node/config.ts";
 import { makeCredentials } from "../src/node/credentials.ts";
+import { makeFolder } from "../src/node/folder.ts";
 
 const main = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../src/cli/main.ts");
 const startLimitMs = 30_000;
@@ -25,7 +26,7 @@ export type SyncServer = {
 
 /** Starts the server on a directory; `port` 0 takes any free one, and so does a port that is taken. */
 export async function startSyncServer(directory: string, port: number): Promise<SyncServer> {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeFolder(directory);
   const log = path.join(directory, "server.log");
   const logFile = openSync(log, "w", 0o600);
   const child = spawn(
@@ -40,7 +41,7 @@ export async function startSyncServer(directory: string, port: number): Promise<
   closeSync(logFile);
   const { url } = await firstLine(child, log);
   const connect = async (home: string, subject: string): Promise<void> => {
-    mkdirSync(home, { recursive: true, mode: 0o700 });
+    makeFolder(home);
     const config = path.join(home, "config.toml");
     const wanted = { "sync.url": url, "sync.space": "main", "sync.credential": credentialName };
     for (const [key, value] of Object.entries(wanted))

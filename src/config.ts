@@ -332,7 +332,7 @@ export const configKeys: readonly ConfigKey[] = [
   {
     key: "network.probes",
     meaning: "Endpoints to probe: remote, url, and optionally the expected status and body",
-    standard: "the remote's origin",
+    standard: "the remote's origin; /health of the sync server",
   },
   {
     key: "retry.default",

@@ -311,7 +311,10 @@ export const queueStatus = z.object({
   paused: z.array(pause),
   unknownTypes: z.array(z.object({ type: z.string(), pending: count })),
   signedOut: z.array(
-    z.object({ subject: z.string(), remote: z.string(), reason: z.string(), since: instant, pending: count }),
+    z.object({
+      ...{ subject: z.string(), remote: z.string(), reason: z.string(), code: z.string() },
+      ...{ since: instant, pending: count },
+    }),
   ),
   limits: z.object({ maxOperations: count, maxBytes: count, usedPercent: z.number(), isWarning: z.boolean() }),
   remotes: z.array(remoteView),

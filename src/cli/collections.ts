@@ -57,7 +57,7 @@ export const runCollectionDeclare: Handler<[string], DeclareOptions> = async (co
   const known = options.replace === true ? undefined : await findSpec(session, name);
   const spec = known === undefined ? named : addTo(known, named);
   const view = await session.call("collections.declare", spec);
-  context.answer(view, () => {
+  context.confirm(view, () => {
     const where = view.state === "local" ? "stays on this device" : `goes to space ${plain(view.space)}`;
     const kept =
       known === undefined ? "" : `\n${context.paint.dim(`  what was declared before stays; --replace forgets it`)}`;

@@ -23,7 +23,7 @@ export const runGet: Handler<[string], object> = async (context, [key]) => {
 export const runSet: Handler<[string, string], object> = async (context, [key, text]) => {
   const local = await context.local();
   const entry = await local.config.set(key, text);
-  context.answer(entry, () => `${context.paint.green(sign.yes)} ${key} is ${show(entry)}`);
+  context.confirm(entry, () => `${context.paint.green(sign.yes)} ${key} is ${show(entry)}`);
   const daemon = await local.daemon.status();
   if (daemon.isRunning && atStart.includes(key)) {
     context.tell(

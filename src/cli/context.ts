@@ -34,6 +34,8 @@ export type Context = {
   readonly tell: (text: string) => void;
   /** The answer as one JSON document under `--json`, otherwise as `render` words it. */
   readonly answer: (value: unknown, render: () => string) => void;
+  /** The same for what was only done, so that there is nothing to tell under `--quiet`. */
+  readonly confirm: (value: unknown, render: () => string) => void;
   /** One line of a stream of JSON documents. */
   readonly line: (value: unknown) => void;
   readonly session: (options?: { readonly canStart?: boolean }) => Promise<Session>;
@@ -55,6 +57,11 @@ export function makeContext(host: Host, options: GlobalOptions): Context {
   const paint = makePaint(!isJson && isColoured({ isTty: host.stdout.isTty, isAllowed, env: host.env }));
   const errorPaint = makePaint(!isJson && isColoured({ isTty: host.stderr.isTty, isAllowed, env: host.env }));
   const lines = makeLine(host, options.home);
+  // An answer of nothing, e.g. no ids under --quiet, is no line.
+  const answer = (value: unknown, render: () => string): void => {
+    const text = isJson ? JSON.stringify(value, null, 2) : render();
+    if (text !== "") host.stdout.write(`${text}\n`);
+  };
   return {
     host,
     isJson,
@@ -71,7 +78,8 @@ export function makeContext(host: Host, options: GlobalOptions): Context {
     tell: (text) => {
       if (!isJson && !isQuiet) host.stderr.write(`${text}\n`);
     },
-    answer: (value, render) => host.stdout.write(`${isJson ? JSON.stringify(value, null, 2) : render()}\n`),
+    answer,
+    confirm: (value, render) => answer(value, () => (isQuiet ? "" : render())),
     line: (value) => host.stdout.write(`${JSON.stringify(value)}\n`),
     ...lines,
   };

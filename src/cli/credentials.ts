@@ -25,7 +25,7 @@ export const runSet: Handler<[string], SetOptions> = async (context, [name], opt
   const value = await readSecret(context, name);
   const local = await context.local();
   const stored = await local.credentials.set(name, secretOf(options, value, origins), options.subject);
-  context.answer(
+  context.confirm(
     stored,
     () => `${context.paint.green(sign.yes)} Stored ${plain(name)} for ${plain(stored.origins.join(", "))}`,
   );
@@ -102,6 +102,6 @@ export const runRemove: Handler<[string], { readonly subject?: string }> = async
   const isRemoved = await (await context.local()).credentials.remove(name, options.subject);
   if (!isRemoved)
     throw new HoldfastError("not_found", `there is no credential ${name}`, "see `holdfast credentials list`");
-  context.answer({ removed: name }, () => `${context.paint.green(sign.yes)} Removed ${plain(name)}`);
+  context.confirm({ removed: name }, () => `${context.paint.green(sign.yes)} Removed ${plain(name)}`);
   return 0;
 };

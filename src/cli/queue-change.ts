@@ -190,7 +190,7 @@ export const runPause: Handler<[], ScopeOptions> = async (context, _args, option
   const scope = parseScope(options);
   const input = options.reason === undefined ? { scope } : { scope, reason: options.reason };
   const answer = await (await context.session()).call("queue.pause", input);
-  context.answer(
+  context.confirm(
     answer,
     () => `${context.paint.green(sign.yes)} Paused ${plain(scopeText(scope))}\n${pausesText(context, answer.paused)}`,
   );
@@ -200,7 +200,7 @@ export const runPause: Handler<[], ScopeOptions> = async (context, _args, option
 export const runResume: Handler<[], ScopeOptions> = async (context, _args, options) => {
   const scope = parseScope(options);
   const answer = await (await context.session()).call("queue.resume", { scope });
-  context.answer(
+  context.confirm(
     answer,
     () => `${context.paint.green(sign.yes)} Resumed ${plain(scopeText(scope))}\n${pausesText(context, answer.paused)}`,
   );

@@ -9,6 +9,7 @@ import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
 import { parseFilter } from "./queue-read.ts";
+import { cutOff } from "./records-import.ts";
 import { reportRefusals } from "./report.ts";
 import { makeStep } from "./step.ts";
 import { plural } from "./text.ts";
@@ -87,10 +88,10 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
   const total = { imported: [] as string[], skipped: [] as string[], refused: [] as Output<"queue.import">["refused"] };
   const step = makeStep(context);
   for await (const batch of batches(lines)) {
-    const answer = await session.call(
-      "queue.import",
-      options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject },
-    );
+    const asked = options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject };
+    const answer = await session.call("queue.import", asked).catch((error: unknown) => {
+      throw cutOff(error, total.imported.length + total.skipped.length);
+    });
     total.imported.push(...answer.imported);
     total.skipped.push(...answer.skipped);
     total.refused.push(...answer.refused);

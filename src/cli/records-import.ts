@@ -3,7 +3,7 @@
  * What a row becomes is the engine's.
  */
 import { basename, resolve } from "node:path";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import type { Fields } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
@@ -57,7 +57,10 @@ async function importRows(context: Context, rows: AsyncIterable<Fields>, target:
   let offset = 0;
   const send = async (): Promise<void> => {
     if (part.length === 0) return;
-    const answer: Answer = await session.call("records.import", { ...target, rows: part, offset });
+    const asked = { ...target, rows: part, offset };
+    const answer: Answer = await session.call("records.import", asked).catch((error: unknown) => {
+      throw cutOff(error, report.imported + report.unchanged);
+    });
     report.imported += answer.imported;
     report.unchanged += answer.unchanged;
     report.refused.push(...answer.refused);
@@ -78,6 +81,17 @@ async function importRows(context: Context, rows: AsyncIterable<Fields>, target:
   await send();
   step.end();
   return report;
+}
+
+/** What is in stays in, and a repetition passes over it; the next command starts the daemon again by itself. */
+export function cutOff(error: unknown, done: number): unknown {
+  if (!isCode(error, "daemon_unreachable")) return error;
+  return new HoldfastError(
+    error.code,
+    `the import was cut off after ${done.toLocaleString("en-US")}: ${error.message}`,
+    "repeat the same import: it starts the daemon again and goes on where it stopped",
+    { cause: error },
+  );
 }
 
 /** Rows of JSON Lines as they come, or of one array that is read whole. */

@@ -81,10 +81,10 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
   const found = [
     ...(status.isWorkingOffline ? ["Working offline: nothing is sent until `holdfast network online`"] : []),
     ...status.paused.map((pause) => `Paused: ${pauseText(pause, now())}`),
-    ...status.signedOut.map(({ subject, remote, reason, pending }) =>
+    ...status.signedOut.map(({ subject, remote, reason, code, pending }) =>
       remote === ""
         ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
-        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(reason)}`,
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(code)}`,
     ),
     ...status.unknownTypes.map(({ type, pending }) =>
       type === recordWriteType

@@ -25,7 +25,7 @@ export async function serve(directory: string, options: DaemonOptions): Promise<
         ...(sync === null ? {} : { sync }),
         commands: true,
         network: () => policy(network()),
-        probe: (remote, signal) => probe(network())(remote, signal),
+        probe: (remote, signal, known) => probe(network())(remote, signal, known),
       });
     },
     ...options,

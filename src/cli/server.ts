@@ -165,7 +165,7 @@ export const runTokenRevoke: Handler<[string], PlaceOptions> = async (context, [
   const isRevoked = await atDesk(context, options, (desk) => desk.revoke(id));
   if (!isRevoked)
     throw new HoldfastError("not_found", `there is no valid token ${id}`, "see `holdfast server token list`");
-  context.answer({ id, isRevoked }, () => `${context.paint.green(sign.yes)} ${id} opens nothing any more`);
+  context.confirm({ id, isRevoked }, () => `${context.paint.green(sign.yes)} ${id} opens nothing any more`);
   return 0;
 };
 
@@ -176,7 +176,7 @@ export const runSuspend: Handler<[string], PlaceOptions & { readonly reason?: st
 ) => {
   const reason = options.reason ?? "";
   await atDesk(context, options, (desk) => desk.suspend(subject, reason));
-  context.answer(
+  context.confirm(
     { subject, reason },
     () => `${context.paint.green(sign.yes)} ${subject} is suspended; its clients keep what is unsent`,
   );
@@ -186,7 +186,7 @@ export const runSuspend: Handler<[string], PlaceOptions & { readonly reason?: st
 export const runReinstate: Handler<[string], PlaceOptions> = async (context, [subject], options) => {
   if (!(await atDesk(context, options, (desk) => desk.reinstate(subject))))
     throw new HoldfastError("not_found", `${subject} is not suspended`, "check the name");
-  context.answer({ subject }, () => `${context.paint.green(sign.yes)} ${subject} may use the server again`);
+  context.confirm({ subject }, () => `${context.paint.green(sign.yes)} ${subject} may use the server again`);
   return 0;
 };
 
@@ -198,7 +198,7 @@ async function atDesk<T>(context: Context, options: PlaceOptions, work: (desk: T
 
 export const runBackup: Handler<[string], PlaceOptions> = async (context, [file], options) => {
   await backupServer(await placeFor(context, options), file);
-  context.answer({ file }, () => `${context.paint.green(sign.yes)} ${file} holds the server's database`);
+  context.confirm({ file }, () => `${context.paint.green(sign.yes)} ${file} holds the server's database`);
   return 0;
 };
 

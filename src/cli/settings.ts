@@ -41,7 +41,7 @@ export const runSet: Handler<[string, string], object> = async (context, [name, 
   const value = parseLoose(text);
   const next = member === null ? value : { ...(before[key] as object), [member]: value };
   const settings = await session.call("settings.set", { [key]: next } as Input<"settings.set">);
-  context.answer(
+  context.confirm(
     settings,
     () => `${context.paint.green(sign.yes)} ${name} is ${show(member === null ? settings[key] : value)}`,
   );

@@ -13,7 +13,7 @@ function waiting(pending: number, one: string, many: string): string {
 
 export const runSignIn: Handler<[string], object> = async (context: Context, [subject]) => {
   const answer = await (await context.session()).call("subject.signIn", { subject });
-  context.answer(
+  context.confirm(
     answer,
     () =>
       `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed in${waiting(answer.pending, "moves again", "move again")}`,
@@ -23,7 +23,7 @@ export const runSignIn: Handler<[string], object> = async (context: Context, [su
 
 export const runSignOut: Handler<[string], object> = async (context: Context, [subject]) => {
   const answer = await (await context.session()).call("subject.signOut", { subject });
-  context.answer(
+  context.confirm(
     answer,
     () =>
       `${context.paint.green(sign.yes)} ${nameOf(subject)} is signed out${waiting(answer.pending, "waits; nothing is deleted", "wait; nothing is deleted")}`,

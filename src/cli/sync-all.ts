@@ -36,7 +36,7 @@ export async function forceSync(context: Context, session: Session, wish: Wish):
   const begun = await session.call("sync.run", wish.retryFailed ? { retryFailed: true } : {});
   if (begun.isOffline || asked?.isOffline === true) {
     context.answer({ ...begun, decided: [], refused: [] }, () => offlineText(context, begun.sentence));
-    return 1;
+    return 5;
   }
   const decided: string[] = [];
   const refused = new Map<string, Output<"conflicts.resolve">["refused"][number]>();

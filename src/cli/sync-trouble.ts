@@ -21,21 +21,20 @@ export async function syncTarget(context: Context): Promise<SyncTarget> {
   return { url: await read("sync.url"), credential: await read("sync.credential") };
 }
 
-/** The words of our server (`server/auth.ts`) for what no other token of the same person would change. */
-const barred = /\bis suspended\b|\bmay not use\b/;
-/** The words of our own credential store. */
-const isMissing = /^there is no credential /;
+/** What no other token of the same person would change. */
+const barring: ReadonlySet<string> = new Set(["account_suspended", "space_forbidden"]);
+const missing: ReadonlySet<string> = new Set(["credential_missing", "token_missing"]);
 
 /** What helps against refused credentials, in a few words. */
-export const wayOut = (reason: string): string =>
-  barred.test(reason) ? "ask who runs it" : "store fresh ones with `holdfast credentials set`";
+export const wayOut = (code: string): string =>
+  barring.has(code) ? "ask who runs it" : "store fresh ones with `holdfast credentials set`";
 
 type SignedOut = Output<"queue.status">["signedOut"][number];
 
 /** Credentials that a remote refuses, or lacks: what it said, and the command that stores fresh ones. */
 export async function refusalOf(
   context: Context,
-  { remote, subject, reason }: SignedOut,
+  { remote, subject, reason, code }: SignedOut,
 ): Promise<{ readonly message: string; readonly hint: string }> {
   if (remote === "")
     return {
@@ -48,12 +47,12 @@ export async function refusalOf(
       message: `${plain(remote)} refuses the credentials: ${plain(reason)}`,
       hint: `store fresh ones: holdfast credentials set NAME --origin ${plain(remote)}`,
     };
-  if (barred.test(reason))
+  if (barring.has(code))
     return {
       message: `the sync server ${plain(remote)} lets nobody in with this token: ${plain(reason)}`,
       hint: "ask who runs it; everything stays readable here, and `holdfast queue export -o FILE` takes what is unsent to another account or machine",
     };
-  const message = isMissing.test(reason)
+  const message = missing.has(code)
     ? `the sync server ${plain(remote)} wants a token: ${plain(reason)}`
     : `the sync server ${plain(remote)} refuses the token: ${plain(reason)}`;
   if (credential !== null)

@@ -2,7 +2,7 @@
  * Owns `holdfast sync`: a run now, followed to its end when asked to; its state; failed operations again; the queue discarded.
  */
 import type { ExitCode } from "../errors.ts";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import type { HoldfastEvent, Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
@@ -66,8 +66,21 @@ async function forceAll(context: Context, options: SyncOptions): Promise<ExitCod
   }
 }
 
+/** Somebody who waits goes on waiting when the daemon dies: what is queued is not lost, and a new daemon sends it. */
 async function syncNow(context: Context, options: SyncOptions): Promise<ExitCode> {
-  const session = await context.session();
+  for (let left = reopenTries; ; left -= 1) {
+    const isFirst = left === reopenTries;
+    try {
+      const session = await (isFirst ? context.session() : context.reopen());
+      return await syncOnce(context, session, isFirst ? options : { ...options, retryFailed: false });
+    } catch (error) {
+      if (options.wait !== true || !isCode(error, "daemon_unreachable") || left === 0) throw error;
+      context.tell("The daemon has ended; going on with a new one…");
+    }
+  }
+}
+
+async function syncOnce(context: Context, session: Session, options: SyncOptions): Promise<ExitCode> {
   const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "--timeout");
   const landed = makeLanded(context, session);
   try {
@@ -95,6 +108,8 @@ function startedText({ paint }: Context, { pending, isOffline, sentence }: Start
 
 type Following = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly started: Started };
 const lookMs = 150;
+/** A daemon that ends again and again is not started for ever. */
+const reopenTries = 3;
 
 async function followRun(context: Context, session: Session, following: Following): Promise<ExitCode> {
   const { timeoutMs, landed, started } = following;
@@ -168,7 +183,9 @@ async function tellRunEnd(
     else parts.push(restText(context, status, (run?.succeeded ?? 0) > 0));
     return parts.join("\n\n");
   });
-  if (refusal !== null) return 5;
+  // What only somebody's deed ends is a state that refuses; the rest may end by itself, or was tried and failed.
+  const isStopped = unsent > 0 && status.paused.some(({ kind }) => kind === "all");
+  if (refusal !== null || end.started.isOffline || isStopped) return 5;
   return failed > 0 || unsent > 0 ? 1 : 0;
 }
 

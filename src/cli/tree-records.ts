@@ -240,7 +240,7 @@ function addCollections(root: Command, bind: Bind): void {
     .argument("[collection]", "only this one")
     .argument("[key]", "only this record")
     .option("--full", "read everything again and keep unsent work")
-    .option("--wait", "follow it until all is here; exit 1 when something remains")
+    .option("--wait", "follow it until all is here; exit 1 when the server is silent, 5 when somebody must act first")
     .option("--timeout <duration>", "stop waiting after this")
     .description("Pulls now: everything, one collection, or one record.")
     .addHelpText(

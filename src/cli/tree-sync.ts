@@ -11,7 +11,7 @@ export function addSyncCommands(root: Command, bind: Bind): void {
   const sync = addClearOptions(root.command("sync"))
     .summary("send what is pending now")
     .description("Sends what is pending now. Failed operations remain queued.")
-    .option("--wait", "follow it to its end; exit 1 when something failed or remains")
+    .option("--wait", "follow it to its end; exit 1 when something failed or remains, 5 when somebody must act first")
     .option("--timeout <duration>", "stop waiting after this")
     .option("--all", "send everything, read every collection again, and wait for both")
     .option(

@@ -3,7 +3,7 @@
  * Each errand says when it is due, what it asks of the world, and how its outcome is booked; `loop.ts` does the waiting.
  */
 import { evidenceOf } from "../network.ts";
-import type { Json } from "../operation.ts";
+import type { Json, Problem } from "../operation.ts";
 import type { FetchResponse } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { Reply, Signal } from "../world.ts";
@@ -152,7 +152,7 @@ function bookReply<T>(store: Store, answered: Answered<T>, apply: (response: T) 
   const delay = Math.min(least * 2 ** Math.min(failures, 20), pullRetryMs.most) * (0.5 + store.world.random() / 2);
   const asked = answer.kind === "retry" ? (answer.afterMs ?? 0) : 0;
   noteFailure(store, space, store.world.now() + Math.max(Math.round(delay), asked));
-  if (answer.kind === "auth") refuseSubject(store, answer.problem.message);
+  if (answer.kind === "auth") refuseSubject(store, answer.problem);
   if (answer.kind === "rejected") {
     const { code, message, hint } = answer.problem;
     const problem: Json = { code, message, ...(hint === undefined ? {} : { hint }) };
@@ -163,10 +163,10 @@ function bookReply<T>(store: Store, answered: Answered<T>, apply: (response: T) 
   }
 }
 
-function refuseSubject(store: Store, message: string): void {
+function refuseSubject(store: Store, problem: Problem): void {
   const { remote = "", subject = "" } = store.sync ?? {};
-  if (!refuseCredentials(store, subject, remote, message)) return;
-  const detail = { subject, remote, state: "refused", message };
+  if (!refuseCredentials(store, { subject, remote }, problem)) return;
+  const detail = { subject, remote, state: "refused", message: problem.message };
   record(store, { op: 0, id: null, kind: "subject", status: null, detail });
 }
 

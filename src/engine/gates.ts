@@ -2,6 +2,7 @@
  * Owns the table `gate`: what a person or an answer has closed: pauses, working offline, signed-out subjects, refused credentials.
  * Whether a remote can be reached is in `network.ts`; both are asked at a claim.
  */
+import type { Problem } from "../operation.ts";
 import type { Pause } from "../verbs.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, text } from "./store.ts";
@@ -9,10 +10,10 @@ import { integer, integerOrNull, text } from "./store.ts";
 /** After a refusal of credentials the subject is tried again by itself after this long, doubling, in case the remote was wrong. */
 export const authRetryMs = { first: 60_000, most: 3_600_000 } as const;
 
-const all = "SELECT kind, name, remote, reason, since, until, tries FROM gate";
+const all = "SELECT kind, name, remote, reason, code, since, until, tries FROM gate";
 const findGate = "SELECT tries FROM gate WHERE kind = ? AND name = ? AND remote = ?";
-const put = `INSERT INTO gate (kind, name, remote, reason, since, until, tries) VALUES (?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (kind, name, remote) DO UPDATE SET reason = excluded.reason, until = excluded.until, tries = excluded.tries`;
+const put = `INSERT INTO gate (kind, name, remote, reason, code, since, until, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (kind, name, remote) DO UPDATE SET reason = excluded.reason, code = excluded.code, until = excluded.until, tries = excluded.tries`;
 const drop = "DELETE FROM gate WHERE kind = ? AND name = ? AND remote = ?";
 const dropAuth = "DELETE FROM gate WHERE kind = 'auth' AND name = ?";
 const hasGate = "SELECT 1 AS n FROM gate WHERE kind = ? AND name = ? LIMIT 1";
@@ -21,6 +22,8 @@ export type AuthGate = {
   readonly subject: string;
   readonly remote: string;
   readonly reason: string;
+  /** Which refusal it was, e.g. `token_expired`: hints go by it, since the words are the remote's own. */
+  readonly code: string;
   readonly since: number;
   /** When it is tried again by itself. */
   readonly until: number;
@@ -74,6 +77,7 @@ function readAll(store: Store): Gates {
         subject: text(row.name),
         remote: text(row.remote),
         reason: text(row.reason),
+        code: text(row.code),
         since: integer(row.since),
         until: integerOrNull(row.until) ?? 0,
       })),
@@ -94,7 +98,7 @@ type GateKind = "all" | "lane" | "type" | "remote" | "offline" | "subject";
 export function closeGate(store: Store, kind: GateKind, name: string, reason: string): boolean {
   const wasOpen = store.db.prepare(findGate).get(kind, name, "") === undefined;
   forgetGates(store);
-  store.db.prepare(put).run(kind, name, "", reason, store.world.now(), null, 0);
+  store.db.prepare(put).run(kind, name, "", reason, "", store.world.now(), null, 0);
   return wasOpen;
 }
 
@@ -105,13 +109,17 @@ export function openGate(store: Store, kind: GateKind, name: string): boolean {
 }
 
 /** A remote refused a subject's credentials: its operations for that remote wait, and nothing is charged. */
-export function refuseCredentials(store: Store, subject: string, remote: string, reason: string): boolean {
+export function refuseCredentials(
+  store: Store,
+  { subject, remote }: Pick<AuthGate, "subject" | "remote">,
+  { code, message }: Pick<Problem, "code" | "message">,
+): boolean {
   const before = store.db.prepare(findGate).get("auth", subject, remote);
   const tries = integer(before?.tries);
   const delay = Math.min(authRetryMs.first * 2 ** tries, authRetryMs.most);
   const now = store.world.now();
   forgetGates(store);
-  store.db.prepare(put).run("auth", subject, remote, reason, now, now + delay, tries + 1);
+  store.db.prepare(put).run("auth", subject, remote, message, code, now, now + delay, tries + 1);
   return before === undefined;
 }
 

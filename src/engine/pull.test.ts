@@ -154,7 +154,9 @@ test("refused credentials stop pulls until there are fresh ones, and nothing is 
   server.write("notes", "n1", { n: 1 });
   await run(10_000);
   expect(ada.get("n1")).toBeNull();
-  expect(ada.ask("queue.status", {}).signedOut).toMatchObject([{ subject: "ada", reason: "the token has expired" }]);
+  expect(ada.ask("queue.status", {}).signedOut).toMatchObject([
+    { subject: "ada", reason: "the token has expired", code: "token_expired" },
+  ]);
   ada.ask("subject.signIn", { subject: "ada" });
   await run(5_000);
   expect(ada.value("n1")).toEqual({ n: 1 });

@@ -304,7 +304,7 @@ function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: 
     return;
   }
   const channel = getChannel(store, op.channel);
-  if (refuseCredentials(store, channel.subject, channel.remote, problem.message)) {
+  if (refuseCredentials(store, channel, problem)) {
     const detail = { subject: channel.subject, remote: channel.remote, state: "refused", message: problem.message };
     record(store, { op: 0, id: null, kind: "subject", status: null, detail });
   }

@@ -136,6 +136,7 @@ function signedOut(
     subject,
     remote: "",
     reason: "signed out",
+    code: "signed_out",
     since,
     pending: pendingWhere((channel) => channel.subject === subject),
   }));
@@ -143,6 +144,7 @@ function signedOut(
     subject: gate.subject,
     remote: gate.remote,
     reason: gate.reason,
+    code: gate.code,
     since: gate.since,
     pending: pendingWhere((channel) => channel.subject === gate.subject && channel.remote === gate.remote),
   }));

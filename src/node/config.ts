@@ -2,7 +2,7 @@
  * Owns config.toml as a file: reading it with errors that name the line, changing one value without touching the rest,
  * and watching it. What keys there are and what they mean is `../config.ts`; the files that it names are loaded by `declarations.ts`.
  */
-import { existsSync, mkdirSync, readFileSync, watch } from "node:fs";
+import { existsSync, readFileSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse, stringify, TomlError } from "smol-toml";
@@ -11,6 +11,7 @@ import { checkConfig, settingsDifference } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
+import { makeFolder } from "./folder.ts";
 import { writeFileAtomically } from "./home.ts";
 
 /** Editors save in several steps; this is how long the file must rest before it is read again. */
@@ -56,7 +57,7 @@ export function setConfigValue(path: string, key: string, value: unknown): void 
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   const edited = editToml(text, { path, keys: splitKey(key), value });
   parseConfig(edited, path);
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path));
   writeFileAtomically(path, edited);
 }
 

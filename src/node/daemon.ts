@@ -222,7 +222,8 @@ function assemble(from: Assembly): {
     requestsPerSecond: live.daemon.requestsPerSecond,
   });
   const limits = options.limits === undefined ? {} : { limits: options.limits };
-  return { app, metrics, listening: { app, policy, onRefusal: metrics.observeRefusal, ...limits } };
+  const onTrouble = (error: Error): void => log.write("error", "the port failed", { error: String(error) });
+  return { app, metrics, listening: { app, policy, onRefusal: metrics.observeRefusal, onTrouble, ...limits } };
 }
 
 type Listening = {

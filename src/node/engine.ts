@@ -19,6 +19,7 @@ import { makeCredentials } from "./credentials.ts";
 import { removeReserve } from "./disk.ts";
 import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
+import { healthOf, makeProbe } from "./probe.ts";
 import { makeHttpRequest } from "./request.ts";
 import { openStore } from "./salvage.ts";
 import type { SyncOptions } from "./sync-port.ts";
@@ -76,7 +77,9 @@ export async function openEngine(options: OpenEngineOptions): Promise<NodeEngine
     makeCredentials({ file: join(options.directory, "credentials.json"), environment: process.env });
   const builtIn = builtInTypes(options, credentials);
   const sync = options.sync === undefined ? undefined : makeSyncPort({ ...options.sync, credentials });
-  const face = newFace(options, [...builtIn, ...(options.types ?? [])], sync);
+  let server = options.sync ?? null;
+  const probe = probeWith(options.probe, () => server);
+  const face = newFace({ ...options, probe }, [...builtIn, ...(options.types ?? [])], sync);
   const unsubscribe = credentials.subscribe((changes) => {
     for (const subject of new Set(changes.map((change) => change.subject ?? ""))) face.signIn(subject);
   });
@@ -95,11 +98,24 @@ export async function openEngine(options: OpenEngineOptions): Promise<NodeEngine
     // One after the other: what was named last is what holds.
     exchange = exchange
       .catch(() => {})
-      .then(() => face.engine.setSync(port))
+      .then(() => {
+        server = next;
+        return face.engine.setSync(port);
+      })
       .then(() => void (port !== null && face.lookAgain(port)));
     return exchange;
   };
   return { ...face.engine, close, useServer };
+}
+
+/** The sync server is asked for its health, unless the configuration names something else to ask. */
+function probeWith(given: OpenEngineOptions["probe"], server: () => SyncOptions | null): Probe {
+  const probe = typeof given === "function" ? given : makeProbe(given);
+  return (remote, signal) => {
+    const sync = server();
+    const isServer = sync !== null && new URL(sync.url).origin === remote;
+    return probe(remote, signal, isServer ? [healthOf(sync.url)] : []);
+  };
 }
 
 function builtInTypes(options: OpenEngineOptions, credentials: Credentials): readonly OperationType[] {

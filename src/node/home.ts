@@ -13,7 +13,6 @@ import {
   fsyncSync,
   linkSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -25,6 +24,7 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import envPaths from "env-paths";
 import { HoldfastError } from "../errors.ts";
+import { makeFolder } from "./folder.ts";
 
 /** The files of one data directory. */
 export type Home = {
@@ -91,7 +91,7 @@ export function homePaths(directory: string): Home {
 /** Makes the data directory when it is missing and refuses one that somebody else could read or write. */
 export function openHome(directory: string): Home {
   const whole = resolve(directory);
-  if (lstatOrNull(whole) === null) mkdirSync(whole, { recursive: true, mode: ownerOnlyDirectory });
+  if (lstatOrNull(whole) === null) makeFolder(whole);
   const found = lstatSync(whole);
   const refuse = (what: string, hint: string): never => {
     throw new HoldfastError("config_invalid", `the data directory ${whole} ${what}`, hint, {

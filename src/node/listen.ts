@@ -36,6 +36,8 @@ export type ListenerOptions = {
   readonly app: App;
   readonly policy: () => ListenPolicy;
   readonly onRefusal: (code: ErrorCode) => void;
+  /** The socket failed while it listened, e.g. to take a connection for want of file handles; it listens on. */
+  readonly onTrouble: (error: NodeJS.ErrnoException) => void;
   readonly now?: () => number;
   readonly limits?: { readonly [name in keyof typeof listenLimits]?: number };
 };
@@ -114,8 +116,14 @@ async function open(
   );
   server.on("connect", (_request, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(cannotListen(where, error)));
-    server.listen(where, resolve);
+    const refuse = (error: Error): void => reject(cannotListen(where, error));
+    server.once("error", refuse);
+    server.listen(where, () => {
+      server.off("error", refuse);
+      // An error that nobody listens to ends the process, and one connection is not worth a daemon.
+      server.on("error", options.onTrouble);
+      resolve();
+    });
   });
   const address = server.address();
   return {

@@ -3,10 +3,11 @@
  * What stands in them belongs to others.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HoldfastError } from "../errors.ts";
+import { makeFolder } from "./folder.ts";
 
 const sizeLimitBytes = 1_048_576;
 /** How long a writer waits for another, and after which age a lock is believed to be a dead writer's. */
@@ -53,7 +54,7 @@ export function readPrivateFile(file: string): string | null {
 /** Replaces the text by what `change` makes of it. When it resolves, the new text survives a power cut. */
 export async function updatePrivateFile(file: string, change: (before: string | null) => string): Promise<void> {
   const folder = path.dirname(file);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const lock = `${file}.lock`;
   await takeLock(lock);
   const draft = `${file}.${process.pid}.tmp`;

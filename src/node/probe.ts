@@ -3,6 +3,7 @@
  * When to ask and what to believe is left to the engine and `network.ts`.
  */
 import { randomUUID } from "node:crypto";
+import { parseJson } from "../problem.ts";
 import type { ProbeResult, Signal } from "../world.ts";
 
 /** One place to ask. What is not given is not checked. */
@@ -16,6 +17,8 @@ export type ProbeEndpoint = {
   readonly body?: string;
   /** Sends a fresh text as header `Holdfast-Nonce` and query `nonce`, and wants it in the body: no cached page passes. */
   readonly hasNonce?: boolean;
+  /** Asks a sync server for its health as JSON, and believes nothing else: a sign-in page at its address is none. */
+  readonly isHealth?: boolean;
 };
 
 export type ProbeOptions = {
@@ -24,11 +27,14 @@ export type ProbeOptions = {
   readonly timeoutMs?: number;
 };
 
-export type Probe = (remote: string, signal: Signal) => Promise<ProbeResult>;
+/** `known` are endpoints for a remote that is given none. */
+export type Probe = (remote: string, signal: Signal, known?: readonly ProbeEndpoint[]) => Promise<ProbeResult>;
 
 /** Bytes of a probe's answer that are read at most. */
 const bodyLimitBytes = 65_536;
 const defaultTimeoutMs = 5_000;
+/** Steps from one address of a host to another, e.g. from http to https. */
+const redirectLimit = 3;
 
 /**
  * Makes the probe of a world. It never rejects: whatever goes wrong is a reason.
@@ -37,14 +43,14 @@ const defaultTimeoutMs = 5_000;
  */
 export function makeProbe(options: ProbeOptions = {}): Probe {
   const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
-  return async (remote, signal) => {
+  return async (remote, signal, known = []) => {
     const abort = new AbortController();
     const stop = (): void => abort.abort(signal.reason);
     const timer = setTimeout(() => abort.abort(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     signal.addEventListener("abort", stop);
     if (signal.aborted) stop();
     try {
-      const endpoints = options.endpoints?.[remote] ?? [];
+      const endpoints = options.endpoints?.[remote] ?? known;
       if (endpoints.length === 0) return await probeOrigin(remote, abort.signal);
       return await firstReachable(endpoints.map((endpoint) => probeEndpoint(endpoint, abort.signal)));
     } catch (error) {
@@ -56,6 +62,16 @@ export function makeProbe(options: ProbeOptions = {}): Probe {
       abort.abort(new Error("the probe is over"));
     }
   };
+}
+
+/**
+ * Where a sync server tells how it is, e.g. "https://sync.example.com/health".
+ * @example
+ * await makeProbe()("https://sync.example.com", signal, [healthOf("https://sync.example.com")]);
+ */
+export function healthOf(server: string): ProbeEndpoint {
+  const url = new URL(server);
+  return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}/health`, isHealth: true };
 }
 
 async function firstReachable(asked: readonly Promise<ProbeResult>[]): Promise<ProbeResult> {
@@ -88,6 +104,7 @@ async function probeOrigin(remote: string, signal: AbortSignal): Promise<ProbeRe
 
 async function probeEndpoint(endpoint: ProbeEndpoint, signal: AbortSignal): Promise<ProbeResult> {
   try {
+    if (endpoint.isHealth === true) return await probeHealth(endpoint.url, signal);
     const nonce = randomUUID();
     const url = new URL(endpoint.url);
     if (endpoint.hasNonce === true) url.searchParams.set("nonce", nonce);
@@ -108,6 +125,27 @@ async function probeEndpoint(endpoint: ProbeEndpoint, signal: AbortSignal): Prom
   } catch (error) {
     return { isReachable: false, reason: `${endpoint.url}: ${describe(error, signal)}` };
   }
+}
+
+/** A server whose database fails is reached all the same; what it says to requests then is evidence of its own. */
+async function probeHealth(asked: string, signal: AbortSignal, redirects = 0): Promise<ProbeResult> {
+  const response = await ask(asked, { headers: { accept: "application/json" }, signal });
+  const portal = portalReason(response, asked);
+  if (portal !== null) return portal;
+  const location = response.headers.get("location");
+  if (response.status >= 300 && response.status < 400 && location !== null && redirects < redirectLimit)
+    return probeHealth(new URL(location, asked).href, signal, redirects + 1);
+  if (isHealth(parseJson(await readBounded(response))))
+    return { isReachable: true, reason: `${asked} answered ${response.status}` };
+  return {
+    isReachable: false,
+    reason: `${asked} answered ${response.status}, and not as a sync server: a captive portal?`,
+  };
+}
+
+function isHealth(body: unknown): boolean {
+  const { status, version } = (body ?? {}) as { readonly status?: unknown; readonly version?: unknown };
+  return (status === "ok" || status === "failing") && typeof version === "string";
 }
 
 function ask(url: string, init: RequestInit): Promise<Response> {

@@ -4,12 +4,13 @@
  */
 
 import { hash } from "node:crypto";
-import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Database } from "../database.ts";
 import { applicationId, migrate, schemaVersion } from "../engine/schema.ts";
 import { HoldfastError, isCode } from "../errors.ts";
 import type { World } from "../world.ts";
+import { makeFolder } from "./folder.ts";
 import type { Wal } from "./image.ts";
 import { buildImage, readWal } from "./image.ts";
 import { finishSalvage, keepWal, quarantineNames, renameIfThere, syncDirectory } from "./quarantine.ts";
@@ -99,7 +100,7 @@ export function openStore(directory: string, options: OpenStoreOptions = {}): Op
 
 function openAt(directory: string, at: { readonly path: string; readonly options: OpenStoreOptions }): OpenedStore {
   const { path, options } = at;
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeFolder(directory);
   const patienceMs = options.patienceMs ?? usualPatienceMs;
   const opening = enterAlone(directory, patienceMs);
   if (opening === null) return openReadOnly(path, options);

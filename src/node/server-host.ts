@@ -139,7 +139,7 @@ async function developmentToken(store: ServerStore, { place, now }: HostOptions)
   return token;
 }
 
-async function listen(server: SyncServer, { host, port }: HostOptions): Promise<Server> {
+async function listen(server: SyncServer, { host, port, log }: HostOptions): Promise<Server> {
   const socket = createServer(
     {
       maxHeaderSize: hostLimits.headerBytes,
@@ -154,8 +154,14 @@ async function listen(server: SyncServer, { host, port }: HostOptions): Promise<
   socket.maxHeadersCount = hostLimits.headers;
   socket.maxConnections = hostLimits.connections;
   await new Promise<void>((resolve, reject) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => reject(cannotListen(host, port, error)));
-    socket.listen({ host, port }, resolve);
+    const refuse = (error: NodeJS.ErrnoException): void => reject(cannotListen(host, port, error));
+    socket.once("error", refuse);
+    socket.listen({ host, port }, () => {
+      socket.off("error", refuse);
+      // An error that nobody listens to ends the process, and one connection is not worth a server.
+      socket.on("error", (error) => log({ level: "error", message: "the port failed", error: String(error) }));
+      resolve();
+    });
   });
   return socket;
 }

@@ -3,7 +3,7 @@
  * PostgreSQL is opened here too, and has none of these: it has its own.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import envPaths from "env-paths";
 import { HoldfastError } from "../errors.ts";
@@ -17,6 +17,7 @@ import { mintHistories } from "../server/spaces.ts";
 import type { ServerStore } from "../server/store.ts";
 import type { NewToken, TokenInfo } from "../server/tokens.ts";
 import { addToken, listTokens, reinstateAccount, revokeToken, suspendAccount } from "../server/tokens.ts";
+import { makeFolder } from "./folder.ts";
 import { finishSwap, isSwapOpen, makeDurable, swapDatabase } from "./server-swap.ts";
 import type { FileLock } from "./sqlite.ts";
 import { acquireFileLock, openDatabase } from "./sqlite.ts";
@@ -46,7 +47,7 @@ export async function openServerStore(
   report: (message: string, error: unknown) => void = () => {},
 ): Promise<ServerStore> {
   if (place.kind === "embedded") {
-    mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+    makeFolder(place.directory);
     finishRestore(place);
     const store = openEmbeddedStore(openDatabase(join(place.directory, fileName)), { defer: setImmediate });
     await store.migrate(migrationsFor(store.dialect));
@@ -125,7 +126,7 @@ export async function compactServer(
 /** Takes the directory for one server. PostgreSQL takes as many servers as there are. */
 export function lockServer(place: StorePlace): FileLock {
   if (place.kind === "postgres") return { release: () => {} };
-  mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+  makeFolder(place.directory);
   const lock = acquireFileLock(join(place.directory, lockName));
   if (lock !== null) return afterSwap(lock, place.directory);
   throw new HoldfastError(

@@ -3,13 +3,13 @@
  * How the database opens and recovers is left to `salvage.ts`; what handlers do is theirs.
  */
 import { hash, randomBytes, randomFillSync } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { v7 as uuidv7 } from "uuid";
 import { isCode } from "../errors.ts";
 import type { DrainerLock, LogLevel, World } from "../world.ts";
 import { defaultReserveBytes, openDisk } from "./disk.ts";
+import { makeFolder } from "./folder.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { makeProbe } from "./probe.ts";
 import type { FileLock } from "./sqlite.ts";
@@ -47,7 +47,7 @@ export type NodeWorld = World & { readonly close: () => void };
 export function nodeWorld(options: NodeWorldOptions): NodeWorld {
   const { directory } = options;
   const log = options.log ?? logToStderr;
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeFolder(directory);
   const timers = makeTimers();
   const drainer = makeDrainer(directory, { log, onHeld: timers.keepAlive });
   const witness = openWitness(directory, log);

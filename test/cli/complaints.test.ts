@@ -1,8 +1,9 @@
 // Owns what the command says to words that are nearly right: the field and what was expected, the command and not the verb.
 // Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
 import { describe, expect, it } from "vitest";
+import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
-import { syncConfig } from "./support/record-fixtures.ts";
+import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { play } from "./support/script.ts";
 
@@ -112,9 +113,55 @@ it("a file with hundreds of wrong lines is refused in a screenful", async () => 
   expect([played.exit, played.out]).toEqual([2, "! Imported 0 operations\n"]);
 });
 
+it("an import that is cut off says that repeating it goes on where it stopped", async () => {
+  const gone = new HoldfastError(
+    "daemon_unreachable",
+    "no answer from the daemon",
+    "start it with `holdfast daemon start`",
+  );
+  let calls = 0;
+  const rows = Array.from({ length: 700 }, (_, at) => JSON.stringify({ id: `k${at}` })).join("\n");
+  const records = await play(["records", "import", "notes", "-", "--source", "big"], {
+    stdin: rows,
+    answers: {
+      "records.import": (input) => {
+        calls += 1;
+        if (calls > 1) throw gone;
+        return { imported: input.rows.length, unchanged: 0, refused: [], nextOffset: 500 };
+      },
+    },
+  });
+  expect([records.exit, records.out]).toEqual([3, ""]);
+  expect(records.err).toBe(
+    "✗ the import was cut off after 500: no answer from the daemon\n→ repeat the same import: it starts the daemon again and goes on where it stopped\n",
+  );
+  const throwGone = () => {
+    throw gone;
+  };
+  const queue = await play(["queue", "import", "-"], { stdin: "{}", answers: { "queue.import": throwGone } });
+  expect([queue.exit, queue.err]).toEqual([3, expect.stringContaining("repeat the same import")]);
+});
+
+it("what was only done says nothing under --quiet, and a list of nothing is no line", async () => {
+  const answers = {
+    "collections.list": { collections: [], lastSyncAt: null, clockOffsetMs: 0 },
+    "collections.declare": collection(),
+    "conflicts.list": { conflicts: [], next: null, open: 0 },
+    "queue.pause": { paused: [] },
+  };
+  for (const words of [
+    ["collections", "declare", "bookings"],
+    ["queue", "pause"],
+    ["conflicts", "list"],
+  ]) {
+    const played = await play([...words, "--quiet"], { answers });
+    expect([played.exit, played.out, played.err], words.join(" ")).toEqual([0, "", ""]);
+  }
+});
+
 describe("a sync server that gives nothing", () => {
-  const refusedBy = async (reason: string): Promise<string> => {
-    const out = { subject: "", remote: "https://sync.example.com", reason, since: 0, pending: 1 };
+  const refusedBy = async (code: string, reason: string): Promise<string> => {
+    const out = { subject: "", remote: "https://sync.example.com", reason, code, since: 0, pending: 1 };
     const before = has.queueStatus();
     const status = { ...before, counts: { ...before.counts, pending: 1 }, unsent: 1, signedOut: [out] };
     const played = await play(["sync", "--wait"], {
@@ -130,11 +177,11 @@ describe("a sync server that gives nothing", () => {
   };
 
   it("is told by what would change it: a token, another token, or the person who runs it", async () => {
-    const missing = await refusedBy('there is no credential "sync" yet');
+    const missing = await refusedBy("credential_missing", 'there is no credential "sync" yet');
     expect(missing).toMatch(/wants a token: .*\n→ store/);
-    const invalid = await refusedBy("the token has expired");
+    const invalid = await refusedBy("token_expired", "the token has expired");
     expect(invalid).toMatch(/refuses the token: .*\n→ store/);
-    const suspended = await refusedBy("the account ana is suspended");
+    const suspended = await refusedBy("account_suspended", "in whatever words");
     expect(suspended).toMatch(/lets nobody in with this token: .*\n→ ask who runs it; .*queue export/);
   });
 });

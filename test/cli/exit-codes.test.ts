@@ -5,6 +5,7 @@ import type { ErrorCode } from "../../src/errors.ts";
 import { errorTable, HoldfastError } from "../../src/errors.ts";
 import { limits } from "../../src/shapes.ts";
 import * as has from "./support/fixtures.ts";
+import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { play } from "./support/script.ts";
 
@@ -70,6 +71,52 @@ describe("usage", () => {
     const asJson = await play([argv[0] ?? "", "--json", ...argv.slice(1)]);
     expect(asJson.exit).toBe(2);
     expect(JSON.parse(asJson.err)).toMatchObject({ code: "invalid_input" });
+  });
+});
+
+describe("a sync that only somebody's deed lets go on ends with 5, whatever was asked to sync", () => {
+  const status = (more: Partial<ReturnType<typeof has.queueStatus>>) =>
+    has.queueStatus({ unsent: 1, counts: { ...has.queueStatus().counts, pending: 1 }, ...more });
+  const idle = { mode: "eager" as const, isSyncing: false, run: null };
+  const collections = { collections: [collection({ asOf: null })], lastSyncAt: null, clockOffsetMs: 0 };
+  const offline = { pending: 1, isOffline: true, sentence: "You work offline: nothing is sent." };
+  const online = { ...offline, isOffline: false };
+  const all = { kind: "all" as const, name: "", reason: "", since: 0 };
+  const asked = { collections: ["bookings"], sentence: "" };
+  it.each<readonly [string, readonly string[], NonNullable<Script["answers"]>]>([
+    ["sync", ["sync", "--wait"], { "sync.run": offline, "queue.status": status({ isWorkingOffline: true }) }],
+    ["sync --all", ["sync", "--all"], { "sync.run": offline, "queue.status": status({ isWorkingOffline: true }) }],
+    [
+      "collections sync",
+      ["collections", "sync", "--wait"],
+      { "collections.sync": { ...asked, isOffline: true }, "queue.status": status({ isWorkingOffline: true }) },
+    ],
+    ["sync while paused", ["sync", "--wait"], { "sync.run": online, "queue.status": status({ paused: [all] }) }],
+    [
+      "collections sync while paused",
+      ["collections", "sync", "--wait"],
+      { "collections.sync": { ...asked, isOffline: false }, "queue.status": status({ paused: [all] }) },
+    ],
+  ])("%s", async (_name, argv, answers) => {
+    const played = await play(argv, {
+      local: syncConfig({ "sync.url": "https://sync.example.com" }),
+      answers: {
+        ...{ "sync.status": idle, "collections.list": collections, "queue.list": { operations: [], next: null } },
+        ...{ "collections.sync": { ...asked, isOffline: true } },
+        ...answers,
+      },
+    });
+    expect(played.exit).toBe(5);
+  });
+
+  it("and one that waits for the network alone ends with 1", async () => {
+    const answers = {
+      "sync.run": online,
+      "sync.status": idle,
+      "queue.status": status({}),
+      "queue.list": { operations: [], next: null },
+    };
+    expect((await play(["sync", "--wait"], { answers })).exit).toBe(1);
   });
 });
 

@@ -12,7 +12,14 @@ import { now, play } from "./support/script.ts";
 const none: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
 
 const server = "https://sync.example.com";
-const noToken = { subject: "", remote: server, reason: "this request names no token", since: now, pending: 1 };
+const noToken = {
+  subject: "",
+  remote: server,
+  reason: "this request names no token",
+  code: "token_missing",
+  since: now,
+  pending: 1,
+};
 const silent = { ...has.onlineRemote, remote: server, status: "offline" as const, lastFailureAt: now };
 const notAllowed = { code: "collection_forbidden", message: "bookings is not for you", hint: "ask for a role" };
 
@@ -21,7 +28,11 @@ const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { re
   ["without a token", { "queue.status": has.queueStatus({ signedOut: [noToken] }) }],
   [
     "with a token that is refused",
-    { "queue.status": has.queueStatus({ signedOut: [{ ...noToken, reason: "the token has expired" }] }) },
+    {
+      "queue.status": has.queueStatus({
+        signedOut: [{ ...noToken, reason: "the token has expired", code: "token_expired" }],
+      }),
+    },
     { "sync.credential": "team" },
   ],
   ["while working offline", { "queue.status": has.queueStatus({ isWorkingOffline: true }) }],

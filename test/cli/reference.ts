@@ -39,7 +39,8 @@ function section(noun: Command, leaves: readonly Command[]): string {
   const own = leaves.filter((leaf) => leaf.parent === noun);
   return [
     `## holdfast ${noun.name()}`,
-    noun.description(),
+    // A noun that does something by itself has options of its own.
+    ownOptions(noun).length > 0 ? body(noun) : noun.description(),
     ...own.map((leaf) => `### holdfast ${pathOf(leaf)}\n\n${body(leaf)}`),
   ].join("\n\n");
 }

@@ -106,7 +106,7 @@ CREATE TABLE evicted (
 
 CREATE TABLE gate (
   kind TEXT NOT NULL, name TEXT NOT NULL, remote TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL, since INTEGER NOT NULL,
-  until INTEGER, tries INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, name, remote)
+  until INTEGER, tries INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '', PRIMARY KEY (kind, name, remote)
 ) WITHOUT ROWID;
 
 CREATE TABLE history (

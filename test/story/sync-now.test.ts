@@ -44,7 +44,7 @@ test("a sync tells what moved, all at once decides for one side, and a choice ma
   expect(await titleOf(bea)).toBe("base");
 
   await disagree("first");
-  expect(await bea.run("sync --all --resolve local --yes", 1)).toContain("You work offline");
+  expect(await bea.run("sync --all --resolve local --yes", 5)).toContain("You work offline");
   await bea.run("network online");
   expect(await bea.run("sync --all", 1)).toMatch(/1 conflict needs a decision/);
   await bea.run("sync --all --resolve local", 5); // nobody can be asked

@@ -170,7 +170,16 @@ export const troubled = queueStatus({
   nextAttemptAt: now + 12_000,
   conflicts: 1,
   paused: [{ kind: "lane", name: "notes", reason: "maintenance", since: now - 60_000 }],
-  signedOut: [{ subject: "ada", remote: "https://api.example.com", reason: "401", since: now - 60_000, pending: 1 }],
+  signedOut: [
+    {
+      subject: "ada",
+      remote: "https://api.example.com",
+      reason: "401",
+      code: "unauthorized",
+      since: now - 60_000,
+      pending: 1,
+    },
+  ],
   unknownTypes: [{ type: "note.save", pending: 1 }],
   remotes: [offlineRemote, { ...onlineRemote, remote: "https://files.example.com" }],
 });
