@@ -7,7 +7,7 @@ import type { Answer } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import { defaultSettings } from "../shapes.ts";
 import type { Claimed } from "./claim.ts";
-import { claimNext, closedBy } from "./claim.ts";
+import { claimNext, closedBy, leastShare } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { hasSlot, loadOf, requestsOf } from "./flight.ts";
 import { isLanePaused, readGates } from "./gates.ts";
@@ -125,14 +125,18 @@ export function claimAhead(
 }
 
 /** Within a transaction: what may still begin, or nothing after all of it was given back. */
-export function keepOrGiveBack(store: Store, ahead: Ahead, isStopping: boolean): readonly Request[] {
-  if (!isStopping && !mustGiveBack(store, ahead)) return ahead.requests;
+export function keepOrGiveBack(
+  store: Store,
+  ahead: Ahead,
+  { flights, isStopping }: { readonly flights: readonly Flight[]; readonly isStopping: boolean },
+): readonly Request[] {
+  if (!isStopping && !mustGiveBack(store, ahead, flights)) return ahead.requests;
   giveBack(store, ahead);
   return [];
 }
 
 /** Whether something has come up that keeps what is claimed from going. Asked within a transaction. */
-function mustGiveBack(store: Store, ahead: Ahead): boolean {
+function mustGiveBack(store: Store, ahead: Ahead, flights: readonly Flight[]): boolean {
   if (ahead.requests.length === 0) return false;
   const gates = readGates(store);
   const settings = getSettings(store);
@@ -146,8 +150,16 @@ function mustGiveBack(store: Store, ahead: Ahead): boolean {
     if (open.has(channel.id)) return false;
     open.add(channel.id);
     if (closedBy(store, channel, gates, settings) !== null) return true;
-    return channel.remote !== "" && remoteGate(store, channel.remote).maxInFlight !== null;
+    return exceedsProof(store, channel.remote, [...flights.map(({ claimed }) => claimed), ...ahead.requests.flat()]);
   });
+}
+
+/** Whether more is claimed than a remote that has to prove itself gets. What it does get is claimed like anything else, and must go. */
+function exceedsProof(store: Store, remote: string, claimed: readonly Claimed[]): boolean {
+  const most = remote === "" ? null : remoteGate(store, remote).maxInFlight;
+  if (most === null) return false;
+  const { small, bulk } = loadOf(claimed);
+  return (small.get(remote) ?? 0) + (bulk.get(remote) ?? 0) >= most + leastShare;
 }
 
 /** Makes the rows what they were before the claim; the list itself is emptied once that is committed. */
@@ -159,12 +171,12 @@ export function giveBack(store: Store, ahead: Ahead): void {
 }
 
 /** Takes the first request that has room beside what is under way and that nothing keeps; `null` when there is none. */
-export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>): Request | null {
+export function takeFirst(store: Store, ahead: Ahead, flights: readonly Flight[]): Request | null {
   if (ahead.isHeld || ahead.requests.length === 0) return null;
-  const load = loadOf([...flights].map(({ claimed }) => claimed));
+  const load = loadOf(flights.map(({ claimed }) => claimed));
   const place = ahead.requests.findIndex((request) => hasSlot(request, load, ahead.settings));
   const found = ahead.requests[place];
-  if (found === undefined || !isUnchanged(store, ahead)) return null;
+  if (found === undefined || !isUnchanged(store, ahead, flights)) return null;
   const now = store.world.now();
   if (found.some(({ operation }) => operation.expiresAt !== null && operation.expiresAt <= now)) {
     ahead.isHeld = true;
@@ -175,12 +187,12 @@ export function takeFirst(store: Store, ahead: Ahead, flights: Iterable<Flight>)
 }
 
 /** Another process may have paused, signed out or taken over meanwhile; whatever does that moves the store's sequence. */
-function isUnchanged(store: Store, ahead: Ahead): boolean {
+function isUnchanged(store: Store, ahead: Ahead, flights: readonly Flight[]): boolean {
   const sequence = readSequence(store);
   if (sequence === ahead.seenAt) return true;
   const isKept = snapshot(store, () => {
     ahead.settings = paceOf(store);
-    return isDrainer(store) && !mustGiveBack(store, ahead);
+    return isDrainer(store) && !mustGiveBack(store, ahead, flights);
   });
   if (isKept) ahead.seenAt = sequence;
   else ahead.isHeld = true;

@@ -150,7 +150,7 @@ function beginClaimed(loop: Draining): void {
   const { store } = loop.host;
   try {
     while (!(loop.isOver || loop.isStopping || store.memory.isClosed)) {
-      const request = takeFirst(store, loop.ahead, loop.flights.values());
+      const request = takeFirst(store, loop.ahead, [...loop.flights.values()]);
       if (request === null) break;
       watch(loop, perform(loop, request), request);
     }
@@ -228,7 +228,7 @@ function work(loop: Draining): boolean {
     noteClock(loop);
     for (const tell of news) tell();
     bookEvidence(store, observed);
-    const kept = keepOrGiveBack(store, ahead, loop.isStopping);
+    const kept = keepOrGiveBack(store, ahead, { flights: [...loop.flights.values()], isStopping: loop.isStopping });
     if (loop.isStopping) return kept;
     const runAt = nextRunAt(store);
     if (runAt !== null && runAt <= store.world.now()) openRun(store, countUnsent(store));
