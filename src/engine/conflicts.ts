@@ -14,6 +14,7 @@ import { record } from "./history.ts";
 import { getSettings } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
+import { intact, reseal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
@@ -22,7 +23,7 @@ export const decisionRounds = 20;
 
 const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS status, conflict.kind AS kind, conflict.collection AS collection,
   conflict.record AS record, conflict.op AS op, fields, base, local, remote, remote_version, remote_author, message, strategy, created, decided,
-  decided_by, choice, outcome, detail`;
+  decided_by, choice, outcome, detail, conflict.seal AS seal`;
 const byId = `SELECT ${columns} FROM conflict WHERE id = ?`;
 const openOf = `SELECT ${columns} FROM conflict WHERE record = ? AND status = 'open' ORDER BY seq DESC LIMIT 1`;
 const openOfOperation = `SELECT ${columns} FROM conflict WHERE op = ? AND status = 'open' ORDER BY seq`;
@@ -33,6 +34,7 @@ const insert = `INSERT INTO conflict (id, status, kind, collection, record, op, 
 const refresh = `UPDATE conflict SET kind = ?, fields = ?, base = ?, local = ?, remote = ?, remote_version = ?, remote_author = ?, message = ?,
   strategy = ? WHERE seq = ?`;
 const setDecided = `UPDATE conflict SET status = ?, decided = ?, decided_by = ?, choice = ?, outcome = ?, detail = ? WHERE seq = ?`;
+const seqOf = "SELECT seq FROM conflict WHERE id = ?";
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
 const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
 const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
@@ -92,7 +94,9 @@ export const conflictColumns = columns;
 const fieldsOf = (value: SqlValue | undefined): Fields | null =>
   parsed<Fields | null>(textOrNull(value) ?? "null", null);
 
-export const toConflict = (row: Row): ConflictRow => ({
+export const toConflict = (cells: Row): ConflictRow => read(intact("conflict", cells));
+
+const read = (row: Row): ConflictRow => ({
   seq: integer(row.seq),
   id: text(row.id),
   status: text(row.status) as ConflictStatus,
@@ -238,6 +242,7 @@ export function openConflict(store: Store, meeting: Meeting, verdict: Undecided,
         verdict.strategy,
         known.seq,
       );
+    reseal(store, "conflict", [known.seq]);
     tellConflict(store, known.id, { state: "changed", kind: sides.kind, collection: info.name, key: row.key });
     return message;
   }
@@ -300,8 +305,13 @@ function addConflict(store: Store, meeting: Meeting, row: NewConflict): void {
       jsonOf(decided?.value ?? null),
       decided === null ? null : JSON.stringify({ before: sides.local, how: decided.detail }),
     );
+  sealNewest(store, id);
   const state = row.status === "open" ? "opened" : "decided";
   tellConflict(store, id, { state, kind: sides.kind, collection: info.name, key: about.key });
+}
+
+function sealNewest(store: Store, id: string): void {
+  reseal(store, "conflict", [integer(store.db.prepare(seqOf).get(id)?.seq)]);
 }
 
 const jsonOf = (value: Fields | null): string | null => (value === null ? null : JSON.stringify(value));
@@ -355,6 +365,7 @@ export function settleConflict(store: Store, conflict: ConflictRow, to: Settleme
   store.db
     .prepare(setDecided)
     .run(to.status, decided, to.by, to.choice, jsonOf(to.outcome), JSON.stringify(to.detail), conflict.seq);
+  reseal(store, "conflict", [conflict.seq]);
   tellConflict(store, conflict.id, { state: to.status, choice: to.choice });
 }
 

@@ -8,8 +8,10 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { isBrokenEntry } from "./mending-rows.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
+import { intact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";
@@ -17,7 +19,7 @@ import { writeRecords } from "./writes.ts";
 /** Entries of a page when the caller names no number. */
 const entryPage = 100;
 
-const columns = "seq, at, origin, run, version, before, after, detail";
+const columns = "seq, record, at, origin, run, version, before, after, detail, seal";
 const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
@@ -41,6 +43,13 @@ export function restoreRecord(store: Store, input: Input<"records.restore">): Ou
       "not_found",
       `the history of record "${key}" of "${collection}" has no entry ${sequence}`,
       "see `holdfast records history`; old entries are forgotten after a while",
+    );
+  }
+  if (isBrokenEntry(intact("record_history", entry))) {
+    throw new HoldfastError(
+      "refused_by_state",
+      `entry ${sequence} of the history of record "${key}" was changed by the storage, so its values cannot be trusted`,
+      "read what is left of it with `holdfast records history`, and write what you want to keep",
     );
   }
   const value = fieldsOf(textOrNull(entry[side]));
@@ -75,7 +84,8 @@ function requireRecord(store: Store, info: CollectionInfo, key: string): RecordR
   );
 }
 
-function toEntry(row: Row): RecordEntry {
+function toEntry(cells: Row): RecordEntry {
+  const row = intact("record_history", cells);
   return {
     sequence: integer(row.seq),
     at: integer(row.at),

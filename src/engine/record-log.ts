@@ -5,21 +5,20 @@
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
 import { getSettings } from "./meta.ts";
+import { intact, reseal, sealOf } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
 /** Rows that one pass of retention deletes. */
 export const historyPruneLimit = 500;
 
-const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail, seal)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
-const move = "UPDATE record_history SET record = ? WHERE record = ?";
+const move = "UPDATE record_history SET record = ? WHERE seq = ?";
+const ofRecord = "SELECT * FROM record_history WHERE record = ?";
 const prune =
   "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
-const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
-  SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
-  WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
-
 export type LogEntry = {
   readonly record: number;
   /** When it happened, where the caller has asked the clock already. */
@@ -36,18 +35,10 @@ export type LogEntry = {
 /** Notes one change of a record in the transaction that makes it. */
 export function logRecord(store: Store, entry: LogEntry): void {
   const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
-  store.db
-    .prepare(insert)
-    .run(
-      entry.record,
-      entry.at ?? store.world.now(),
-      entry.origin,
-      entry.run,
-      entry.version,
-      entry.before,
-      entry.after,
-      detail,
-    );
+  const { record, origin, run, version, before, after } = entry;
+  const at = entry.at ?? store.world.now();
+  const seal = sealOf([record, at, origin, run, version, before, after, detail]);
+  store.db.prepare(insert).run(record, at, origin, run, version, before, after, detail, seal);
 }
 
 /** The newest row, so that a run can say between which rows its changes stand. */
@@ -57,15 +48,11 @@ export function lastLogged(store: Store): number {
 
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
-  store.db.prepare(move).run(to, from);
-}
-
-/** Notes what a resync is about to drop: see `sweepRecords`. */
-export function logSweep(
-  store: Store,
-  sweep: { readonly collection: number; readonly mark: number; readonly below: number; readonly run: number | null },
-): void {
-  store.db.prepare(logSwept).run(store.world.now(), sweep.run, sweep.collection, sweep.mark, sweep.below);
+  for (const row of store.db.prepare(ofRecord).all(from)) {
+    const { seq } = intact("record_history", row);
+    store.db.prepare(move).run(to, seq ?? 0);
+    reseal(store, "record_history", [seq ?? 0]);
+  }
 }
 
 /** Forgets the oldest rows once they are past their time, some at a time. */

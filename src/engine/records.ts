@@ -2,6 +2,7 @@
  * Owns the tables `record` and `mention`: every record as the person sees it beside the server's snapshot, and which records mention local ids.
  * What a local write does is `writes.ts`; what waits to be sent for a record is `pending.ts`; the changes' log is `record-log.ts`.
  */
+import type { Row } from "../database.ts";
 import { rewriteReferences } from "../id.ts";
 import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
@@ -13,22 +14,23 @@ import { collectionOf, countRecords, requireCollection } from "./collections.ts"
 import { openConflictOf } from "./conflicts.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
-import { logSweep } from "./record-log.ts";
+import { logRecord } from "./record-log.ts";
+import { intact, reseal, sealOf } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, parsed } from "./store.ts";
 
 const columns =
-  "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
+  "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark, seal";
 const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
-const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
+const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
 const insertPulled = `INSERT OR IGNORE INTO record (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used,
-  bytes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`;
+  bytes, mark, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?)`;
 const lastId = "SELECT max(id) AS id FROM record";
 const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
-  pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
-const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
+  pendings = ?, used = max(used, ?), bytes = ?, mark = ?, seal = ? WHERE id = ?`;
+const setStatus = "UPDATE record SET status = ?, seal = ? WHERE id = ?";
 const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
 const setUsed = "UPDATE record SET used = max(used, ?) WHERE id = ?";
 const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
@@ -43,8 +45,8 @@ const dropMentions = "DELETE FROM mention WHERE local = ?";
 const unmarked = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > ? AND (pendings > 0 OR version > ?)`;
 const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
-const sweep = `UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = CASE ? WHEN 1 THEN 0 ELSE version END WHERE collection = ? AND mark <> ? AND version > 0
-  AND version <= ? AND pendings = 0`;
+const swept = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0`;
+const sweep = "UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = ?, seal = ? WHERE id = ?";
 
 /** The states of `recordStates` as they are kept. */
 export const Status = { synced: 0, pending: 1, failed: 2, conflict: 3, localOnly: 4 } as const;
@@ -73,18 +75,39 @@ export type RecordRow = {
 
 export type NewRecord = Omit<RecordRow, "id" | "pinned" | "bytes" | "used">;
 
+const toRow = (row: Row): RecordRow => intact("record", row) as unknown as RecordRow;
+
+type Sealed = Pick<
+  RecordRow,
+  "collection" | "key" | "version" | "value" | "snapshot" | "schema" | "author" | "status" | "pendings"
+>;
+
+/** In the order of the covered columns of `row-seal.ts`. */
+const sealed = (row: Sealed): number =>
+  sealOf([
+    row.collection,
+    row.key,
+    row.version,
+    row.value,
+    row.snapshot,
+    row.schema,
+    row.author,
+    row.status,
+    row.pendings,
+  ]);
+
 /** Finds a record by its key, or by the local key that it had before the server named it. */
 export function findRecord(store: Store, collection: Pick<CollectionInfo, "id">, key: string): RecordRow | null {
   const row = store.db.prepare(byKey).get(collection.id, key);
-  if (row !== undefined) return row as unknown as RecordRow;
+  if (row !== undefined) return toRow(row);
   const server = knowsAliases(store) ? serverIdOf(store, key) : null;
-  return server === null
-    ? null
-    : ((store.db.prepare(byKey).get(collection.id, server) as unknown as RecordRow | undefined) ?? null);
+  const named = server === null ? undefined : store.db.prepare(byKey).get(collection.id, server);
+  return named === undefined ? null : toRow(named);
 }
 
 export function getRecord(store: Store, id: number): RecordRow | null {
-  return (store.db.prepare(byId).get(id) as unknown as RecordRow | undefined) ?? null;
+  const row = store.db.prepare(byId).get(id);
+  return row === undefined ? null : toRow(row);
 }
 
 /** One record as clients see it; whoever has its collection at hand saves reading it. */
@@ -148,6 +171,7 @@ export function insertRecord(store: Store, row: NewRecord): number | null {
       row.changed,
       bytes,
       row.mark,
+      sealed(row),
     );
   if (made === undefined) return null;
   return integer(made.id);
@@ -169,7 +193,10 @@ export type PulledRecord = {
 export function insertPulledRecord(store: Store, id: number, row: PulledRecord, at: number): boolean {
   const { collection, key, version, value, schema, author, bytes, mark } = row;
   const statement = store.db.prepare(insertPulled);
-  return statement.run(id, collection, key, version, value, schema, author, at, at, at, bytes, mark).changes === 1;
+  const seal = sealed({ collection, key, version, value, snapshot: null, schema, author, status: 0, pendings: 0 });
+  return (
+    statement.run(id, collection, key, version, value, schema, author, at, at, at, bytes, mark, seal).changes === 1
+  );
 }
 
 export function lastRecordId(store: Store): number {
@@ -194,6 +221,7 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): v
       after.used,
       bytes,
       after.mark,
+      sealed(after),
       after.id,
     );
   const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
@@ -201,7 +229,8 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): v
 }
 
 export function markStatus(store: Store, id: number, status: number): void {
-  store.db.prepare(setStatus).run(status, id, status);
+  const row = getRecord(store, id);
+  if (row !== null && row.status !== status) store.db.prepare(setStatus).run(status, sealed({ ...row, status }), id);
 }
 
 /** A record was read; see `record-cache.ts`. */
@@ -223,7 +252,7 @@ export function countUnsettled(store: Store, collection: number): number {
 }
 
 export function unsettledRecords(store: Store, collection: number): readonly RecordRow[] {
-  return store.db.prepare(unsettledOf).all(collection) as unknown as readonly RecordRow[];
+  return store.db.prepare(unsettledOf).all(collection).map(toRow);
 }
 
 export function hasRecords(store: Store, collection: number): boolean {
@@ -238,6 +267,7 @@ export function dropRecord(store: Store, row: RecordRow): void {
 
 export function setRecordKey(store: Store, id: number, key: string): void {
   store.db.prepare(setKey).run(key, id);
+  reseal(store, "record", [id]);
 }
 
 /** Records that a resync has not met although the server should have them: with unsent work, or above the version `sure`. */
@@ -246,7 +276,7 @@ export function unmetRecords(
   info: CollectionInfo,
   sure: { readonly mark: number; readonly below: number },
 ): readonly RecordRow[] {
-  return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below) as unknown as readonly RecordRow[];
+  return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below).map(toRow);
 }
 
 /** Drops what the server no longer has after everything was read again; each keeps its history. Returns how many. */
@@ -258,11 +288,15 @@ export function sweepRecords(
 ): number {
   const size = store.db.prepare(sweptSize).get(info.id, by.mark, by.below);
   const gone = integer(size?.n);
-  if (gone > 0) {
-    logSweep(store, { collection: info.id, mark: by.mark, below: by.below, run: by.run });
-    countRecords(store, info.id, -gone, -integer(size?.bytes));
+  if (gone > 0) countRecords(store, info.id, -gone, -integer(size?.bytes));
+  const now = store.world.now();
+  for (const row of store.db.prepare(swept).all(info.id, by.mark, by.below).map(toRow)) {
+    const { id: record, version, value: before } = row;
+    const entry = { record, at: now, origin: "pull", run: by.run, version, before, after: null } as const;
+    if (before !== null) logRecord(store, entry);
+    const after = { ...row, value: null, version: by.isForeign ? 0 : version };
+    store.db.prepare(sweep).run(now, by.mark, after.version, sealed(after), record);
   }
-  store.db.prepare(sweep).run(store.world.now(), by.mark, by.isForeign ? 1 : 0, info.id, by.mark, by.below);
   return gone;
 }
 

@@ -8,6 +8,7 @@ import { recordWriteType } from "../record.ts";
 import { forgetOperation, pruneStoreHistory, record } from "./history.ts";
 import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
+import { scrub } from "./mending-rows.ts";
 import { getSettings } from "./meta.ts";
 import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
@@ -97,6 +98,7 @@ export function prune(store: Store): number {
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
   pruneLog(store);
+  scrub(store);
   return byCount + byAge;
 }
 

@@ -60,6 +60,10 @@ export type Memory = {
 export type SyncMemory = {
   /** Parsed specifications beside the text they came from, by name. */
   readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
+  /** Rows of collections that were found intact, by name. */
+  readonly rows: Map<string, Row>;
+  /** The row up to which each table of records was looked through in idle time. */
+  readonly scrubbed: Map<string, number>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
   /** Spaces whose pokes have come before the news they told of. */
@@ -73,6 +77,8 @@ export type SyncMemory = {
 
 export const newSyncMemory = (): SyncMemory => ({
   specs: new Map(),
+  rows: new Map(),
+  scrubbed: new Map(),
   poked: new Map(),
   trusted: new Set(),
   fetchAt: Number.NEGATIVE_INFINITY,
@@ -254,7 +260,7 @@ export function bearWitness(store: Store): void {
   }
 }
 
-const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "database_corrupt"];
+const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "database_corrupt", "record_corrupt"];
 
 /** Whether an error came from the storage and not from the request; a refusal for lack of free space is the request's. */
 export function isStorageFailure(error: unknown): boolean {

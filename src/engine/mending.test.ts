@@ -1,0 +1,114 @@
+/**
+ * Owns the proof that a changed row of records is never believed: it is proven, rebuilt, asked of the server again, or named as lost.
+ * Damage of whole files is in `test/crash/records-bitflip.test.ts`.
+ */
+import { expect, test } from "vitest";
+import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
+import { startRecords } from "../../test/support/record-bench.ts";
+import type { Collection } from "../world.ts";
+import { sealedTables, sealOf } from "./row-seal.ts";
+
+const collections: readonly Collection[] = [
+  { name: "notes", indexes: ["title"] },
+  { name: "drafts", isSynced: false },
+];
+
+/** Synced, removed, unsent, disputed, decided and local records; what they show, by collection and key. */
+async function everything(): Promise<RecordBench & { readonly ada: RecordClient }> {
+  const bench = startRecords();
+  const { server, client, run } = bench;
+  const ada = client({ collections });
+  for (const key of ["a", "b", "c", "d", "e"]) server.write("notes", key, { title: `first ${key}`, n: 1 });
+  await run();
+  ada.update("c", { title: "mine" });
+  ada.offline();
+  server.write("notes", "d", { title: "theirs", n: 1 });
+  ada.update("d", { title: "ours" });
+  ada.online();
+  await run(60_000);
+  const [conflict] = ada.conflicts();
+  ada.ask("conflicts.resolve", { ids: [conflict?.id ?? ""], choose: "local" });
+  await run(60_000);
+  ada.offline();
+  server.write("notes", "e", { title: "theirs again", n: 1 });
+  ada.update("e", { title: "ours again" });
+  ada.online();
+  await run(60_000);
+  ada.offline();
+  ada.update("b", { title: "unsent" });
+  ada.put("new", { title: "unsent, too" });
+  ada.put("draft", { text: "one" }, "drafts");
+  ada.put("draft", { text: "two" }, "drafts");
+  return { ...bench, ada };
+}
+
+const places = [
+  ...["a", "b", "c", "d", "e", "new"].map((key) => ["notes", key] as const),
+  ["drafts", "draft"] as const,
+];
+const values = (client: RecordClient) => places.map(([collection, key]) => client.value(key, collection));
+
+const columns = Object.entries(sealedTables).flatMap(([table, { covered }]) =>
+  covered.map((column) => [table, column] as const),
+);
+
+test.each(columns)("a changed bit of %s.%s is never believed, and mended as far as can be", async (table, column) => {
+  const { ada, server, run } = await everything();
+  const before = values(ada);
+  const history = ada.ask("records.history", { collection: "notes", key: "d" }).entries;
+  const count = Number(ada.rows(`SELECT count(*) AS n FROM ${table}`)[0]?.n);
+  expect(count).toBeGreaterThan(0);
+  const changed = ada.rows(
+    `UPDATE ${table} SET ${column} = CASE typeof(${column}) WHEN 'integer' THEN ${column} + 1048576
+      WHEN 'text' THEN replace(substr(${column}, 1, 1), substr(${column}, 1, 1), char(unicode(substr(${column}, 1, 1)) + 1)) || substr(${column}, 2)
+      ELSE ${column} END RETURNING 1 AS n`,
+  );
+  expect(changed).toHaveLength(count);
+  for (const [index, [collection, key]] of places.entries()) {
+    const now = ada.get(key, collection);
+    if (JSON.stringify(now?.value) === JSON.stringify(before[index])) continue;
+    // What differs says so, and only what no proof is left of may differ.
+    expect([now?.problem?.code, table]).toEqual(["record_corrupt", "record"]);
+  }
+  ada.online();
+  await run(600_000);
+  expect(values(ada)).toEqual(before);
+  expect(server.all("notes")).toMatchObject({ b: { title: "unsent" }, new: { title: "unsent, too" } });
+  expect(server.all("notes").e).toEqual({ title: "theirs again", n: 1 });
+  const open = ada.conflicts("open");
+  expect(open.map(({ key }) => key)).toEqual(["e"]);
+  expect(open[0]).toMatchObject({
+    base: { title: "first e" },
+    local: { title: "ours again" },
+    remote: { title: "theirs again" },
+  });
+  const later = ada.ask("records.history", { collection: "notes", key: "d" }).entries;
+  for (const entry of history) {
+    const now = later.find(({ sequence }) => sequence === entry.sequence);
+    const isMarked = (now?.detail as { readonly code?: string } | null)?.code === "record_corrupt";
+    if (!isMarked) expect(now).toEqual(entry);
+  }
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+  ada.ask("conflicts.resolve", { ids: [open[0]?.id ?? ""], choose: "local" });
+  await run(60_000);
+  expect(server.all("notes").e).toEqual({ title: "ours again", n: 1 });
+});
+
+test("one changed bit anywhere in a row gives another seal", () => {
+  const cells = ["a text", 7, null, "", '{"title":"ü"}', 2 ** 40];
+  const seal = sealOf(cells);
+  expect(Number.isSafeInteger(seal)).toBe(true);
+  const others = [
+    ...[..."a text"].flatMap((_, at) =>
+      Array.from({ length: 8 }, (_, bit) => {
+        const flipped = [..."a text"];
+        flipped[at] = String.fromCharCode((flipped[at] ?? "").charCodeAt(0) ^ (1 << bit));
+        return [flipped.join(""), ...cells.slice(1)];
+      }),
+    ),
+    ...Array.from({ length: 50 }, (_, bit) => [cells[0] ?? null, 7 + 2 ** bit, ...cells.slice(2)]),
+    [cells[0] ?? null, 7, "", null, ...cells.slice(4)],
+    ["a tex", "t", ...cells.slice(1)],
+  ];
+  for (const other of others) expect(sealOf(other)).not.toBe(seal);
+});
