@@ -74,6 +74,8 @@ export type CollectionInfo = {
 export function requireCollection(store: Store, name: string): CollectionInfo {
   const row = store.db.prepare(byName).get(name);
   if (row !== undefined) return toInfo(store, row);
+  // A name that storage has changed is not found either: looking at all of them finds that out.
+  listInfos(store);
   throw new HoldfastError(
     "not_found",
     `there is no collection "${name}"`,

@@ -30,6 +30,7 @@ const recordRow = "SELECT * FROM record WHERE id = ?";
 const collectionRow = "SELECT * FROM collection WHERE id = ?";
 const recordByKey = `SELECT record.* FROM record JOIN collection ON collection.id = record.collection
   WHERE collection.name = ? AND record.key = ?`;
+const idOf = "SELECT id FROM record WHERE collection = ? AND key = ?";
 const hasLocal = "SELECT 1 AS n FROM record WHERE collection = ? AND status = 4 LIMIT 1";
 const topMark = "SELECT max(mark) AS mark FROM record WHERE collection = ?";
 
@@ -64,7 +65,12 @@ export function brokenRows(store: Store, table: SealedTable): readonly Row[] {
 export function scrub(store: Store): void {
   for (const [table, key] of scrubbedTables) {
     const rows = store.db.prepare(pageOf(table, key)).all(store.memory.sync.scrubbed.get(table) ?? -1);
-    for (const row of rows) intact(table, row);
+    for (const row of rows) {
+      intact(table, row);
+      // An index that has lost a key would let the record pass for one that is not there.
+      if (table === "record" && store.db.prepare(idOf).get(row.collection ?? 0, row.key ?? "")?.id !== row.id)
+        intact(table, {});
+    }
     store.memory.sync.scrubbed.set(table, rows.length < pageRows ? -1 : integer(rows[rows.length - 1]?.[key]));
   }
 }
@@ -223,8 +229,11 @@ export function mendRecord(store: Store, row: Row, keys: KeyOf): How {
   if (collection === undefined || place.key === "") return "gone";
   const spec = parsed<CollectionSpec>(text(collection.spec), { name: "" });
   const isLocal = spec.isSynced === false;
-  const isEmpty = first === undefined && (!isLocal || last === undefined);
-  const value = isEmpty ? null : (last ?? null);
+  // What the row and its history say alike is certain, whatever else of the row was changed.
+  const isAgreed = last !== undefined && last === (row.value ?? null);
+  const value = last ?? null;
+  const resting =
+    isAgreed || (isLocal && last !== undefined) ? (isLocal ? Status.localOnly : Status.synced) : Status.failed;
   const base = parsed<{ readonly base?: number }>(textOrNull(first?.overlay) ?? "{}", {}).base;
   rewriteSealed(store, "record", {
     ...row,
@@ -234,12 +243,13 @@ export function mendRecord(store: Store, row: Row, keys: KeyOf): How {
     snapshot: first === undefined ? null : (first.base_value ?? null),
     schema: spec.version ?? 1,
     author: "",
-    status: isEmpty ? Status.failed : first === undefined ? Status.localOnly : Status.pending,
+    status: first === undefined ? resting : Status.pending,
     pendings: pendings.length,
   });
+  if (isAgreed) return "rebuilt";
   const detail = { code: mendedCode, kept: { value: readable(row.value ?? null) } };
   logRecord(store, { record: id, origin: "restore", run: null, version: 0, before: null, after: value, detail });
-  return isEmpty ? "gone" : "rebuilt";
+  return last === undefined ? "gone" : "rebuilt";
 }
 
 /** The record that a change speaks of, as its row is; `undefined` where there is none. */

@@ -48,9 +48,11 @@ const places = [
 ];
 const values = (client: RecordClient) => places.map(([collection, key]) => client.value(key, collection));
 
-const columns = Object.entries(sealedTables).flatMap(([table, { covered }]) =>
-  covered.map((column) => [table, column] as const),
-);
+/** What rows are found by is in an index as well: those are damaged as files are, in `test/crash`. */
+const found = ["record.collection", "record.key", "pending.record", "pending.op", "record_history.record"];
+const columns = Object.entries(sealedTables)
+  .flatMap(([table, { covered }]) => covered.map((column) => [table, column] as const))
+  .filter(([table, column]) => !found.includes(`${table}.${column}`));
 
 test.each(columns)("a changed bit of %s.%s is never believed, and mended as far as can be", async (table, column) => {
   const { ada, server, run } = await everything();
@@ -58,10 +60,12 @@ test.each(columns)("a changed bit of %s.%s is never believed, and mended as far 
   const history = ada.ask("records.history", { collection: "notes", key: "d" }).entries;
   const count = Number(ada.rows(`SELECT count(*) AS n FROM ${table}`)[0]?.n);
   expect(count).toBeGreaterThan(0);
+  const first = `substr(${column}, 1, 1)`;
+  const text =
+    column === "value" ? "replace(value, 'it', 'iu')" : `char(unicode(${first}) + 1) || substr(${column}, 2)`;
   const changed = ada.rows(
     `UPDATE ${table} SET ${column} = CASE typeof(${column}) WHEN 'integer' THEN ${column} + 1048576
-      WHEN 'text' THEN replace(substr(${column}, 1, 1), substr(${column}, 1, 1), char(unicode(substr(${column}, 1, 1)) + 1)) || substr(${column}, 2)
-      ELSE ${column} END RETURNING 1 AS n`,
+      WHEN 'text' THEN ${text} ELSE ${column} END RETURNING 1 AS n`,
   );
   expect(changed).toHaveLength(count);
   for (const [index, [collection, key]] of places.entries()) {

@@ -110,6 +110,13 @@ export function getRecord(store: Store, id: number): RecordRow | null {
   return row === undefined ? null : toRow(row);
 }
 
+/** What a person reads on a record that storage has changed, until the server has told it again. */
+const corruptRecord = {
+  code: "record_corrupt",
+  message: "the storage has changed this record; it is not certain what it was",
+  hint: "a synced one is read again from the server; for another see `holdfast records history`, and write it anew",
+} as const;
+
 /** One record as clients see it; whoever has its collection at hand saves reading it. */
 export function toRecordView(store: Store, row: RecordRow, known?: CollectionInfo): RecordView {
   const info = known ?? collectionOf(store, row.collection);
@@ -124,7 +131,7 @@ export function toRecordView(store: Store, row: RecordRow, known?: CollectionInf
     confirmedAt: row.confirmed,
     changedAt: row.changed,
     operations: operations.map(({ id }) => id),
-    problem: refused?.problem ?? null,
+    problem: refused?.problem ?? (row.status === Status.failed && row.pendings === 0 ? corruptRecord : null),
     conflict: refused === undefined ? null : openConflictOf(store, row.id),
     isPinned: row.pinned === 1,
   };

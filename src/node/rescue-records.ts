@@ -28,8 +28,18 @@ const mostRows = 2 ** 31;
 
 const highestKey = (name: string, key: string): string => `SELECT max(${key}) AS n FROM ${name}`;
 const knownRecords = `SELECT id, collection, key FROM ${table.record} INDEXED BY sqlite_autoindex_record_1`;
-const knownConflicts = `SELECT count(*) AS n FROM ${table.conflict} INDEXED BY sqlite_autoindex_conflict_1`;
-const countConflicts = `SELECT count(*) AS n FROM ${table.conflict}`;
+const counted = [
+  [
+    "conflicts are lost; open ones are made again",
+    `SELECT count(*) AS n FROM ${table.conflict} INDEXED BY sqlite_autoindex_conflict_1`,
+    `SELECT count(*) AS n FROM ${table.conflict}`,
+  ],
+  [
+    "entries of the history of records are lost",
+    `SELECT count(*) AS n FROM ${table.history} INDEXED BY record_history_record`,
+    `SELECT count(*) AS n FROM ${table.history}`,
+  ],
+] as const;
 const hasRecord = `SELECT 1 AS n FROM ${table.record} WHERE id = ?`;
 const hasAny = `SELECT (SELECT count(*) FROM ${table.collection}) + (SELECT count(*) FROM ${table.record}) + (SELECT count(*) FROM ${table.pending}) AS n`;
 const storeMend = `INSERT INTO ${table.meta} (name, value) VALUES ('mend', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
@@ -56,7 +66,7 @@ export function rescueRecords(work: RecordsWork, hasDependencies: boolean): void
   copySmall(work, table.pending);
   copySealed(work, table.history, "seq");
   copySealed(work, table.conflict, "seq");
-  tellLostConflicts(work);
+  tellLost(work);
   // Every operation on a record waits for the one before it; which that is can be read from the records again.
   if (!hasDependencies) fresh.exec(dependenciesByRecord);
   if (Number(fresh.prepare(hasAny).get()?.n ?? 0) === 0 && work.image !== null) return;
@@ -117,11 +127,13 @@ function lostRecords(work: RecordsWork): readonly number[] | null {
   return lost;
 }
 
-function tellLostConflicts({ image, fresh, findings }: RecordsWork): void {
-  const known = attempt(() => image?.prepare(knownConflicts).get()?.n ?? null);
-  const left = Number(fresh.prepare(countConflicts).get()?.n ?? 0);
-  if (typeof known === "number" && known > left)
-    findings.push(`${known - left} conflicts are lost; open ones are made again`);
+/** Indexes that hold every row of their table know how many there were. */
+function tellLost({ image, fresh, findings }: RecordsWork): void {
+  for (const [what, known, kept] of counted) {
+    const before = attempt(() => image?.prepare(known).get()?.n ?? null);
+    const lost = Number(before ?? 0) - Number(fresh.prepare(kept).get()?.n ?? 0);
+    if (lost > 0) findings.push(`${lost} ${what}`);
+  }
 }
 
 function highestOf({ image }: Copying, name: string, key: string): number {
