@@ -3,6 +3,7 @@
  * When two sides meet is `overlay.ts`; the inbox's verbs are `inbox.ts`; the merge of fields is the rule `merge.ts`.
  */
 
+import { isSameJson } from "../canonical.ts";
 import type { Choice, ConflictKind, ConflictStatus, ConflictView, Decider, Sides } from "../conflict.ts";
 import { defaultStrategies } from "../conflict.ts";
 import type { Row, SqlValue } from "../database.ts";
@@ -35,6 +36,7 @@ const refresh = `UPDATE conflict SET kind = ?, fields = ?, base = ?, local = ?, 
   strategy = ? WHERE seq = ?`;
 const setDecided = `UPDATE conflict SET status = ?, decided = ?, decided_by = ?, choice = ?, outcome = ?, detail = ? WHERE seq = ?`;
 const seqOf = "SELECT seq FROM conflict WHERE id = ?";
+const undoable = `SELECT ${columns} FROM conflict WHERE record = ? AND status <> 'undone' ORDER BY seq DESC LIMIT 100`;
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
 const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
 const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
@@ -341,6 +343,14 @@ export function findConflict(store: Store, id: string): ConflictRow | null {
 /** The open conflict of a record, when there is one. */
 export function openConflictOf(store: Store, recordId: number): string | null {
   return textOrNull(store.db.prepare(openOf).get(recordId)?.id);
+}
+
+/** Since when the history of a record is needed: by its open conflict, or by a decision that can still be taken back. */
+export function conflictNeedsSince(store: Store, recordId: number, value: string | null): number {
+  const rows = store.db.prepare(undoable).all(recordId).map(toConflict);
+  const now = value === null ? null : (JSON.parse(value) as Fields);
+  const needing = rows.filter(({ status, outcome }) => status === "open" || isSameJson(outcome as Json, now as Json));
+  return Math.min(Number.MAX_SAFE_INTEGER, ...needing.map(({ created }) => created));
 }
 
 /** Open conflicts that one operation is parked for. */

@@ -22,7 +22,7 @@ export const mendedCode = "record_mended";
 const pageRows = 500;
 const pageOf = (table: SealedTable, key: string): string =>
   `SELECT * FROM ${table} WHERE ${key} > ? ORDER BY ${key} LIMIT ${pageRows}`;
-const allPending = "SELECT * FROM pending ORDER BY record, op";
+const pagePending = `SELECT * FROM pending WHERE (record, op) > (?, ?) ORDER BY record, op LIMIT ${pageRows}`;
 const pendingOf = "SELECT * FROM pending WHERE record = ? ORDER BY op";
 const historyOf = "SELECT * FROM record_history WHERE record = ? ORDER BY seq DESC";
 const operation = "SELECT * FROM op WHERE seq = ?";
@@ -30,7 +30,7 @@ const recordRow = "SELECT * FROM record WHERE id = ?";
 const collectionRow = "SELECT * FROM collection WHERE id = ?";
 const recordByKey = `SELECT record.* FROM record JOIN collection ON collection.id = record.collection
   WHERE collection.name = ? AND record.key = ?`;
-const idOf = "SELECT id FROM record WHERE collection = ? AND key = ?";
+const idOf = "SELECT found.id AS id FROM record AS found WHERE found.collection = ? AND found.key = ?";
 const hasLocal = "SELECT 1 AS n FROM record WHERE collection = ? AND status = 4 LIMIT 1";
 const topMark = "SELECT max(mark) AS mark FROM record WHERE collection = ?";
 
@@ -42,11 +42,7 @@ export type How = "proven" | "rebuilt" | "gone";
 
 /** Rows of a table whose seal is broken. */
 export function brokenRows(store: Store, table: SealedTable): readonly Row[] {
-  if (table === "pending")
-    return store.db
-      .prepare(allPending)
-      .all()
-      .filter((row) => !isIntact(table, row));
+  if (table === "pending") return brokenPendings(store);
   const key = table === "collection" || table === "record" ? "id" : "seq";
   const page = store.db.prepare(pageOf(table, key));
   const broken: Row[] = [];
@@ -55,6 +51,18 @@ export function brokenRows(store: Store, table: SealedTable): readonly Row[] {
     for (const row of rows) if (!isIntact(table, row)) broken.push(row);
     if (rows.length < pageRows) return broken;
     after = integer(rows[rows.length - 1]?.[key]);
+  }
+}
+
+function brokenPendings(store: Store): readonly Row[] {
+  const page = store.db.prepare(pagePending);
+  const broken: Row[] = [];
+  for (let [record, op] = [-1, -1]; ; ) {
+    const rows = page.all(record, op);
+    for (const row of rows) if (!isIntact("pending", row)) broken.push(row);
+    const last = rows[rows.length - 1];
+    if (last === undefined || rows.length < pageRows) return broken;
+    [record, op] = [integer(last.record), integer(last.op)];
   }
 }
 

@@ -12,6 +12,14 @@ import { integer } from "./store.ts";
 /** Rows that one pass of retention deletes. */
 export const historyPruneLimit = 500;
 
+/** Records whose history is counted in one pass of retention. */
+export const trimPass = 500;
+
+const crowded = `SELECT record FROM record_history WHERE record > ? AND record <= ? GROUP BY record HAVING count(*) > ?`;
+const nthNewest = "SELECT seq, run FROM record_history WHERE record = ? ORDER BY seq DESC LIMIT 1 OFFSET +?";
+// Of a run that is still in it all is kept: a rollback must not take an entry from the middle for the first one.
+const trim = `DELETE FROM record_history WHERE record = ? AND seq IN (SELECT seq FROM record_history WHERE record = ? AND seq < ?
+  AND at < ? AND (run IS NULL OR run IS NOT ?) ORDER BY seq LIMIT +?)`;
 const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail, seal)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
@@ -53,6 +61,22 @@ export function moveLog(store: Store, from: number, to: number): void {
     store.db.prepare(move).run(to, seq ?? 0);
     reseal(store, "record_history", [seq ?? 0]);
   }
+}
+
+/** Records, from one number to another, whose history has more entries than `keep`. */
+export function crowdedLogs(
+  store: Store,
+  range: { readonly after: number; readonly to: number; readonly keep: number },
+) {
+  const rows = store.db.prepare(crowded).all(range.after, range.to, range.keep);
+  return rows.map((row) => integer(row.record));
+}
+
+/** Forgets what is older than the newest `keep` entries of a record, but nothing from `since` on. */
+export function trimLog(store: Store, record: number, by: { readonly keep: number; readonly since: number }): void {
+  const oldest = store.db.prepare(nthNewest).get(record, by.keep - 1);
+  if (oldest === undefined) return;
+  store.db.prepare(trim).run(record, record, oldest.seq ?? 0, by.since, oldest.run ?? null, historyPruneLimit);
 }
 
 /** Forgets the oldest rows once they are past their time, some at a time. */

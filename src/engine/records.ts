@@ -48,6 +48,12 @@ const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
 const swept = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0`;
 const sweep = "UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = ?, seal = ? WHERE id = ?";
 
+/** Only what nothing speaks of any more: neither unsent work, nor a conflict, a choice, nor history that could restore it. */
+const tombstones = `SELECT id FROM record WHERE id > ? AND id <= ? AND value IS NULL AND snapshot IS NULL AND pendings = 0
+  AND ((status = 0 AND version > 0 AND confirmed < ?) OR (status = 4 AND changed < ?))
+  AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.record = record.id) AND NOT EXISTS (SELECT 1 FROM record_history WHERE record_history.record = record.id)
+  AND NOT EXISTS (SELECT 1 FROM conflict WHERE conflict.record = record.id) AND NOT EXISTS (SELECT 1 FROM choice WHERE choice.record = record.id)`;
+
 /** The states of `recordStates` as they are kept. */
 export const Status = { synced: 0, pending: 1, failed: 2, conflict: 3, localOnly: 4 } as const;
 
@@ -270,6 +276,12 @@ export function hasRecords(store: Store, collection: number): boolean {
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
+}
+
+/** Removed records that can be forgotten, among those numbered from one to another: the server has confirmed it long ago. */
+export function oldTombstones(store: Store, range: { readonly after: number; readonly to: number }, before: number) {
+  const rows = store.db.prepare(tombstones).all(range.after, range.to, before, before);
+  return rows.map((row) => getRecord(store, integer(row.id))).filter((row) => row !== null);
 }
 
 export function setRecordKey(store: Store, id: number, key: string): void {

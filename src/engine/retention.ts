@@ -14,6 +14,7 @@ import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, getRow, isGenuine, selectBrief } from "./queue.ts";
 import { pruneLog } from "./record-log.ts";
+import { pruneRecords } from "./record-retention.ts";
 import { corruptProblem } from "./row-hash.ts";
 import { Counter } from "./schema.ts";
 import { giveUp, park } from "./settle.ts";
@@ -98,6 +99,7 @@ export function prune(store: Store): number {
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
   pruneLog(store);
+  pruneRecords(store);
   scrub(store);
   return byCount + byAge;
 }
