@@ -35,6 +35,15 @@ const recount = `UPDATE collection SET records = (SELECT count(*) FROM record WH
   bytes = (SELECT coalesce(sum(bytes), 0) FROM record WHERE collection = ? AND value IS NOT NULL) WHERE id = ? RETURNING records`;
 const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
 
+/** How `mending.ts` puts rows right that storage has changed. */
+export const collectionRepair = {
+  read: "SELECT * FROM collection WHERE id = ?",
+  seal: "UPDATE collection SET seal = ? WHERE id = ?",
+  rewrite: `UPDATE collection SET name = ?, space = ?, spec = ?, cursor = ?, state = ?, floor = ?, mark = ?, resync = ?, seal = ?   WHERE id =
+  ?`,
+  insert: `INSERT OR IGNORE INTO collection (id, name, space, spec, cursor, state, seal) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+} as const;
+
 /** Why everything is read again, and what was known when that began. */
 export type Resync = {
   readonly reason: "too_old" | "other_history" | "ahead" | "asked" | "filter";
@@ -172,7 +181,7 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
   if (known === null) {
     const state = spec.isSynced === false ? "local" : "initial";
     const made = store.db.prepare(insert).get(spec.name, spec.space ?? "", written, state);
-    reseal(store, "collection", [integer(made?.id)]);
+    reseal(store, "collection", collectionRepair, integer(made?.id));
     tellCollection(store, spec.name, "declared");
     const fresh = requireCollection(store, spec.name);
     ensureIndexes(store, fresh);
@@ -185,7 +194,7 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
   }
   refuseMove(store, known, spec);
   store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
-  reseal(store, "collection", [known.id]);
+  reseal(store, "collection", collectionRepair, known.id);
   const now = requireCollection(store, spec.name);
   ensureIndexes(store, now);
   if (now.version > known.version) raisePendings(store, now);
@@ -257,21 +266,21 @@ export function moveCursor(
   store.db
     .prepare(setProgress)
     .run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
-  reseal(store, "collection", [info.id]);
+  reseal(store, "collection", collectionRepair, info.id);
   if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
 }
 
 /** Everything is read again from the beginning; unsent work is kept. */
 export function startResync(store: Store, info: CollectionInfo, resync: Resync): void {
   store.db.prepare(setResync).run(JSON.stringify(resync), info.mark + 1, info.id);
-  reseal(store, "collection", [info.id]);
+  reseal(store, "collection", collectionRepair, info.id);
   tellCollection(store, info.name, "resync", { reason: resync.reason });
 }
 
 /** The server refuses to give a collection away; it is asked again later. */
 export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {
   store.db.prepare(setRefused).run(JSON.stringify(problem), info.id);
-  reseal(store, "collection", [info.id]);
+  reseal(store, "collection", collectionRepair, info.id);
   if (info.state !== "refused") tellCollection(store, info.name, "refused", { problem });
 }
 
@@ -280,7 +289,7 @@ export function retryRefused(store: Store, info: CollectionInfo): void {
   if (info.state !== "refused") return;
   const state = info.resync !== null ? "resync" : info.cursor === 0 ? "initial" : "pulling";
   store.db.prepare(setAsked).run(state, info.id);
-  reseal(store, "collection", [info.id]);
+  reseal(store, "collection", collectionRepair, info.id);
 }
 
 /** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */

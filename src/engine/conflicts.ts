@@ -43,6 +43,15 @@ const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?
   ON CONFLICT (record) DO UPDATE SET choose = excluded.choose, version = excluded.version, at = excluded.at`;
 const dropChoice = "DELETE FROM choice WHERE record = ?";
 
+/** How `mending.ts` puts rows right that storage has changed. */
+export const conflictRepair = {
+  read: "SELECT * FROM conflict WHERE seq = ?",
+  seal: "UPDATE conflict SET seal = ? WHERE seq = ?",
+  rewrite: `UPDATE conflict SET id = ?, status = ?, kind = ?, collection = ?, record = ?, op = ?, fields = ?, base = ?, local = ?, remote = ?,
+  remote_version = ?, remote_author = ?, message = ?, strategy = ?, created = ?, decided = ?, decided_by = ?, choice = ?, outcome
+  = ?, detail = ?, seal = ?   WHERE seq = ?`,
+} as const;
+
 /** Two sides of a record that dispute something. */
 export type Meeting = {
   readonly info: CollectionInfo;
@@ -244,7 +253,7 @@ export function openConflict(store: Store, meeting: Meeting, verdict: Undecided,
         verdict.strategy,
         known.seq,
       );
-    reseal(store, "conflict", [known.seq]);
+    reseal(store, "conflict", conflictRepair, known.seq);
     tellConflict(store, known.id, { state: "changed", kind: sides.kind, collection: info.name, key: row.key });
     return message;
   }
@@ -313,7 +322,7 @@ function addConflict(store: Store, meeting: Meeting, row: NewConflict): void {
 }
 
 function sealNewest(store: Store, id: string): void {
-  reseal(store, "conflict", [integer(store.db.prepare(seqOf).get(id)?.seq)]);
+  reseal(store, "conflict", conflictRepair, integer(store.db.prepare(seqOf).get(id)?.seq));
 }
 
 const jsonOf = (value: Fields | null): string | null => (value === null ? null : JSON.stringify(value));
@@ -375,7 +384,7 @@ export function settleConflict(store: Store, conflict: ConflictRow, to: Settleme
   store.db
     .prepare(setDecided)
     .run(to.status, decided, to.by, to.choice, jsonOf(to.outcome), JSON.stringify(to.detail), conflict.seq);
-  reseal(store, "conflict", [conflict.seq]);
+  reseal(store, "conflict", conflictRepair, conflict.seq);
   tellConflict(store, conflict.id, { state: to.status, choice: to.choice });
 }
 

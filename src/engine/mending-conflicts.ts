@@ -6,8 +6,9 @@ import { conflictKinds, conflictStatuses } from "../conflict.ts";
 import type { Row } from "../database.ts";
 import type { Fields } from "../record.ts";
 import { applyChange } from "../record.ts";
+import { rewriteSealed } from "./mending-writes.ts";
 import type { Overlay } from "./pending.ts";
-import { isIntact, rewriteSealed } from "./row-seal.ts";
+import { isIntact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, parsed, text, textOrNull } from "./store.ts";
 

@@ -7,11 +7,12 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
 import { recordOrigins, recordWriteType } from "../record.ts";
+import { rewriteSealed } from "./mending-writes.ts";
 import { isGenuine } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import { Status } from "./records.ts";
 import type { SealedTable } from "./row-seal.ts";
-import { intact, isIntact, rewriteSealed } from "./row-seal.ts";
+import { intact, isIntact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, parsed, text, textOrNull } from "./store.ts";
 

@@ -24,13 +24,14 @@ import {
   mendRecord,
   recordOfChange,
 } from "./mending-rows.ts";
+import { dropSealed, insertSealed, rewriteSealed } from "./mending-writes.ts";
 import { getMeta, setMeta } from "./meta.ts";
 import { groundOf, replay } from "./overlay.ts";
 import { pendingsOf, pendingsOfOperation, statusFor } from "./pending.ts";
 import { getBrief } from "./queue.ts";
 import { ensureIndexes } from "./record-query.ts";
 import { countUnsettled, fieldsOf, getRecord, markStatus, Status } from "./records.ts";
-import { dropSealed, insertSealed, isIntact, rewriteSealed } from "./row-seal.ts";
+import { isIntact } from "./row-seal.ts";
 import { getSpace, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { integer, parsed, text } from "./store.ts";
@@ -168,7 +169,7 @@ function mendCollections(work: Work): void {
     const spec: CollectionSpec = { name, ...(isSynced ? {} : { isSynced }) };
     insertSealed(store, "collection", {
       ...{ id, name, space: "", spec: JSON.stringify(spec), cursor: 0, state: isSynced ? "initial" : "local" },
-      ...{ checked: null, problem: null, records: 0, bytes: 0, floor: 0, mark: 0, resync: null },
+      ...{ floor: 0, mark: 0, resync: null },
     });
     findings.push(`the declaration of a collection was lost; its records are in "${name}"`);
     if (isSynced) tallyOf(work, id).isReadAgain = true;
@@ -230,7 +231,7 @@ function addMissing(work: Work, { op, place, change }: MissingChange): void {
   const row = recordOfChange(store, change) ?? addRecord(work, collection, key, integer(change.base as number));
   if (row === undefined) return;
   const base = isIntact("record", row) ? (row.pendings === 0 ? row.value : row.snapshot) : null;
-  const pending = { record: row.id ?? 0, op, place, base_value: base ?? null, acked: 0, due: null };
+  const pending = { record: row.id ?? 0, op, place, base_value: base ?? null, acked: 0 };
   if (!insertSealed(store, "pending", { ...pending, overlay: JSON.stringify(overlay) })) return;
   touched.add(integer(row.id));
   tallyOf(work, integer(row.collection)).restored += 1;
@@ -245,7 +246,7 @@ function addRecord(work: Work, collection: string, key: string, version: number,
   insertSealed(store, "record", {
     ...(id === undefined ? {} : { id }),
     ...{ collection: home.id ?? 0, key, version, value: null, snapshot: null, schema: spec.version ?? 1, author: "" },
-    ...{ confirmed: null, changed: now, status: Status.pending, pendings: 1, used: now, pinned: 0, bytes: 0, mark: 0 },
+    ...{ changed: now, status: Status.pending, pendings: 1, used: now, bytes: 0 },
   });
   return recordOfChange(store, { collection, key });
 }

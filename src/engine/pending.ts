@@ -34,6 +34,13 @@ const setDue = "UPDATE pending SET due = ? WHERE record = ? AND op = ?";
 const setRecord = "UPDATE pending SET record = ?, seal = ? WHERE record = ? AND op = ?";
 const remove = "DELETE FROM pending WHERE record = ? AND op = ?";
 
+/** How `mending.ts` puts rows right that storage has changed. */
+export const pendingRepair = {
+  rewrite: `UPDATE pending SET place = ?, base_value = ?, acked = ?, overlay = ?, seal = ?   WHERE record = ? AND op = ?`,
+  insert: `INSERT OR IGNORE INTO pending (record, op, place, base_value, acked, overlay, seal) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+  drop: "DELETE FROM pending WHERE record = ? AND op = ?",
+} as const;
+
 /** A change as it is replayed: without the names of its record. */
 export type Overlay = Omit<Change, "collection" | "key">;
 

@@ -27,6 +27,14 @@ const move = "UPDATE record_history SET record = ? WHERE seq = ?";
 const ofRecord = "SELECT * FROM record_history WHERE record = ?";
 const prune =
   "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
+/** How `mending.ts` puts rows right that storage has changed. */
+export const historyRepair = {
+  read: "SELECT * FROM record_history WHERE seq = ?",
+  seal: "UPDATE record_history SET seal = ? WHERE seq = ?",
+  rewrite: `UPDATE record_history SET record = ?, at = ?, origin = ?, run = ?, version = ?, before = ?, after = ?, detail = ?, seal = ?
+  WHERE seq = ?`,
+} as const;
+
 export type LogEntry = {
   readonly record: number;
   /** When it happened, where the caller has asked the clock already. */
@@ -59,7 +67,7 @@ export function moveLog(store: Store, from: number, to: number): void {
   for (const row of store.db.prepare(ofRecord).all(from)) {
     const { seq } = intact("record_history", row);
     store.db.prepare(move).run(to, seq ?? 0);
-    reseal(store, "record_history", [seq ?? 0]);
+    reseal(store, "record_history", historyRepair, seq ?? 0);
   }
 }
 

@@ -48,6 +48,17 @@ const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
 const swept = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0`;
 const sweep = "UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = ?, seal = ? WHERE id = ?";
 
+/** How `mending.ts` puts rows right that storage has changed. */
+export const recordRepair = {
+  read: "SELECT * FROM record WHERE id = ?",
+  seal: "UPDATE record SET seal = ? WHERE id = ?",
+  rewrite: `UPDATE record SET collection = ?, key = ?, version = ?, value = ?, snapshot = ?, schema = ?, author = ?, status = ?, pendings = ?,
+  seal = ?   WHERE id = ?`,
+  insert: `INSERT OR IGNORE INTO record (id, collection, key, version, value, snapshot, schema, author, changed, status, pendings, used,
+  bytes, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  drop: "DELETE FROM record WHERE id = ?",
+} as const;
+
 /** Only what nothing speaks of any more: neither unsent work, nor a conflict, a choice, nor history that could restore it. */
 const tombstones = `SELECT id FROM record WHERE id > ? AND id <= ? AND value IS NULL AND snapshot IS NULL AND pendings = 0
   AND ((status = 0 AND version > 0 AND confirmed < ?) OR (status = 4 AND changed < ?))
@@ -286,7 +297,7 @@ export function oldTombstones(store: Store, range: { readonly after: number; rea
 
 export function setRecordKey(store: Store, id: number, key: string): void {
   store.db.prepare(setKey).run(key, id);
-  reseal(store, "record", [id]);
+  reseal(store, "record", recordRepair, id);
 }
 
 /** Records that a resync has not met although the server should have them: with unsent work, or above the version `sure`. */

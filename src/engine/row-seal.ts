@@ -86,40 +86,11 @@ export function intact<T extends Row>(table: SealedTable, row: T): T {
   );
 }
 
+/** The statements by which a table's owner lets its rows be sealed and put right. */
+export type SealStatements = { readonly read: string; readonly seal: string };
+
 /** Seals a row anew after one of its covered columns was written. Only for rows that were intact before. */
-export function reseal(store: Store, table: SealedTable, key: readonly SqlValue[]): void {
-  const where = whereOf(table);
-  const row = store.db.prepare(`SELECT * FROM ${table} WHERE ${where}`).get(...key);
-  if (row !== undefined)
-    store.db.prepare(`UPDATE ${table} SET seal = ? WHERE ${where}`).run(sealOfRow(table, row), ...key);
+export function reseal(store: Store, table: SealedTable, by: SealStatements, key: SqlValue): void {
+  const row = store.db.prepare(by.read).get(key);
+  if (row !== undefined) store.db.prepare(by.seal).run(sealOfRow(table, row), key);
 }
-
-/** Writes the covered columns of a row that is there, and seals it: for rows that were found broken. */
-export function rewriteSealed(store: Store, table: SealedTable, row: Row): void {
-  const { key, covered } = sealedTables[table];
-  const names = covered.filter((column) => !(key as readonly string[]).includes(column));
-  const sets = [...names.map((column) => `${column} = ?`), "seal = ?"].join(", ");
-  store.db
-    .prepare(`UPDATE ${table} SET ${sets} WHERE ${whereOf(table)}`)
-    .run(
-      ...names.map((column) => row[column] ?? null),
-      sealOfRow(table, row),
-      ...key.map((column) => row[column] ?? null),
-    );
-}
-
-/** Puts a row into its table as it is given, with its seal; one that clashes with another is left out. */
-export function insertSealed(store: Store, table: SealedTable, row: Row): boolean {
-  const names = Object.keys(row).filter((name) => name !== "seal");
-  const sql = `INSERT OR IGNORE INTO ${table} (${names.join(", ")}, seal) VALUES (${names.map(() => "?").join(", ")}, ?)`;
-  const values = names.map((name) => row[name] ?? null);
-  return store.db.prepare(sql).run(...values, sealOfRow(table, row)).changes === 1;
-}
-
-/** Takes out a row that nothing can be made of. */
-export function dropSealed(store: Store, table: SealedTable, row: Row): void {
-  const values = sealedTables[table].key.map((column) => row[column] ?? null);
-  store.db.prepare(`DELETE FROM ${table} WHERE ${whereOf(table)}`).run(...values);
-}
-
-const whereOf = (table: SealedTable): string => sealedTables[table].key.map((column) => `${column} = ?`).join(" AND ");
