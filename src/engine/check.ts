@@ -133,7 +133,11 @@ function checkReadiness(store: Store): readonly string[] {
 function checkRecords(store: Store): readonly string[] {
   return (Object.keys(sealedTables) as SealedTable[]).flatMap((table) => {
     const count = brokenRows(store, table).length;
-    return count === 0 ? [] : [`${count} rows of "${table}" no longer match their seal`];
+    return count === 0
+      ? []
+      : [
+          `${count} rows of "${table}" no longer match their seal; they are put right when they are read, or in idle time`,
+        ];
   });
 }
 
