@@ -8,6 +8,9 @@ import { isCode } from "../errors.ts";
 /** Failing look-ups before the rest of a table is given up; a bad root page makes every one of them fail. */
 const missLimit = 200_000;
 
+/** With so many failures and nothing read, not even an empty range, the root of the table itself is bad. */
+const rootMissLimit = 256;
+
 export const columnsOf = (name: string): string => `SELECT name FROM pragma_table_info('${name}')`;
 const readRange = (name: string, key: string): string => `SELECT * FROM ${name} WHERE ${key} BETWEEN ? AND ?`;
 const readAll = (name: string): string => `SELECT * FROM ${name}`;
@@ -59,15 +62,18 @@ export function eachInRange(work: Copying, range: Range, visit: (row: Row) => vo
     open.push({ from, to: Math.min(from + 4_095, range.highest) });
   open.reverse();
   let misses = 0;
+  let hasRead = false;
   while (open.length > 0) {
     const { from, to } = open.pop() as SequenceRange;
-    const rows = read === null || misses > missLimit ? null : attempt(() => read.all(from, to));
+    const isHopeless = misses > missLimit || (!hasRead && misses > rootMissLimit);
+    const rows = read === null || isHopeless ? null : attempt(() => read.all(from, to));
     if (rows !== null) {
+      hasRead = true;
       for (const row of rows) visit(row);
       continue;
     }
     misses += 1;
-    if (from === to || read === null || misses > missLimit) {
+    if (from === to || read === null || isHopeless) {
       missed.push({ from, to });
       continue;
     }

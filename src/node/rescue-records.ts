@@ -49,7 +49,7 @@ const dependenciesByRecord = `INSERT OR IGNORE INTO ${table.dependency} (needs, 
   JOIN op needed ON needed.seq = before.op JOIN op needing ON needing.seq = later.op
   WHERE later.acked = 0 AND needed.state < 8 AND needing.state < 8`;
 
-export type RecordsWork = Copying & { readonly imagePath: string };
+export type RecordsWork = Copying & { readonly imagePath: string; readonly now: number };
 
 /** Carries over what belongs to records, and leaves the note by which the engine mends it. */
 export function rescueRecords(work: RecordsWork, hasDependencies: boolean): void {
@@ -120,7 +120,17 @@ function lostRecords(work: RecordsWork): readonly number[] | null {
   const lost: number[] = [];
   for (const { id = null, collection = null, key = null } of known) {
     if (has.get(id) !== undefined) continue;
-    const empty = { version: 0, value: null, schema: 1, author: "", changed: 0, status: 2, used: 0, bytes: 0, seal: 0 };
+    const empty = {
+      version: 0,
+      value: null,
+      schema: 1,
+      author: "",
+      changed: work.now,
+      status: 2,
+      used: work.now,
+      bytes: 0,
+      seal: 0,
+    };
     if (put({ id, collection, key, ...empty })) lost.push(Number(collection));
   }
   if (lost.length > 0) work.findings.push(`${lost.length} records are on pages that cannot be read`);
