@@ -2,13 +2,15 @@
 // Leaves pulling to p9-pull.ts and sending to the bars of the queue.
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { connect } from "../src/client/client.ts";
 import type { Engine } from "../src/engine/engine.ts";
 import { openEngine } from "../src/engine/engine.ts";
 import { openDatabase } from "../src/node/sqlite.ts";
 import { nodeWorld } from "../src/node/world.ts";
+import type { Fields } from "../src/record.ts";
 import { feedPort } from "./support/feed.ts";
-import type { Rounds, Subject } from "./support/measure.ts";
-import { ratioOf, rowOf, takeTurns } from "./support/measure.ts";
+import type { Rounds } from "./support/measure.ts";
+import { median, ratioOf, rowOf, takeTurns, timeMs } from "./support/measure.ts";
 import { newDirectory, note, roomy } from "./support/stores.ts";
 import type { Measure, Row } from "./support/types.ts";
 
@@ -66,9 +68,8 @@ function openByHand(directory: string) {
   connection.exec("COMMIT");
   return {
     put,
-    update: (key: string, n: number) => {
-      const value = madeValue(n);
-      update.run(JSON.stringify(value), value.status, value.rank, key);
+    update: (key: string, value: Fields) => {
+      update.run(JSON.stringify(value), String(value.status), Number(value.rank), key);
     },
     get: (key: string) => parse(get.get(key)),
     list: () => list.all("open").map(parse),
@@ -76,39 +77,61 @@ function openByHand(directory: string) {
   };
 }
 
-type Hands = {
-  readonly raw: ReturnType<typeof openByHand>;
-  readonly put: (key: string, n: number) => unknown;
-  readonly picked: () => string;
-  readonly next: () => number;
-};
+type Hands = { readonly raw: ReturnType<typeof openByHand>; readonly next: () => number };
 
-/** A write and what a listener then shows, by hand and by ours. */
-function listening(engine: Engine, { raw, put, picked, next }: Hands): readonly Subject[] {
-  const asked = { collection: "notes", where: { status: "open" }, order: [{ field: "rank" }] };
-  let told = 0;
-  engine.subscribe((event) => {
-    if (event.kind !== "record") return;
-    engine.handle("records.query", asked);
-    told += 1;
+/** Longer than a live query rests after a page, so that each write is the first one after a quiet while, by hand as by ours. */
+const quietMs = 45;
+
+/** A write that changes what a listener shows, until it shows it: by hand the query runs again, by ours it is a live query of a client. */
+async function measureLive(engine: Engine, { raw, next }: Hands, count: { rounds: number; calls: number }) {
+  const notes = connect({ engine }).collection("notes");
+  let show: (titles: readonly unknown[]) => void = () => {};
+  await new Promise<void>((resolve) => {
+    notes.subscribe({ where: { status: "open" }, order: [{ field: "rank" }] }, ({ records }) => {
+      show(records.map(({ value }) => value?.title));
+      resolve();
+    });
   });
-  return [
-    {
-      name: "raw write and query",
-      run: () => {
-        raw.update(picked(), next());
-        return raw.list();
-      },
-    },
-    {
-      name: "write to listener",
-      run: () => {
-        const before = told;
-        put(picked(), next());
-        if (told === before) throw new Error("the listener was not told before the write returned");
-      },
-    },
-  ];
+  const write = (): { readonly key: string; readonly value: Fields; readonly title: string } => {
+    const n = next();
+    const seed = (n % open) * (size / open);
+    const title = `note ${n}`;
+    return { key: `seed-${seed}`, value: { ...madeValue(seed), title }, title };
+  };
+  const quiet = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, quietMs));
+  const byHand = async (): Promise<number> => {
+    const { key, value } = write();
+    await quiet();
+    return timeMs(() => {
+      raw.update(key, value);
+      return raw.list();
+    });
+  };
+  const byOurs = async (): Promise<number> => {
+    const { key, value, title } = write();
+    await quiet();
+    return timeMs(async () => {
+      const shown = new Promise<void>((resolve) => {
+        show = (titles) => (titles.includes(title) ? resolve() : undefined);
+      });
+      await Promise.all([notes.put(key, value), shown]);
+    });
+  };
+  const rounds = new Map<string, number[]>([
+    ["raw write and query", []],
+    ["write to listener", []],
+  ]);
+  for (let round = -1; round < count.rounds; round += 1) {
+    const times: readonly [number[], number[]] = [[], []];
+    for (let call = 0; call < count.calls; call += 1) {
+      times[0].push(await byHand());
+      times[1].push(await byOurs());
+    }
+    if (round < 0) continue;
+    rounds.get("raw write and query")?.push(median(times[0]));
+    rounds.get("write to listener")?.push(median(times[1]));
+  }
+  return rounds;
 }
 
 const rowsOf = (rounds: Rounds, names: readonly string[]): readonly Row[] =>
@@ -125,12 +148,12 @@ export const measure: Measure = async (scope) => {
     return turn;
   };
   const picked = (): string => `seed-${(next() * 7919) % size}`;
-  const put = (key: string, n: number) =>
-    engine.handle("records.write", { kind: "put", collection: "notes", key, value: madeValue(n) });
+  const put = (key: string) =>
+    engine.handle("records.write", { kind: "put", collection: "notes", key, value: madeValue(1) });
   const written = await takeTurns(
     [
       { name: "raw insert", run: () => raw.put(`new-${next()}`, 1) },
-      { name: "put", run: () => put(`new-${next()}`, 1) },
+      { name: "put", run: () => put(`new-${next()}`) },
     ],
     count,
   );
@@ -142,7 +165,7 @@ export const measure: Measure = async (scope) => {
     ],
     count,
   );
-  const live = await takeTurns(listening(engine, { raw, put, picked, next }), count);
+  const live = await measureLive(engine, { raw, next }, { rounds: scope.isQuick ? 5 : 11, calls: 15 });
   await close();
   raw.close();
   return {

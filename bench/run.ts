@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Bar } from "./support/bars.ts";
 import { bars } from "./support/bars.ts";
-import { installPeers } from "./support/install.ts";
+import { installPeers, installPullPeers } from "./support/install.ts";
 import type { Run } from "./support/report.ts";
 import { baselineOf, failures, figureTable, machine, marginShare, rowLists, slowdowns } from "./support/report.ts";
 import { slowDisk } from "./support/shim.ts";
@@ -65,7 +65,9 @@ function runAll(wanted: readonly Bar[]): { readonly runs: readonly Run[]; readon
 }
 
 installPeers();
-const { runs, slowReason } = runAll(chosen());
+const wanted = chosen();
+if (wanted.some(({ name }) => name === "P9")) installPullPeers();
+const { runs, slowReason } = runAll(wanted);
 const command = ["npm run bench", ...(process.argv.length > 2 ? ["--", ...process.argv.slice(2)] : [])].join(" ");
 const slowNote =
   slowReason === null

@@ -11,8 +11,8 @@ const spaceCounts = [1, 10, 1_000] as const;
 const pageSize = 500;
 
 /** Rows as pushes leave them, written by the database itself: pushing half a million would take the whole minute. */
-const fillRecords = `INSERT INTO hf_record (space, collection, key, version, ending, created, value, field_versions, bytes, schema_version, author, at)
-  SELECT 'big' || (n % ?), 'notes', 'key-' || n, n / ? + 1, n / ? + 1, n / ? + 1, '{"title":"note ' || n || '","number":1}',
+const fillRecords = `INSERT INTO hf_record (space, collection, key, version, ending, created, born, value, field_versions, bytes, schema_version, author, at)
+  SELECT 'big' || (n % ?), 'notes', 'key-' || n, n / ? + 1, n / ? + 1, n / ? + 1, n / ? + 1, '{"title":"note ' || n || '","number":1}',
     '{"title":1,"number":1}', 40, 1, 'tester', 1 FROM generate_series(?, ?) AS n`;
 const fillSpaces = `INSERT INTO hf_space (name, head, history, floor, created_at)
   SELECT 'big' || n, ?, 'bench', 0, 1 FROM generate_series(0, ?) AS n
@@ -86,7 +86,7 @@ async function rounds(count: number, task: () => Promise<number>): Promise<reado
 /** Ten spaces share the rows; their pages hold the same number of records at any size. */
 async function fill({ store }: Site, from: number, to: number): Promise<void> {
   await store.write(async (tx) => {
-    await tx.run(fillRecords, 10, 10, 10, 10, from, to - 1);
+    await tx.run(fillRecords, 10, 10, 10, 10, 10, from, to - 1);
     await tx.run(fillSpaces, to / 10, 9);
   });
   await store.write((tx) => tx.run("ANALYZE hf_record"));

@@ -25,7 +25,7 @@ async function main(): Promise<void> {
 }
 
 function compileLibrary(outDir: string): Promise<void> {
-  const tsc = path.join(root, "node_modules/typescript/bin/tsc");
+  const tsc = path.join(root, "node_modules/typescript-native/bin/tsc");
   const args = [tsc, "-p", "tsconfig.build.json", "--outDir", outDir, ...(isUnchecked ? ["--noCheck"] : [])];
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", 2, 2] });

@@ -14,10 +14,13 @@ type Step = {
 
 const biome = "node_modules/@biomejs/biome/bin/biome";
 
-/** What the compiler found out last time is kept, so that it looks again only at what a change can reach. */
+/**
+ * The native compiler, which needs a third of the time; what it found out last time is kept, so that it looks again only
+ * at what a change can reach.
+ */
 const tsc = (name: string, project: string): readonly string[] => {
   const memory = ["--incremental", "--tsBuildInfoFile", `.tmp/${name}.tsbuildinfo`];
-  return ["node_modules/typescript/bin/tsc", "-p", project, ...memory];
+  return ["node_modules/typescript-native/bin/tsc", "-p", project, ...memory];
 };
 
 /** In the order in which they start: what others wait for first, then the long ones. */

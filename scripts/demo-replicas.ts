@@ -20,7 +20,7 @@ export async function replicas(scratch: string): Promise<void> {
   const bea: Desk = { home: path.join(scratch, "bea"), name: "bea" };
   Object.assign(open, { server, desks: [ada, bea] });
   const stage: Stage = { ada, bea, server, data };
-  for (const { home, name = "" } of [ada, bea]) await server.connect(home, name);
+  await Promise.all([ada, bea].map(({ home, name = "" }) => server.connect(home, name)));
   await editEachWay(stage);
   await killAll(stage);
   await disagree(stage);
@@ -28,7 +28,7 @@ export async function replicas(scratch: string): Promise<void> {
 
 /** Ends what the story has started, however it went. */
 export async function stopReplicas(): Promise<void> {
-  for (const desk of open.desks) await holdfast(desk, ["daemon", "stop"], false);
+  await Promise.all(open.desks.map((desk) => holdfast(desk, ["daemon", "stop"], false)));
   await open.server?.stop();
 }
 
@@ -50,12 +50,17 @@ async function killAll(stage: Stage): Promise<void> {
   const port = Number(new URL(server.url).port);
   await server.stop("SIGKILL");
   await holdfast(ada, ["records", "update", "notes", "n1", "--set", "body=salt and wind"]);
-  for (const desk of [ada, bea]) {
-    const { daemon } = await ask<{ readonly daemon: { readonly pid: number } }>(desk, "status");
-    process.kill(daemon.pid, "SIGKILL");
-    await untilGone(daemon.pid);
-  }
-  stage.server = await startSyncServer(data, port);
+  await Promise.all(
+    [ada, bea].map(async (desk) => {
+      const { daemon } = await ask<{ readonly daemon: { readonly pid: number } }>(desk, "status");
+      process.kill(daemon.pid, "SIGKILL");
+      await untilGone(daemon.pid);
+    }),
+  );
+  [stage.server] = await Promise.all([
+    startSyncServer(data, port),
+    ...[ada, bea].map((desk) => holdfast(desk, ["daemon", "start"], false)),
+  ]);
   open.server = stage.server;
   await holdfast(ada, ["network", "check"], false);
   await mustBecome(

@@ -43,7 +43,7 @@ export const checkStages: readonly Stage[] = [
     exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts", ...integrationFiles],
     parallel: true,
     isIsolated: false,
-    testTimeoutMs: 10_000,
+    testTimeoutMs: 30_000,
     stageTimeoutMs: 3 * minuteMs,
   },
   {
@@ -90,6 +90,7 @@ export const stages: readonly Stage[] = [
     testTimeoutMs: 2 * minuteMs,
   }),
   folder("sync", { parallel: false, testTimeoutMs: 3 * minuteMs }),
+  folder("clock", { testTimeoutMs: 2 * minuteMs }),
   folder("transfer", { parallel: false }),
   folder("upgrade"),
   folder("story", { parallel: false, testTimeoutMs: 2 * minuteMs }),

@@ -51,46 +51,55 @@ function sayLogLine(line: string): void {
   }
 }
 
+/** As a person types it after `cd` into the clone: short where it is inside, quoted where the shell wants it. */
+function typed(file: string): string {
+  const inside = path.relative(root, file);
+  const short = inside.startsWith("..") || path.isAbsolute(inside) ? file : inside;
+  return /^[\w./@:+-]+$/.test(short) ? short : `'${short.replaceAll("'", `'\\''`)}'`;
+}
+
 function nextSteps(url: string, pid: number, server: SyncServer): string {
+  const other = `holdfast --home ${typed(otherHome)}`;
   return `
 Holdfast runs.
-  data      ${home}
+  data      ${typed(home)}
   receiver  ${url}   (what arrives is printed here)
-  server    ${server.url}   (process ${server.pid}, ${serverData})
+  server    ${server.url}   (process ${server.pid}, data in ${typed(serverData)})
   daemon    process ${pid}
 
 Try this in another terminal:
 
-  cd ${root}
-  export HOLDFAST_HOME=${home}
-  ./bin/holdfast request POST ${url}/notes --data '{"text":"kelp"}' --wait
+  cd ${/^[\w./@:+-]+$/.test(root) ? root : `"${root}"`}
+  export PATH="$PWD/bin:$PATH"
+  export HOLDFAST_HOME=${typed(home).startsWith(".tmp") ? `"$PWD/${typed(home)}"` : typed(home)}
+  holdfast request POST ${url}/notes --data '{"n":1}' --wait
 
 Then be offline, queue, kill, come back:
 
-  ./bin/holdfast network offline
-  ./bin/holdfast request POST ${url}/notes --data '{"text":"reef"}'
-  ./bin/holdfast upload package-lock.json ${url}/files
-  ./bin/holdfast exec -- git log -1
-  ./bin/holdfast queue list
+  holdfast network offline
+  holdfast request POST ${url}/notes --data '{"n":2}'
+  holdfast upload package-lock.json ${url}/files
+  holdfast exec -- git log -1
+  holdfast queue list
   kill -9 ${pid}
-  ./bin/holdfast status          # the next command starts the daemon again
-  ./bin/holdfast network online
-  ./bin/holdfast sync --wait
-  ./bin/holdfast queue list --all
+  holdfast status             # the next command starts the daemon again
+  holdfast network online
+  holdfast sync --wait
+  holdfast queue list --all
 
 Records on two devices, through the sync server (each --home is a device):
 
-  ./bin/holdfast collections declare notes
-  ./bin/holdfast records put notes n1 --data '{"title":"Tides","stars":1}'
-  ./bin/holdfast --home ${otherHome} collections declare notes
-  ./bin/holdfast --home ${otherHome} records list notes
-  ./bin/holdfast --home ${otherHome} network offline
-  ./bin/holdfast --home ${otherHome} records update notes n1 --set title=Ebb --set mood=calm
-  ./bin/holdfast records update notes n1 --set title=Flood --set stars=5
-  ./bin/holdfast --home ${otherHome} network online
-  ./bin/holdfast --home ${otherHome} conflicts list        # title is in dispute, the rest is merged
-  ./bin/holdfast --home ${otherHome} conflicts resolve --all --collection notes --choose local --yes
-  ./bin/holdfast records list notes
+  holdfast collections declare notes
+  holdfast records put notes n1 --data '{"title":"Tides","stars":1}'
+  ${other} collections declare notes
+  ${other} records list notes
+  ${other} network offline
+  ${other} records update notes n1 --set title=Ebb
+  holdfast records update notes n1 --set title=Flood --set stars=5
+  ${other} network online
+  ${other} conflicts list    # the title is in dispute
+  ${other} conflicts resolve --all --choose local --yes
+  holdfast records list notes
 
 Ctrl-C here stops everything; what is queued stays in the data directory.
 `;
@@ -129,7 +138,7 @@ try {
   child?.once("exit", (_code, signal) => {
     if (!stopping.signal.aborted)
       say(
-        `The daemon has ended${signal === null ? "" : ` by ${signal}`}. What is queued is safe; any ./bin/holdfast command starts it again.`,
+        `The daemon has ended${signal === null ? "" : ` by ${signal}`}. What is queued is safe; any holdfast command starts it again.`,
       );
   });
   await new Promise<void>((resolve) => {

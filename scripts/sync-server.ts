@@ -2,7 +2,8 @@
 // Leaves what a server does to src/server/, and what the devices do to whoever asks for them.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { getConfigValue, setConfigValue } from "../src/node/config.ts";
@@ -10,6 +11,7 @@ import { makeCredentials } from "../src/node/credentials.ts";
 
 const main = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../src/cli/main.ts");
 const startLimitMs = 30_000;
+const logTailLines = 4;
 export const credentialName = "sync";
 
 export type SyncServer = {
@@ -21,14 +23,14 @@ export type SyncServer = {
   readonly stop: (signal?: NodeJS.Signals) => Promise<void>;
 };
 
-/** Starts the server on a directory; `port` 0 takes any free one. */
+/** Starts the server on a directory; `port` 0 takes any free one, and so does a port that is taken. */
 export async function startSyncServer(directory: string, port: number): Promise<SyncServer> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const log = path.join(directory, "server.log");
   const logFile = openSync(log, "w", 0o600);
   const child = spawn(
     process.execPath,
-    [main, "server", "run", "--data", directory, "--port", String(port), "--json"],
+    [main, "server", "run", "--data", directory, "--port", String((await isFree(port)) ? port : 0), "--json"],
     {
       cwd: directory,
       // Its log has a place of its own, so that what people read here stays readable.
@@ -52,6 +54,13 @@ export async function startSyncServer(directory: string, port: number): Promise<
   return { url, pid: child.pid ?? 0, connect, stop: (signal = "SIGTERM") => end(child, signal) };
 }
 
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer().once("error", () => resolve(false));
+    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
+  });
+}
+
 function firstLine(child: ChildProcess, log: string): Promise<{ readonly url: string }> {
   return new Promise((resolve, reject) => {
     let said = "";
@@ -65,7 +74,8 @@ function firstLine(child: ChildProcess, log: string): Promise<{ readonly url: st
     });
     child.once("exit", (code) => {
       clearTimeout(giveUp);
-      reject(new Error(`the sync server has ended with ${code}, see ${log}`));
+      const said = readFileSync(log, "utf8").trimEnd().split("\n").slice(-logTailLines).join("\n");
+      reject(new Error(`the sync server has ended with ${code}, see ${log}${said === "" ? "" : `:\n${said}`}`));
     });
   });
 }

@@ -12,6 +12,15 @@ const removed: Held = { version: 9, created: 9, value: null, fieldVersions: {} }
 const update = (base: number, fields: Fields, more: { readonly unset?: string[]; readonly strict?: string[] } = {}) =>
   ({ kind: "update", base, fields, ...more }) as const;
 
+test("a field named like a member of every object has a version of its own, and its conflicts are found", () => {
+  const name = "__proto__";
+  const [before, after] = [JSON.parse('{"__proto__":1}') as Fields, JSON.parse('{"__proto__":2}') as Fields];
+  const now = holdValue({ ...held, value: before, fieldVersions: {} }, after, 8);
+  expect(Object.entries(now.fieldVersions)).toEqual([[name, 8]]);
+  const change = update(7, JSON.parse('{"__proto__":3}') as Fields);
+  expect(judgeChange(now, change)).toMatchObject({ kind: "conflict", fields: [name] });
+});
+
 describe("an update", () => {
   test("of a field that nobody else changed goes over the current value", () => {
     expect(judgeChange(held, update(3, { a: 5 }))).toEqual({ kind: "applied", value: { a: 5, b: 2 } });

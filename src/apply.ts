@@ -68,8 +68,9 @@ export function judgeChange(
 export function holdValue(held: Held | null, value: Fields | null, version: number): Held {
   if (held === null || held.value === null || value === null)
     return { version, created: version, value, fieldVersions: {} };
-  const fieldVersions: Record<string, number> = { ...held.fieldVersions };
-  for (const field of differingFields(held.value, value)) fieldVersions[field] = version;
+  const changed = differingFields(held.value, value).map((field) => [field, version] as const);
+  // From entries, not assigned: a field may be called "__proto__".
+  const fieldVersions = Object.fromEntries([...Object.entries(held.fieldVersions), ...changed]);
   return { version, created: held.created, value, fieldVersions };
 }
 

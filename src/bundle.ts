@@ -9,7 +9,7 @@ import type { Fields } from "./record.ts";
 import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
-export const exportVersion = 1;
+const exportVersion = 1;
 
 const exported = z.object({
   holdfast: z.literal(exportVersion),

@@ -53,6 +53,12 @@ describe.each(Object.entries(libraries))("with a schema of %s", (_, schema) => {
   });
 });
 
+test("an unknown field named like a member of every object stays as well", () => {
+  const { check } = collection({ name: "notes", schema: z.object({ title: z.string() }) });
+  const given = JSON.parse('{"title":"a","constructor":1,"toString":"b"}');
+  expect(check?.(given)).toEqual(given);
+});
+
 test("unknown fields below known objects stay as well", () => {
   const sites = collection({ name: "sites", schema: z.object({ place: z.object({ lat: z.number() }) }) });
   expect(sites.check?.({ place: { lat: 1, alt: 30 } })).toEqual({ place: { lat: 1, alt: 30 } });

@@ -122,7 +122,7 @@ function checkValue(where: string, schema: StandardSchemaV1, value: Json): Field
 function keepUnknown(given: Json, made: Json): Json {
   if (!isObject(given) || !isObject(made)) return made;
   const kept = Object.entries(given).map(([name, value]) => {
-    const next = made[name];
+    const next = Object.hasOwn(made, name) ? made[name] : undefined;
     return [name, next === undefined ? value : keepUnknown(value, next)] as const;
   });
   return { ...made, ...Object.fromEntries(kept) };

@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Answer, Json } from "./operation.ts";
 import { isSecretName, redacted } from "./redact.ts";
 import type { OperationType } from "./world.ts";
@@ -20,7 +21,7 @@ export const commandLimits = {
 } as const;
 
 /** EX_TEMPFAIL of sysexits.h: the one exit code that has always meant "not now, try again". */
-export const temporaryFailure = 75;
+const temporaryFailure = 75;
 /** How long a process may take to end after SIGTERM before SIGKILL follows. */
 export const graceMs = 5_000;
 
@@ -63,11 +64,9 @@ export const commandRun: OperationType = {
 
 /** The payload to store, or `invalid_input` that names the field. */
 export function checkCommand(payload: unknown): CommandPayload {
-  const parsed = z.safeParse(payloadShape, payload);
+  const parsed = z.safeParse(payloadShape, payload, wordless);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const where = issue === undefined || issue.path.length === 0 ? "payload" : issue.path.map(String).join(".");
-    throw refuse(`${where}: ${issue?.message ?? "invalid"}`, "a command needs at least `argv` and an absolute `cwd`");
+    throw refuse(firstIssue(parsed.error, "payload"), "a command needs at least `argv` and an absolute `cwd`");
   }
   const command = parsed.data;
   if (command.argv[0] === "")

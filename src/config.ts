@@ -3,6 +3,7 @@
  * Reading, editing and watching the file is `node/config.ts`; settings in force are kept by the engine.
  */
 import * as z from "zod/mini";
+import { issueWords, wordless } from "./issue.ts";
 import { strategies } from "./operation.ts";
 import type { RetryPolicy, RetryPreset } from "./retry.ts";
 import { retryPresets } from "./retry.ts";
@@ -64,7 +65,7 @@ const retryRule = z.union([z.enum(Object.keys(retryPresets) as [RetryPreset, ...
 });
 
 /** Everything that config.toml may say; all of it is optional. */
-export const configShape = z.strictObject({
+const configShape = z.strictObject({
   types: optional(z.array(z.string().check(z.minLength(1))).check(z.maxLength(100))),
   daemon: optional(
     z.strictObject({
@@ -204,7 +205,7 @@ export function checkConfig(value: unknown): {
   readonly config: Config | null;
   readonly issues: readonly ConfigIssue[];
 } {
-  const parsed = z.safeParse(configShape, value);
+  const parsed = z.safeParse(configShape, value, wordless);
   if (parsed.success) return { config: parsed.data, issues: [] };
   return { config: null, issues: parsed.error.issues.flatMap((issue) => issuesOf(issue)) };
 }
@@ -405,7 +406,7 @@ function standardOf(preset: RetryPreset): string {
 }
 
 /** The nearest of some names within two typing mistakes, or `null`. */
-export function suggest(typed: string, names: readonly string[]): string | null {
+function suggest(typed: string, names: readonly string[]): string | null {
   const ranked = names.map((name) => ({ name, distance: editDistance(typed.toLowerCase(), name) }));
   const best = ranked.sort((a, b) => a.distance - b.distance)[0];
   return best !== undefined && best.distance <= Math.max(2, Math.floor(typed.length / 3)) ? best.name : null;
@@ -460,8 +461,10 @@ function policyOf(rule: Exclude<RetryRule, string>, meanings: Meanings) {
 
 function issuesOf(issue: z.core.$ZodIssue): readonly ConfigIssue[] {
   const path = issue.path.map(String);
-  if (issue.code !== "unrecognized_keys")
-    return [{ path, message: `expected ${expectationOf(issue)}`, suggestion: null }];
+  if (issue.code !== "unrecognized_keys") {
+    const words = issueWords(issue);
+    return [{ path, message: words === issue.message ? `expected ${words}` : words, suggestion: null }];
+  }
   const siblings = configKeys
     .map(({ key }) => key.split("."))
     .filter((parts) => parts.length > path.length && path.every((part, index) => parts[index] === part))
@@ -471,14 +474,6 @@ function issuesOf(issue: z.core.$ZodIssue): readonly ConfigIssue[] {
     message: "there is no such key",
     suggestion: suggest(key, [...new Set(siblings)]),
   }));
-}
-
-function expectationOf(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_value") return `one of ${issue.values.map(String).join(", ")}`;
-  if (issue.code === "too_small") return `at least ${String(issue.minimum)}`;
-  if (issue.code === "too_big") return `at most ${String(issue.maximum)}`;
-  if (issue.code === "invalid_type") return `${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
-  return issue.message;
 }
 
 function named<K extends string, V>(key: K, value: V | null | undefined): { readonly [key in K]?: V } {

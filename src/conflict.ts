@@ -36,8 +36,11 @@ export const defaultStrategies: Strategies = {
 export const conflictStatuses = ["open", "resolved", "undone"] as const;
 export type ConflictStatus = (typeof conflictStatuses)[number];
 
-/** How it ended. `automatic`: by a declared rule; `person`: in the inbox; `prechosen`: by a choice made before it arose. */
-export const deciders = ["automatic", "person", "prechosen"] as const;
+/**
+ * How it ended. `automatic`: by a declared rule; `person`: in the inbox; `prechosen`: by a choice made before it arose; `agreement`: by
+ * itself, both sides have come to say the same, or the server took the change after all; `withdrawal`: its operation was given up.
+ */
+export const deciders = ["automatic", "person", "prechosen", "agreement", "withdrawal"] as const;
 export type Decider = (typeof deciders)[number];
 
 /** What a person can choose; `value` is a hand-made merge. */

@@ -20,6 +20,7 @@ export const errorTable = {
   ambiguous_id: traits(409, 4),
   refused_by_state: traits(409, 5),
   stale_revision: traits(412, 5),
+  unique_violation: traits(409, 5),
   maybe_landed: traits(409, 5),
   dependency_cycle: traits(409, 5),
   duplicate_local_id: traits(409, 5),
@@ -111,9 +112,12 @@ export function isCode(error: unknown, code: ErrorCode): error is HoldfastError 
 /** Reads an error body that came over a transport; anything else becomes `internal`. */
 export function errorFrom(body: unknown): HoldfastError {
   if (typeof body === "object" && body !== null && "code" in body && "message" in body) {
-    const { code, message, hint, details } = body as Partial<ErrorBody>;
-    if (typeof code === "string" && code in errorTable && typeof message === "string") {
-      return new HoldfastError(code, message, hint ?? "", details === undefined ? {} : { details });
+    const { code, message, hint, details } = body as { readonly [name in keyof ErrorBody]?: unknown };
+    // Asked of the table itself: "constructor" is a member of every object, and no code.
+    if (isErrorCode(code) && typeof message === "string") {
+      const isTold = typeof details === "object" && details !== null && !Array.isArray(details);
+      const more = isTold ? { details: details as Readonly<Record<string, unknown>> } : {};
+      return new HoldfastError(code, message, typeof hint === "string" ? hint : "", more);
     }
   }
   return new HoldfastError(
@@ -125,6 +129,8 @@ export function errorFrom(body: unknown): HoldfastError {
     },
   );
 }
+
+const isErrorCode = (code: unknown): code is ErrorCode => typeof code === "string" && Object.hasOwn(errorTable, code);
 
 /** Stops the program on a broken invariant; kept on in production because a wrong queue is worse than a stopped one. */
 export function assert(condition: boolean, message: string): asserts condition {

@@ -34,11 +34,13 @@ export type ResponseFacts = {
   readonly status: number;
   readonly headers: Headers;
   readonly bodyText: string;
+  /** What the body says, where the caller has parsed it already: a large one is parsed once. */
+  readonly body?: Json | undefined;
   readonly request: RequestFacts;
 };
 
 /** How long everything for a remote waits after a 429 that names no time. */
-export const defaultPaceMs = 10_000;
+const defaultPaceMs = 10_000;
 
 const rowsByKey: ReadonlyMap<string, FailureRow> = new Map(
   failureTable.flatMap((row) => row.on.map((key) => [key, row])),
@@ -168,11 +170,11 @@ function pageDoubt({ status, headers, request }: ResponseFacts): string | null {
   return status < 500 && status !== 408 && status !== 425 ? "a refusal as HTML over a trusted connection" : null;
 }
 
-function jsonDoubt({ status, headers, bodyText, request }: ResponseFacts): string | null {
+function jsonDoubt({ status, headers, bodyText, body, request }: ResponseFacts): string | null {
   if (request.isTruncated === true || request.method === "HEAD" || [204, 205, 304].includes(status)) return null;
   const isSaidJson = /^[^;]*\bjson\b/i.test(headers["content-type"] ?? "");
   if (isSuccess(status, request)) {
-    return request.expect === "json" && parseJson(bodyText) === undefined
+    return request.expect === "json" && body === undefined && parseJson(bodyText) === undefined
       ? "a body that is not the JSON it says"
       : null;
   }

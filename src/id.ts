@@ -36,7 +36,7 @@ export function newUuidV7(now: number, randomBytes: Uint8Array): string {
 }
 
 /** Tells whether a string could be a reference at all; everything else needs no look-up. */
-export function canBeReference(text: string): boolean {
+function canBeReference(text: string): boolean {
   return text.length > 0 && text.length <= localIdLength;
 }
 

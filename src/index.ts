@@ -23,6 +23,7 @@ export type {
 export type { AttemptReport, RetryingOptions, RetryingTask } from "./client/retrying.ts";
 export { retrying } from "./client/retrying.ts";
 export type { SettledOptions } from "./client/settled.ts";
+export type { SyncedOptions, SyncReport } from "./client/synced.ts";
 export type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./client/transport.ts";
 export type { CollectionDeclaration, DeclaredCollection } from "./collection.ts";
 export { collection } from "./collection.ts";

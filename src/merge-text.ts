@@ -1,42 +1,40 @@
 /**
- * Owns the three-way merge of texts (diff3): by lines first, and by words within lines that both sides changed.
- * The algorithm is the library's; which fields are merged so is declared by the rule `text` of `merge.ts`.
+ * Owns the three-way merge of texts: by lines first, and by words within lines that both sides changed.
+ * How lists are compared is `merge-parts.ts`; which fields are merged so is declared by the rule `text` of `merge.ts`.
  */
-import { diff3Merge } from "node-diff3";
+import type { Three } from "./merge-parts.ts";
+import { regionsOf } from "./merge-parts.ts";
 
-/** Longest text, in lines or words, that is merged; longer ones are left to a person. */
-export const textPartsLimit = 20_000;
-
-type Three = { readonly base: string; readonly local: string; readonly remote: string };
+type Texts = { readonly base: string; readonly local: string; readonly remote: string };
 
 /**
- * Both sides' changes of a text, or `null` when they overlap.
+ * Both sides' changes of a text, or `null` when they overlap, or when the texts are too long or too far apart to be compared.
  * @example
  * mergeText({ base: "high tide at six", local: "high tide at seven", remote: "a high tide at six" }) // "a high tide at seven"
  */
-export function mergeText(three: Three): string | null {
-  return mergeParts(three, linesOf, (part) => mergeParts(part, wordsOf, () => null));
+export function mergeText(three: Texts): string | null {
+  return mergeBy(three, linesOf, (part) => mergeBy(part, wordsOf, () => null));
 }
 
 type Split = (text: string) => readonly string[];
 
-function mergeParts(three: Three, split: Split, settle: (part: Three) => string | null): string | null {
-  const [local, base, remote] = [split(three.local), split(three.base), split(three.remote)];
-  if (Math.max(local.length, base.length, remote.length) > textPartsLimit) return null;
+function mergeBy(three: Texts, split: Split, settle: (part: Texts) => string | null): string | null {
+  const regions = regionsOf({ base: split(three.base), local: split(three.local), remote: split(three.remote) });
+  if (regions === null) return null;
   const merged: string[] = [];
-  for (const region of diff3Merge([...local], [...base], [...remote], { excludeFalseConflicts: true })) {
-    if (region.ok !== undefined) {
-      merged.push(...region.ok);
-      continue;
-    }
-    if (region.conflict === undefined) continue;
-    const { a, o, b } = region.conflict;
-    const settled = settle({ local: a.join(""), base: o.join(""), remote: b.join("") });
-    if (settled === null) return null;
-    merged.push(settled);
+  for (const region of regions) {
+    const text = region.kind === "settled" ? region.parts.join("") : settle(joined(region));
+    if (text === null) return null;
+    merged.push(text);
   }
   return merged.join("");
 }
+
+const joined = ({ base, local, remote }: Three): Texts => ({
+  base: base.join(""),
+  local: local.join(""),
+  remote: remote.join(""),
+});
 
 /** Lines with their ends, so that joining gives the text again. */
 const linesOf: Split = (text) => text.match(/[^\n]*\n|[^\n]+$/g) ?? [];

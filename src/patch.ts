@@ -30,7 +30,8 @@ export function applyMergePatch(target: Json, patch: Json): Json {
 }
 
 /**
- * Applies a JSON Patch, all or nothing. Throws `invalid_input` that names the step and what is wrong with it, also when a `test` fails.
+ * Applies a JSON Patch, all or nothing. Throws `invalid_input` that names the step and what is wrong with it, and `refused_by_state`
+ * when a `test` finds another value: the patch is sound, the document is not as its writer saw it.
  * @example
  * applyPatch({ tags: ["a"] }, [{ op: "add", path: "/tags/-", value: "b" }]) // { tags: ["a", "b"] }
  */
@@ -77,9 +78,17 @@ function applyStep(document: Json, given: unknown, index: number): Json {
       const value = read(document, from, refuse);
       return from.length === 0 ? value : add(remove(document, from, refuse), path, { value, refuse });
     }
-    case "test":
-      if (!isSameJson(read(document, path, refuse), step.value)) refuse(`the value at "${step.path}" is another one`);
+    case "test": {
+      const differ: Refuse = (what) => {
+        throw new HoldfastError(
+          "refused_by_state",
+          `patch step ${index}: ${what}`,
+          "read the record again, then write",
+        );
+      };
+      if (!isSameJson(read(document, path, differ), step.value)) differ(`the value at "${step.path}" is another one`);
       return document;
+    }
   }
 }
 

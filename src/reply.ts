@@ -48,7 +48,7 @@ export function unknownOutcome(problem: Problem | string): Reply {
 }
 
 /** The answer that was made by one of the functions above, or null. */
-export function readReply(value: unknown): Answer | null {
+function readReply(value: unknown): Answer | null {
   if (typeof value !== "object" || value === null || !(answerOf in value)) return null;
   return (value as Reply)[answerOf];
 }

@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import { isSecretName, redacted, redactJson } from "./redact.ts";
 import { json, limits } from "./shapes.ts";
@@ -24,7 +25,7 @@ const optional = z.optional;
 const text = (max: number) => z.string().check(z.minLength(1), z.maxLength(max));
 
 /** What a caller says about a request. */
-export const requestPayload = z.strictObject({
+const requestPayload = z.strictObject({
   method: text(20),
   url: text(8_192),
   headers: optional(z.record(z.string(), z.string().check(z.maxLength(requestLimits.headerBytes)))),
@@ -77,11 +78,9 @@ export const httpRequest: OperationType = {
  * checkRequest({ method: "post", url: "https://API.example.com/notes" }) // { method: "POST", url: "https://api.example.com/notes" }
  */
 export function checkRequest(payload: Json): RequestPayload {
-  const parsed = z.safeParse(requestPayload, payload);
+  const parsed = z.safeParse(requestPayload, payload, wordless);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const where = issue === undefined || issue.path.length === 0 ? "payload" : issue.path.map(String).join(".");
-    throw refuse(`${where}: ${issue?.message ?? "invalid"}`, "a request needs at least `method` and `url`");
+    throw refuse(firstIssue(parsed.error, "payload"), "a request needs at least `method` and `url`");
   }
   const { url, headers, ...rest } = parsed.data;
   const method = checkMethod(rest.method);

@@ -265,6 +265,18 @@ export const defaultSettings: Settings = {
 
 export const settingsPatch = z.partial(settingsShape);
 
+/** How the process that sends hears of a space's news. */
+export const pokesView = z.object({
+  space: z.string(),
+  /** `listening`: the server tells at once. `polling`: it is only asked now and then. */
+  state: z.enum(["listening", "polling"]),
+  since: instant,
+  lastPokeAt: nullable(instant),
+  /** How often the server is asked besides, at the most. */
+  pollMs: count,
+  lastError: nullable(z.object({ at: instant, reason: z.string() })),
+});
+
 export const syncRun = z.object({
   startedAt: instant,
   endedAt: nullable(instant),
@@ -274,9 +286,13 @@ export const syncRun = z.object({
   conflicts: count,
   remaining: count,
   errors: z.array(z.object({ id: z.string(), title: z.string(), error: z.string() })),
+  /** Records that moved during the run, or just before it began. */
+  pushed: count,
+  pulled: count,
+  merged: count,
 });
 
-export const lights = ["green", "yellow", "red", "warning"] as const;
+const lights = ["green", "yellow", "red", "warning"] as const;
 
 export const queueStatus = z.object({
   /** Green only on proof: nothing unsent and nothing failed, or every pending operation has a next attempt on a reachable remote. */
@@ -304,7 +320,7 @@ export const queueStatus = z.object({
   remotes: z.array(remoteView),
 });
 
-export const blockerKinds = [
+const blockerKinds = [
   "lane",
   "dependency",
   "schedule",

@@ -13,7 +13,7 @@ import { wireCodes } from "./wire.ts";
 export type Refusal = Exclude<Answer, { readonly kind: "applied" | "duplicate" }>;
 
 /** How long everything waits after a refusal that only a change on one of the two sides can end. */
-export const standstillMs = 60_000;
+const standstillMs = 60_000;
 
 /** Statuses that say something about what was sent; a batch of one may be parked by them, a larger one is sent in parts. */
 const aboutContent = new Set([400, 413, 422]);

@@ -6,6 +6,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import { ownHeaders, secretHeaders } from "./headers.ts";
+import { firstIssue, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import { redacted, redactJson } from "./redact.ts";
 import { checkUrl, displayUrl, originOf, pathSegments, replaceSegments } from "./url.ts";
@@ -173,11 +174,9 @@ function titleOf({ file, url }: UploadPayload): string {
 }
 
 function parse<S extends z.core.$ZodType>(shape: S, value: unknown, top: string): z.output<S> {
-  const parsed = z.safeParse(shape, value);
+  const parsed = z.safeParse(shape, value, wordless);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? top : issue.path.map(String).join(".");
-  throw refuse(`${where}: ${issue?.message ?? "invalid"}`, "see docs/uploads.md for what an upload may say");
+  throw refuse(firstIssue(parsed.error, top), "see docs/uploads.md for what an upload may say");
 }
 
 function refuse(message: string, hint: string): HoldfastError {

@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, issueWords, wordless } from "./issue.ts";
 import { strategies } from "./operation.ts";
 import { plainAdd, plainAddMany } from "./plain-add.ts";
 import type { collectionView, recordEntry, recordReceipt, recordWrite, runView } from "./record-shapes.ts";
@@ -28,6 +29,7 @@ import {
   operation,
   optional,
   pause,
+  pokesView,
   priority,
   queueStatus,
   receipt,
@@ -207,6 +209,7 @@ export const verbs = {
       isWorkingOffline: z.boolean(),
       lastCheckAt: nullable(instant),
       remotes: z.array(remoteView),
+      pokes: z.array(pokesView),
     }),
   ),
   "network.check": row(
@@ -305,16 +308,16 @@ export function isVerb(text: string): text is Verb {
 export function parseInput<V extends Verb>(verb: V, input: unknown): Input<V> {
   const plain = verb === "queue.add" ? plainAdd(input) : verb === "queue.addMany" ? plainAddMany(input) : null;
   if (plain !== null) return plain as Input<V>;
-  const parsed = z.safeParse(verbs[verb].input, input);
+  const parsed = z.safeParse(verbs[verb].input, input, wordless);
   if (parsed.success) return parsed.data as Input<V>;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "input" : issue.path.map(String).join(".");
   throw new HoldfastError(
     "invalid_input",
-    `${verb}: ${where}: ${issue?.message ?? "invalid"}`,
+    `${verb}: ${firstIssue(parsed.error, "input")}`,
     `see \`holdfast help ${verb.replace(".", " ")}\``,
     {
-      details: { issues: parsed.error.issues.map((each) => ({ path: each.path.map(String), message: each.message })) },
+      details: {
+        issues: parsed.error.issues.map((each) => ({ path: each.path.map(String), message: issueWords(each) })),
+      },
     },
   );
 }

@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
+import { firstIssue, issueWords, wordless } from "./issue.ts";
 import type { Json } from "./operation.ts";
 import type { Fields } from "./record.ts";
 import { changeKinds } from "./record.ts";
@@ -27,7 +28,7 @@ export const wireLimits = {
 
 const count = z.int().check(z.gte(0));
 const short = z.string().check(z.minLength(1), z.maxLength(wireLimits.textLength));
-/** Control characters and lone surrogates cannot be kept the same in every database. In a change they cost that change, here the request. */
+/** Control characters and lone surrogates cannot be kept the same in every database. In an operation they cost that operation, here the request. */
 export const wireName = short.check(
   z.regex(/^[^\p{Cc}\p{Surrogate}]+$/u, "has control characters or half a character"),
 );
@@ -49,9 +50,12 @@ const change = z.object({
   schema: count,
 });
 
-/** One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. */
+/**
+ * One operation: its changes are applied all or none. `id` is its idempotency key, `number` its place in this client's queue. An id that
+ * cannot be kept costs this operation, not its neighbours.
+ */
 const pushItem = z.object({
-  id: wireName,
+  id: short,
   number: count,
   changes: z.array(change).check(z.minLength(1), z.maxLength(100)),
   /** The writer's clock, for people; it orders nothing. */
@@ -60,12 +64,14 @@ const pushItem = z.object({
 
 /**
  * `client` names one store for ever. All operations of this client with a number below `floor` have ended for it and are never sent again:
- * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt.
+ * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt. `history`: the one that the bases belong
+ * to. A server that has another one answers `retry` with the code `history_changed` and does nothing: the client pulls first.
  */
 export const pushRequest = z.object({
   space: wireName,
   client: wireName,
   floor: count,
+  history: z.optional(z.string()),
   items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
 });
 
@@ -79,7 +85,7 @@ const problem = z.object({
 });
 
 /** A record as the server has it. `value` null: removed. `fieldVersions` is not sent; the server keeps it to see what overlaps. */
-export const wireRecord = z.object({
+const wireRecord = z.object({
   collection: z.string(),
   key: z.string(),
   version: count,
@@ -91,6 +97,9 @@ export const wireRecord = z.object({
   /** The record lives on, but this reader's filter or rights do not reach it any more: drop it, nobody removed it. `value` is null. */
   isHidden: z.optional(z.boolean()),
 });
+
+/** The code of what was not done, because versions that the client named belong to another history of the server. */
+export const historyChanged = "history_changed";
 
 /** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
 const applied = z.object({
@@ -107,7 +116,7 @@ const applied = z.object({
  * The closed union of answers, one per item, in order. `duplicate` repeats the first answer's content. `stale`: the number lies below the floor
  * that this client named, and no receipt is left: the client's store went back in time; it takes a new client id and sends again.
  */
-export const pushAnswer = z.discriminatedUnion("outcome", [
+const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("applied"), changes: z.array(applied) }),
   z.object({ id: z.string(), outcome: z.literal("duplicate"), changes: z.array(applied) }),
   z.object({
@@ -133,8 +142,13 @@ export const pushAnswer = z.discriminatedUnion("outcome", [
   z.object({ id: z.string(), outcome: z.literal("stale") }),
 ]);
 
+/**
+ * `history`: the history in which this was answered. A client that knows the space under another one cannot compare the versions in it with
+ * its own: it asks for news first and sends again, under the same ids.
+ */
 export const pushResponse = z.object({
   answers: z.array(pushAnswer),
+  history: z.optional(z.string()),
   /** The server's clock, for the offset shown to people. */
   now: count,
 });
@@ -193,7 +207,8 @@ export const pullLine = z.union([
 export const fetchRequest = z.object({
   space: wireName,
   collection: wireName,
-  keys: z.array(wireName).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
+  /** A key that cannot be kept names nothing that is there, and is missing from the answer. */
+  keys: z.array(short).check(z.minLength(1), z.maxLength(wireLimits.fetchKeys)),
 });
 /** Keys that the server never had are missing; removed ones have `value: null`. */
 export const fetchResponse = z.object({ history: z.string(), head: count, records: z.array(wireRecord), now: count });
@@ -256,21 +271,68 @@ export type WireRecord = z.infer<typeof wireRecord>;
 export type Hello = z.infer<typeof hello>;
 export type Poke = z.infer<typeof poke>;
 
+/**
+ * Checks a page of a pull, which is most of what comes over the wire. What is plainly well-formed is handed on as it came; anything else
+ * goes through the shape, which says what is wrong with it.
+ */
+export function readPull(value: unknown): PullResponse {
+  const page = value as Partial<PullResponse> | null;
+  const isPlain =
+    typeof page === "object" &&
+    page !== null &&
+    typeof page.history === "string" &&
+    page.reset === undefined &&
+    [page.upTo, page.head, page.now, page.floor ?? 0].every(isCount) &&
+    typeof page.hasMore === "boolean" &&
+    Array.isArray(page.records) &&
+    page.records.every(isPlainRecord);
+  return isPlain ? (page as PullResponse) : readWire("pull", pullResponse, value);
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isPlainRecord(given: unknown): boolean {
+  const record = given as Partial<WireRecord> | null;
+  return (
+    typeof record === "object" &&
+    record !== null &&
+    typeof record.collection === "string" &&
+    typeof record.key === "string" &&
+    isCount(record.version) &&
+    isCount(record.schema) &&
+    isCount(record.at) &&
+    typeof record.author === "string" &&
+    (record.isHidden === undefined || typeof record.isHidden === "boolean") &&
+    (record.value === null ||
+      (typeof record.value === "object" && !Array.isArray(record.value) && isFlat(record.value)))
+  );
+}
+
+/** Whether a parsed value holds nothing that JSON lets through and cannot carry back: a number beyond all, or a depth beyond ours. */
+function isFlat(value: unknown, depth = 0): boolean {
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object" || value === null) return value !== undefined;
+  if (depth >= quickDepth) return false;
+  for (const name in value) if (!isFlat((value as Readonly<Record<string, unknown>>)[name], depth + 1)) return false;
+  return true;
+}
+
+/** Deeper values are rare and take the long way. */
+const quickDepth = 20;
+
 /** Checks what came over the wire. Throws `invalid_input` that names the message, the field and what was expected. */
 export function readWire<T>(what: string, shape: z.ZodMiniType<T>, value: unknown): T {
-  const parsed = z.safeParse(shape, value);
+  const parsed = z.safeParse(shape, value, wordless);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? "body" : issue.path.map(String).join(".");
   throw new HoldfastError(
     "invalid_input",
-    `${what}: ${where}: ${issue?.message ?? "invalid"}`,
+    `${what}: ${firstIssue(parsed.error, "body")}`,
     "see docs/protocol.md for the shape of every message",
     {
       details: {
         issues: parsed.error.issues
           .slice(0, 20)
-          .map((each) => ({ path: each.path.map(String), message: each.message })) as unknown as Json,
+          .map((each) => ({ path: each.path.map(String), message: issueWords(each) })) as unknown as Json,
       },
     },
   );

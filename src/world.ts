@@ -116,9 +116,19 @@ export type SyncPort = {
   readonly push: (request: PushRequest, signal: Signal) => Promise<Reply<PushResponse>>;
   readonly pull: (request: PullRequest, signal: Signal) => Promise<Reply<PullResponse>>;
   readonly fetch: (request: FetchRequest, signal: Signal) => Promise<Reply<FetchResponse>>;
-  /** Listens for pokes of a space for as long as it is wanted, coming back by itself after breaks; returns its end. */
-  readonly watch: (space: string, listener: (poke: Poke) => void) => () => void;
+  /**
+   * Listens for pokes of a space for as long as it is wanted, coming back by itself after breaks; returns its end. `onHealth` hears
+   * whenever pokes begin to come through or cease to, and why; a port that never calls it is taken for listening.
+   */
+  readonly watch: (
+    space: string,
+    listener: (poke: Poke) => void,
+    onHealth?: (health: WatchHealth) => void,
+  ) => () => void;
 };
+
+/** Whether pokes can be heard at the moment; `reason` says why not. */
+export type WatchHealth = { readonly isListening: boolean; readonly reason: string };
 
 /** What a probe of a remote found. A captive portal's page is no answer of the remote. */
 export type ProbeResult = { readonly isReachable: boolean; readonly reason: string };

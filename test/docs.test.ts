@@ -180,7 +180,7 @@ test
     const file = path.join(work, "tsconfig.json");
     writeFileSync(file, JSON.stringify(config));
     symlinkSync(path.join(root, "node_modules"), path.join(work, "node_modules"), "junction");
-    const tsc = path.join(root, "node_modules/typescript/bin/tsc");
+    const tsc = path.join(root, "node_modules/typescript-native/bin/tsc");
     await run(process.execPath, [tsc, "-p", file]).catch((error: { readonly stdout: string }) => {
       throw new Error(error.stdout);
     });

@@ -25,6 +25,7 @@ const tableOwners: Readonly<Record<string, string>> = {
   conflict: "src/engine/conflicts.ts",
   counter: "src/engine/store.ts",
   dep: "src/engine/lanes.ts",
+  evicted: "src/engine/evicted.ts",
   gate: "src/engine/gates.ts",
   history: "src/engine/history.ts",
   lift: "src/engine/lanes.ts",
@@ -40,14 +41,30 @@ const tableOwners: Readonly<Record<string, string>> = {
   space: "src/engine/spaces.ts",
 };
 
+/** The same for the sync server; its stores keep count of the migrations, each in its own way. */
+const serverTableOwners: Readonly<Record<string, string>> = {
+  hf_account: "src/server/tokens.ts",
+  hf_client: "src/server/receipts.ts",
+  hf_migration: "src/server/embedded.ts",
+  hf_receipt: "src/server/receipts.ts",
+  hf_record: "src/server/records.ts",
+  hf_space: "src/server/spaces.ts",
+  hf_token: "src/server/tokens.ts",
+  hf_unique: "src/server/unique.ts",
+  hf_unique_built: "src/server/unique.ts",
+  holdfast_schema: "src/server/postgres-migrations.ts",
+};
+
 describe("the tree", () => {
   test("keeps the laws", () => {
     expect(findViolations(tree)).toEqual([]);
   });
 
   test("gives every table to the file that is written here", () => {
-    const owners = [...findOwners(tree)].map(([table, files]) => [table, files.join(" and ")]);
-    expect(Object.fromEntries(owners)).toEqual(tableOwners);
+    const ownersIn = (place: string) =>
+      Object.fromEntries([...findOwners(tree, place)].map(([table, files]) => [table, files.join(" and ")]));
+    expect(ownersIn("engine")).toEqual(tableOwners);
+    expect(ownersIn("server")).toEqual(serverTableOwners);
   });
 
   test("has a home for every dependency, and a dependency for every home", () => {
@@ -59,7 +76,7 @@ describe("the tree", () => {
   test("pins every dependency to one version", () => {
     const { dependencies, devDependencies, overrides } = JSON.parse(read("package.json"));
     const loose = Object.entries<string>({ ...dependencies, ...devDependencies, ...overrides });
-    expect(loose.filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))).toEqual([]);
+    expect(loose.filter(([, version]) => !/^(npm:[\w@/.-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))).toEqual([]);
   });
 
   test("names no host in package-lock.json", () => {
@@ -136,6 +153,20 @@ describe("a breach is reported:", () => {
         "src/engine/queue.ts and src/engine/ids.ts both write the table operation",
       ]);
     }
+  });
+
+  test("two files that write one table of the server, or one from outside of it", () => {
+    const schema = ["src/server/schema.ts", `export const a = \`CREATE TABLE hf_space (name \${1})\`;`] as const;
+    const first = ["src/server/spaces.ts", 'export const a = "UPDATE hf_space SET head = 1";'] as const;
+    const second = ["src/server/push.ts", 'export const b = "DELETE FROM hf_space";'] as const;
+    expect(violationsOf(schema, first)).toEqual([]);
+    expect(violationsOf(schema, first, second)).toEqual([
+      "src/server/spaces.ts and src/server/push.ts both write the table hf_space",
+    ]);
+    const outside = ["src/node/server-store.ts", 'export const c = "DELETE FROM hf_space";'] as const;
+    expect(violationsOf(schema, first, outside)).toEqual([
+      expect.stringContaining("writes the table hf_space, which belongs to the server"),
+    ]);
   });
 
   test("a table written from outside the engine, or under a computed name", () => {

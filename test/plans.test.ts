@@ -26,10 +26,6 @@ const allowed: readonly (readonly [part: string, reason: string])[] = [
     "the order in which things will go, for a person who asks; nothing that sends waits for it",
   ],
   ["WHERE substr(id, -length(?)) = ? LIMIT 3", "a person's short id; it walks an index of ids alone"],
-  [
-    "SELECT created FROM op WHERE state < 8 ORDER BY seq LIMIT 1",
-    "it passes finished operations only, which retention bounds",
-  ],
   ["SELECT settled FROM op WHERE state = 8 AND outcome IN", "newest first along an index; the first success ends it"],
   [
     "FROM op WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled",

@@ -20,11 +20,13 @@ export const bars: readonly Bar[] = [
   { name: "P6", title: "restart after kill -9 to first claim", file: "p6-restart.ts", isDurable: false },
   { name: "P7", title: "push in batches of 100 / plain fetch", file: "p7-push-batch.ts", isDurable: true },
   { name: "P8", title: "push one by one, 8 in flight / undici", file: "p8-push-single.ts", isDurable: true },
+  { name: "P9", title: "pull of 100,000 rows / lines into SQLite", file: "p9-pull.ts", isDurable: true },
   { name: "P10", title: "records: put, get, live / by hand", file: "p10-records.ts", isDurable: true },
   { name: "P12", title: "enqueue through the daemon / in process", file: "p12-daemon.ts", isDurable: true },
   { name: "S1", title: "push through several server processes / one", file: "push-processes.ts", isDurable: false },
   { name: "S2", title: "poke to 1,000 streams / to one", file: "fan-out.ts", isDurable: false },
   { name: "S3", title: "server by spaces, records and writers", file: "server-cost.ts", isDurable: false },
+  { name: "S4", title: "pushes to one space by its clients", file: "one-space.ts", isDurable: false },
 ];
 
 const atLeast = (must: number, moonshot: number): Limit => ({ must, moonshot, is: "at least" });
@@ -43,6 +45,8 @@ export const limits: Readonly<Record<string, Limit>> = {
   "P6-memory": atMost(1.2, 1.05),
   P7: atLeast(0.5, 0.8),
   P8: atLeast(0.4, 0.8),
+  P9: atLeast(0.4, 0.55),
+  "P9-memory": atMost(1.3, 1.1),
   "P10-put": atMost(1.5, 1.2),
   "P10-get": atMost(3, 1.5),
   "P10-live": atMost(1.5, 1),
@@ -52,6 +56,7 @@ export const limits: Readonly<Record<string, Limit>> = {
   S2: atMost(20, 5),
   "S3-pull": atMost(2, 1.3),
   "S3-push": atLeast(0.5, 0.8),
+  S4: atLeast(1.5, 3),
 };
 
 export function limitOf(key: string, isSlowDisk: boolean): Limit {

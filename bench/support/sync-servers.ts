@@ -2,7 +2,7 @@
 // Leaves what is compared to the bars.
 import { randomUUID } from "node:crypto";
 import { openPostgres } from "../../src/server/postgres.ts";
-import { migrations } from "../../src/server/schema.ts";
+import { migrationsFor } from "../../src/server/schema.ts";
 import type { ServerStore } from "../../src/server/store.ts";
 import { startPostgres } from "../../test/support/postgres.ts";
 import type { ServerProcess, Wire } from "../../test/support/servers.ts";
@@ -20,7 +20,7 @@ export async function startSite(processes: number): Promise<Site> {
   const cluster = await startPostgres({ isDurable: true });
   const url = await cluster.createDatabase();
   const store = await openPostgres({ url, connections: 2 });
-  await store.migrate(migrations);
+  await store.migrate(migrationsFor(store.dialect));
   const token = await newToken(store);
   const place = { kind: "postgres", url } as const;
   const servers = await Promise.all(Array.from({ length: processes }, () => startServerProcess(place)));

@@ -39,7 +39,10 @@ export function parseWhere(texts: readonly string[], option: string): Where {
 /** "start:desc" and "name". */
 export function parseOrderBy(texts: readonly string[]): { field: string; direction: "asc" | "desc" }[] {
   return texts.map((text) => {
-    const [, field = "", direction = "asc"] = /^(.+?)(?::(asc|desc))?$/.exec(text) ?? [];
+    const [, field = "", direction = "asc"] =
+      /^(.+?)(?::(asc|desc|up|down|ascending|descending|\+|-))?$/i.exec(text) ?? [];
+    if (direction !== "asc" && direction !== "desc")
+      throw usage(`--order: "${direction}" is no direction`, `write --order ${field}:asc or --order ${field}:desc`);
     return { field, direction: direction === "desc" ? "desc" : "asc" };
   });
 }

@@ -7,11 +7,8 @@ import { sign } from "./paint.ts";
 import type { Cell } from "./text.ts";
 import { plain, table } from "./text.ts";
 
-/** Where a running daemon listens was told to others already, and records are queued for their server; the rest is taken up while it runs. */
-const atStart = [
-  ...["daemon.host", "daemon.port", "daemon.allow_remote"],
-  ...["sync.url", "sync.space", "sync.credential", "sync.subject"],
-];
+/** Where a running daemon listens was told to others already; the rest is taken up while it runs. */
+const atStart = ["daemon.host", "daemon.port", "daemon.allow_remote"];
 
 export const runGet: Handler<[string], object> = async (context, [key]) => {
   const entry = await (await context.local()).config.get(key);

@@ -10,10 +10,10 @@ import { parseConflictFilter, readConflicts } from "./conflicts.ts";
 import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
 import { sign } from "./paint.ts";
-import { parseChoice, usage } from "./parse.ts";
+import { parseChoice, parseInteger, usage } from "./parse.ts";
 import { tellWhenOffline } from "./queue-change.ts";
 import { reportRefusals } from "./report.ts";
-import { plural, shortId } from "./text.ts";
+import { plain, plural, shortId } from "./text.ts";
 
 type ResolveOptions = ConflictFilterOptions & {
   readonly choose: string;
@@ -64,7 +64,7 @@ const sides: Readonly<Record<Choose, string>> = {
   value: "the given value",
 };
 
-async function isAgreed(context: Context, { count, choose, isYes }: Question): Promise<boolean> {
+export async function isAgreed(context: Context, { count, choose, isYes }: Question): Promise<boolean> {
   if (isYes) return true;
   const question = `${plural(count, "conflict")} would become ${sides[choose]}.`;
   if (!context.isInteractive)
@@ -116,6 +116,26 @@ function doneText(context: Context, { done, refused }: Output<"conflicts.resolve
   const ids = done.length <= 10 ? `: ${done.map((id) => paint.bold(shortId(id))).join(" ")}` : "";
   return `${paint.green(sign.yes)} ${words}${ids}`;
 }
+
+const preferable = ["local", "remote", "merge"] as const;
+
+type PreferOptions = { readonly choose: string; readonly seen: string };
+
+export const runConflictPrefer: Handler<[string, string], PreferOptions> = async (
+  context,
+  [collection, key],
+  options,
+) => {
+  const choose = parseChoice(options.choose, "--choose", preferable);
+  const version = parseInteger(options.seen, "--seen");
+  const answer = await (await context.session()).call("conflicts.prefer", { collection, key, choose, version });
+  context.answer(answer, () => {
+    const { paint } = context;
+    const what = `"${plain(answer.key)}" of "${plain(answer.collection)}" becomes ${sides[choose]}`;
+    return `${paint.green(sign.yes)} ${what} if the server has version ${version} by then; else you are asked`;
+  });
+  return 0;
+};
 
 export const runConflictUndo: Handler<[readonly string[]], object> = async (context, [ids]) => {
   const answer = await (await context.session()).call("conflicts.undo", { ids: [...ids] });

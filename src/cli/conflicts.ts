@@ -10,6 +10,7 @@ import { parseChoice, parseInteger, usage } from "./parse.ts";
 import { pageLimit } from "./queue-read.ts";
 import { renderConflict, renderConflicts, renderGroups } from "./render-conflict.ts";
 import type { Session } from "./session.ts";
+import { showByServer } from "./shown-time.ts";
 
 export type ConflictFilterOptions = {
   readonly collection?: string;
@@ -63,10 +64,13 @@ function renderList(context: Context, page: Page): string {
       : `\n${paint.dim(`… and more (--limit ${page.conflicts.length * 2}, or --limit 0 for all)`)}`;
   const isOpen = page.conflicts.some(({ status }) => status === "open");
   const hint = isOpen
-    ? `\n\n${paint.dim(`${sign.hint} holdfast conflicts show ID, then conflicts resolve ID --choose local|remote|merge`)}`
+    ? `\n\n${paint.dim(`${sign.hint} holdfast conflicts show ID\n${sign.hint} holdfast conflicts resolve ID --choose local|remote|merge`)}`
     : "";
   return `${renderConflicts(context, page.conflicts)}${more}${hint}`;
 }
+
+export const countOpen = async (session: Session): Promise<number> =>
+  (await session.call("conflicts.list", { status: "open", limit: 1 })).open;
 
 /** Reads as many pages as it takes. */
 export async function readConflicts(session: Session, filter: ConflictFilter, wanted: number): Promise<Page> {
@@ -82,14 +86,43 @@ export async function readConflicts(session: Session, filter: ConflictFilter, wa
   return { ...page, conflicts, next };
 }
 
-export const runConflictGroups: Handler<[], object> = async (context) => {
+export const groupParts = ["collection", "kind", "field", "author"] as const;
+
+export const runConflictGroups: Handler<[], { readonly by?: readonly string[] }> = async (context, _args, options) => {
+  const by = options.by?.map((part) => parseChoice(part, "--by", groupParts));
   const answer = await (await context.session()).call("conflicts.groups", {});
-  context.answer(answer, () => renderGroups(context, answer.groups));
+  const groups = by === undefined ? answer.groups : regroup(answer.groups, new Set(by));
+  context.answer({ groups }, () => renderGroups(context, groups));
   return 0;
 };
 
+/** What a group leaves out is empty in it; one with several fields in dispute counts for each of them. */
+export type ConflictGroup = Omit<Output<"conflicts.groups">["groups"][number], "kind"> & { readonly kind: string };
+
+function regroup(groups: readonly ConflictGroup[], by: ReadonlySet<string>): readonly ConflictGroup[] {
+  const found = new Map<string, ConflictGroup>();
+  const split = groups.flatMap((group) =>
+    by.has("field") && group.fields.length > 0 ? group.fields.map((field) => ({ ...group, fields: [field] })) : [group],
+  );
+  for (const group of split) {
+    const { collection, kind, fields, author, count, oldestAt } = group;
+    const cause = {
+      collection: by.has("collection") ? collection : "",
+      kind: by.has("kind") ? kind : "",
+      fields: by.has("field") ? fields : [],
+      author: by.has("author") ? author : "",
+    };
+    const name = JSON.stringify(cause);
+    const known = found.get(name);
+    const oldest = Math.min(oldestAt, known?.oldestAt ?? oldestAt);
+    found.set(name, { ...cause, count: count + (known?.count ?? 0), oldestAt: oldest });
+  }
+  return [...found.values()].sort((a, b) => b.count - a.count);
+}
+
 export const runConflictShow: Handler<[string], object> = async (context, [id]) => {
   const conflict = await (await context.session()).call("conflicts.get", { id });
-  context.answer(conflict, () => renderConflict(context, conflict));
+  const { look, shift, note } = await showByServer(context);
+  context.answer(conflict, () => `${renderConflict(look, shift(conflict))}${note}`);
   return 0;
 };

@@ -38,7 +38,7 @@ export const runStart: Handler<[], Options> = async (context, _args, options) =>
 export const runStop: Handler<[], { readonly force?: boolean }> = async (context, _args, options) => {
   const local = await context.local();
   const before = await local.daemon.status();
-  if (!before.isRunning && options.force !== true) {
+  if (!before.isRunning && !before.isSilent && options.force !== true) {
     context.answer({ ...before, wasRunning: false }, () => "The daemon does not run.");
     return 0;
   }
@@ -57,6 +57,8 @@ export const runStatus: Handler<[], object> = async (context) => {
     const { paint } = context;
     if (state.isRunning)
       return `${paint.green(sign.light)} The daemon runs\n${stateText(state, context.now(), paint.dim)}`;
+    if (state.isSilent)
+      return `${paint.red(sign.light)} A daemon holds the data directory and does not answer: it is starting, stopping or stuck\n${stateText(state, context.now(), paint.dim)}\n${paint.dim(`${sign.hint} wait a moment; if it stays: holdfast daemon logs, then holdfast daemon stop --force`)}`;
     return `${paint.red(sign.light)} The daemon does not run\n${stateText(state, context.now(), paint.dim)}\n${paint.dim(`${sign.hint} holdfast daemon start; other commands start it when they need it`)}`;
   });
   return state.isRunning ? 0 : 3;

@@ -20,7 +20,8 @@ export type Data = {
 export const inlineLimitBytes = 524_288;
 
 export async function readData(host: Host, source: string): Promise<Data> {
-  if (source === "-") {
+  // Who knows curl writes @- for it.
+  if (source === "-" || source === "@-") {
     if (host.stdin.isTty) host.stderr.write("Reading from the terminal; end with Ctrl-D.\n");
     return data(await host.stdin.readBytes(), null);
   }

@@ -5,11 +5,12 @@
 import type { ExitCode } from "../errors.ts";
 import { isCode } from "../errors.ts";
 import type { Json } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import type { Diagnosis } from "./local.ts";
 import { sign } from "./paint.ts";
-import { formatAge, formatRelative } from "./relative-time.ts";
+import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
 import { refusalOf } from "./sync-trouble.ts";
@@ -37,6 +38,7 @@ export const runDoctor: Handler<[], object> = async (context) => {
   const findings = [
     ...checkNode(diagnosis),
     ...checkDirectory(diagnosis),
+    ...checkConfig(diagnosis),
     ...checkDisk(diagnosis),
     ...(await checkRunning(context)),
   ];
@@ -67,6 +69,11 @@ function checkDirectory({ home, doesExist, loose, isWritable }: Diagnosis): read
       problem("directory", `${home} cannot be written`, `check its owner and rights: ls -ld '${home}'`),
     ];
   return rights.length > 0 ? rights : [ok("directory", `${home}, only yours`)];
+}
+
+/** What the daemon says about it when it starts is in its log; a daemon that runs already has kept what it knew before. */
+function checkConfig({ configTrouble }: Diagnosis): readonly Finding[] {
+  return configTrouble === null ? [] : [problem("config", plain(configTrouble.message), configTrouble.hint)];
 }
 
 function checkDisk({ home, freeBytes }: Diagnosis): readonly Finding[] {
@@ -140,25 +147,37 @@ function writable(info: Output<"engine.info">): readonly Finding[] {
     : [];
 }
 
+/** What opening the store has found: an unclean end is checked and done with; what is lost or was set aside stays a warning. */
 function recovered(recovery: Json): readonly Finding[] {
-  const kind = typeof recovery === "object" && recovery !== null && "kind" in recovery ? recovery.kind : null;
-  if (recovery === null || kind === "clean") return [];
+  if (typeof recovery !== "object" || recovery === null || Array.isArray(recovery)) return [];
+  const { kind, findings, lostSequences, quarantinedFiles } = recovery as Readonly<Record<string, unknown>>;
+  if (kind === undefined || kind === "clean") return [];
+  const said = textsOf(findings).map(plain);
+  const lost = (Array.isArray(lostSequences) ? lostSequences : []).map(
+    (range: { readonly from?: unknown; readonly to?: unknown }) => `${range.from} to ${range.to}`,
+  );
+  const aside = textsOf(quarantinedFiles).map(plain);
+  const mended = mendedRecords(recovery);
+  if (lost.length === 0 && aside.length === 0)
+    return said.length === 0 ? mended : [ok("recovery", said.join("; ")), ...mended];
+  const gone = lost.length === 0 ? [] : [`lost: operations number ${lost.join(", ")}`];
   return [
     warning(
       "recovery",
-      `the store was recovered: ${plain(JSON.stringify(withoutRecords(recovery))).slice(0, 300)}`,
-      "the damaged file is kept beside the store; delete it when nothing is missed",
+      ["the store was damaged when it was opened", ...said, ...gone].join("; "),
+      aside.length === 0
+        ? "look what is missing: holdfast queue list --all"
+        : `the damaged file is kept: ${aside.join(", ")}; delete it when nothing is missed`,
     ),
-    ...mendedRecords(recovery),
+    ...mended,
   ];
 }
 
-type Mended = { readonly collections: Readonly<Record<string, Readonly<Record<string, number | boolean>>>> };
+function textsOf(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
 
-const withoutRecords = (recovery: Json): Json => {
-  const { records: _, ...rest } = recovery as { readonly [name: string]: Json };
-  return rest;
-};
+type Mended = { readonly collections: Readonly<Record<string, Readonly<Record<string, number | boolean>>>> };
 
 /** What was found of each collection, in words: what is certain, what was taken from elsewhere, and what is gone. */
 const mendedWords = [
@@ -192,13 +211,20 @@ function mendedRecords(recovery: Json): readonly Finding[] {
 
 async function checkTypes(session: Session): Promise<readonly Finding[]> {
   const { unknownTypes, drainer, unsent } = await session.call("queue.status", {});
-  const unknown = unknownTypes.map(({ type, pending }) =>
-    warning(
+  const unknown = unknownTypes.map(({ type, pending }) => {
+    // Changes of records are sent by the engine itself, once it knows where to.
+    if (type === recordWriteType)
+      return warning(
+        "sync",
+        `${plural(pending, "change")} of records ${pending === 1 ? "waits" : "wait"}: no sync server is named`,
+        "holdfast config set sync.url https://…",
+      );
+    return warning(
       "types",
       `${plural(pending, "operation")} of type ${plain(type)} ${pending === 1 ? "waits" : "wait"}: nobody here can send it`,
       "declare the type in the file that `types` in config.toml names",
-    ),
-  );
+    );
+  });
   const idle =
     drainer === null && unsent > 0
       ? [problem("daemon", "nobody is sending", "holdfast daemon stop && holdfast daemon start")]
@@ -233,7 +259,7 @@ async function checkClock(context: Context, session: Session): Promise<readonly 
 }
 
 async function checkRemotes(context: Context, session: Session): Promise<readonly Finding[]> {
-  const { remotes, isWorkingOffline } = await session.call("network.status", {});
+  const { remotes, isWorkingOffline, pokes } = await session.call("network.status", {});
   const byChoice = isWorkingOffline
     ? [warning("network", "working offline: nothing is sent", "holdfast network online")]
     : [];
@@ -246,7 +272,21 @@ async function checkRemotes(context: Context, session: Session): Promise<readonl
       "check its address and your connection; what is queued is sent when it answers",
     );
   });
-  return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each)];
+  const heard = pokes.map((space) => checkPokes(context, space));
+  return [...byChoice, ...(remotes.length === 0 ? [ok("remotes", "none used yet")] : each), ...heard];
+}
+
+/** Without pokes nothing is lost; news only come later. */
+function checkPokes(context: Context, pokes: Output<"network.status">["pokes"][number]): Finding {
+  const { space, state, since, pollMs, lastError } = pokes;
+  const age = formatAge(since, context.now());
+  if (state === "listening") return ok("pokes", `space ${plain(space)}: the server tells of news at once, for ${age}`);
+  const why = lastError === null ? "" : `: ${plain(lastError.reason)}`;
+  return warning(
+    "pokes",
+    `space ${plain(space)}: the server is only asked for news, every ${formatDuration(pollMs)}, for ${age}${why}`,
+    "nothing is lost, news come later; a proxy that cuts or buffers long answers (text/event-stream) is a common cause",
+  );
 }
 
 async function checkCredentials(context: Context, session: Session): Promise<readonly Finding[]> {

@@ -8,7 +8,9 @@ import type { Context, Handler } from "./context.ts";
 import { inlineLimitBytes, readData, readJson } from "./data.ts";
 import type { OrderOptions } from "./order.ts";
 import { definedOnly, parseOrder } from "./order.ts";
+import { sign } from "./paint.ts";
 import {
+  jsonTrouble,
   parseChoice,
   parseDuration,
   parseEnv,
@@ -20,6 +22,7 @@ import {
 } from "./parse.ts";
 import type { WaitChoice } from "./settle.ts";
 import { enqueue } from "./settle.ts";
+import { formatBytes, plain } from "./text.ts";
 
 type RequestOptions = OrderOptions &
   WaitChoice & {
@@ -63,7 +66,13 @@ export const runRequest: Handler<[string, string], RequestOptions> = async (cont
 async function readBody(context: Context, source: string, isJson: boolean): Promise<unknown> {
   const { bytes, text, path } = await readData(context.host, source);
   if (text === null || bytes.length > inlineLimitBytes) {
-    if (path === null) throw usage("--data: too large or no text", "write it to a file and give --data @file");
+    if (path === null && text === null)
+      throw usage("--data: bytes that are no UTF-8 text", "write them to a file and give --data @file");
+    if (path === null)
+      throw usage(
+        `--data: ${formatBytes(bytes.length)} are too many for a text, at most ${formatBytes(inlineLimitBytes)}`,
+        "write it to a file and give --data @file",
+      );
     if (isJson && text === null) throw usage("--data: the body is no JSON", "leave --json-body out");
     return { file: (await (await context.local()).capture(path, "copy")).payload };
   }
@@ -71,8 +80,15 @@ async function readBody(context: Context, source: string, isJson: boolean): Prom
     const value = parseJson(text, "--data");
     return parseExactJson(text) === undefined ? { text } : { json: value };
   }
-  const exact = /^\s*[[{]/.test(text) ? parseExactJson(text) : undefined;
-  return exact === undefined ? { text } : { json: exact.value };
+  if (!/^\s*[[{]/.test(text)) return { text };
+  const exact = parseExactJson(text);
+  if (exact !== undefined) return { json: exact.value };
+  const trouble = jsonTrouble(text);
+  if (trouble !== null)
+    context.tell(
+      `${context.errorPaint.yellow(sign.warn)} the body looks like JSON and is none, so it goes as text: ${plain(trouble)}\n${context.errorPaint.dim(`${sign.hint} --json-body refuses such a body`)}`,
+    );
+  return { text };
 }
 
 type ExecOptions = OrderOptions &

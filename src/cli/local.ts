@@ -36,6 +36,8 @@ export type Secret =
 
 export type DaemonState = {
   readonly isRunning: boolean;
+  /** A process holds the data directory and does not answer as the daemon: it is starting, stopping, stuck, or a stranger. */
+  readonly isSilent: boolean;
   readonly home: string;
   readonly pid: number | null;
   readonly port: number | null;
@@ -51,6 +53,8 @@ export type Diagnosis = {
   readonly doesExist: boolean;
   /** Files that others than the owner can reach, with what to do. */
   readonly loose: readonly { readonly path: string; readonly mode: string; readonly wanted: string }[];
+  /** Why config.toml, or a file that it names, cannot be used. */
+  readonly configTrouble: { readonly message: string; readonly hint: string } | null;
   readonly isWritable: boolean;
   readonly freeBytes: number | null;
   readonly daemon: DaemonState;

@@ -1,6 +1,7 @@
 /**
  * Owns `holdfast network`: what is known of each remote, a look now, working offline. How it looks is in `render-status.ts`.
  */
+import { HoldfastError } from "../errors.ts";
 import type { Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
@@ -19,12 +20,28 @@ export const runNetworkStatus: Handler<[], object> = async (context) => {
 
 export const runNetworkCheck: Handler<[string | undefined], object> = async (context, [remote]) => {
   const session = await context.session();
-  const { checking } = await session.call("network.check", remote === undefined ? {} : { remote });
+  const { checking } = await session.call(
+    "network.check",
+    remote === undefined ? {} : { remote: await remoteNamed(session, remote) },
+  );
   if (checking.length > 0) context.tell(`Checking ${plural(checking.length, "remote")}…`);
   const network = await untilChecked(context, session, checking);
   context.answer(network, () => renderNetwork(context, network));
   return network.remotes.some((each) => checking.includes(each.remote) && each.status === "offline") ? 1 : 0;
 };
+
+/** An address stands for its origin; another name must be one that operations go to, or a typing error would be looked for ever after. */
+async function remoteNamed(session: Session, typed: string): Promise<string> {
+  const { remotes } = await session.call("network.status", {});
+  if (remotes.some(({ remote }) => remote === typed)) return typed;
+  const url = URL.parse(typed);
+  if (url !== null && /^https?:$/.test(url.protocol)) return url.origin;
+  throw new HoldfastError(
+    "not_found",
+    `there is no remote "${typed}"`,
+    "see `holdfast network status`, or give an address such as https://api.example.com",
+  );
+}
 
 /** Waits until no remote that was asked is being checked any more. */
 async function untilChecked(

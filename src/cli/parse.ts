@@ -60,9 +60,15 @@ export function parseInstant(text: string, option: string, now: number): number 
 
 /** A duration from now, or an instant. */
 export function parseDeadline(text: string, option: string, now: number): number {
-  return /^\d+(?:\.\d+)?\s*[a-z]/i.test(text.trim())
-    ? now + parseDuration(text, option)
-    : parseInstant(text, option, now);
+  if (/^\d+(?:\.\d+)?\s*[a-z]/i.test(text.trim())) return now + parseDuration(text, option);
+  try {
+    return parseInstant(text, option, now);
+  } catch {
+    throw usage(
+      `${option}: "${text}" is no time`,
+      "write 2d or 1h30m from now, 2026-12-31T18:30, or 18:30 for the next 18:30",
+    );
+  }
 }
 
 export function parseInteger(text: string, option: string): number {
@@ -132,6 +138,16 @@ export function parseLoose(text: string): unknown {
     return JSON.parse(text) as unknown;
   } catch {
     return text;
+  }
+}
+
+/** Why a text is no JSON; null when it is. */
+export function jsonTrouble(text: string): string | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
   }
 }
 

@@ -109,7 +109,9 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
       total.skipped.length === 0
         ? ""
         : `; ${plural(total.skipped.length, "operation")} ${total.skipped.length === 1 ? "was" : "were"} here already`;
-    return `${context.paint.green(sign.yes)} Imported ${plural(total.imported.length, "operation")}${skipped}`;
+    const isAny = total.imported.length + total.skipped.length > 0;
+    const mark = isAny ? context.paint.green(sign.yes) : context.paint.yellow(sign.warn);
+    return `${mark} Imported ${plural(total.imported.length, "operation")}${skipped}`;
   });
   return reportRefusals(context, total.refused);
 };

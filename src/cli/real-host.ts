@@ -4,6 +4,7 @@
  */
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import { delay } from "../client/waiting.ts";
 import { HoldfastError } from "../errors.ts";
 import { packageVersion } from "../node/package-version.ts";
 import type { Asking, Files, Host, Sink, Source } from "./host.ts";
@@ -18,7 +19,7 @@ export function makeRealHost(main: string): Host {
     cwd: process.cwd(),
     version: packageVersion,
     now: Date.now,
-    sleep,
+    sleep: delay,
     onInterrupt: (listener) => {
       process.on("SIGINT", listener);
       return () => process.off("SIGINT", listener);
@@ -57,19 +58,6 @@ function makeSource(): Source {
       yield* createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY });
     },
   };
-}
-
-function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted === true) return resolve();
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, Math.min(ms, 2_147_483_647));
-    signal?.addEventListener("abort", end, { once: true });
-  });
 }
 
 const files: Files = {

@@ -4,7 +4,7 @@
  */
 import { accessSync, constants, lstatSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import type { Credential } from "../node/credentials.ts";
 import type { DaemonStatus } from "../node/detached.ts";
 import type { Home } from "../node/home.ts";
@@ -13,6 +13,7 @@ import type { Local } from "./host.ts";
 import type { ConfigEntry, DaemonState, Diagnosis } from "./local.ts";
 import { nearest } from "./parse.ts";
 import { daemonCommand, directoryOf } from "./real-session.ts";
+import { toHoldfastError } from "./report.ts";
 
 export async function openLocal(home: string | undefined, main: string): Promise<Local> {
   const paths = homePaths(directoryOf(home));
@@ -60,9 +61,22 @@ function openConfig(paths: Home): Local["config"] {
       return Promise.all([...keys, ...(await perType(paths))].map(entryOf));
     },
     set: async (key, typed) => {
-      const { parseConfigValue, setConfigValue } = await import("../node/config.ts");
+      const { parseConfigValue, readConfig, setConfigValue } = await import("../node/config.ts");
       openHome(paths.directory);
-      setConfigValue(paths.config, key, parseConfigValue(typed));
+      readConfig(paths.config);
+      try {
+        setConfigValue(paths.config, key, parseConfigValue(typed));
+      } catch (error) {
+        // The file is sound and stays as it is: what is wrong is what was typed, and it has no line.
+        if (!isCode(error, "config_invalid")) throw error;
+        await entryOf(key);
+        throw new HoldfastError(
+          "invalid_input",
+          error.message.replace(`${paths.config}:`, "").replace(/^\d+: /, ""),
+          `\`holdfast config get ${key}\` shows what it is now`,
+          { cause: error },
+        );
+      }
       return entryOf(key);
     },
   };
@@ -119,8 +133,9 @@ function openDaemon(paths: Home, main: string): Local["daemon"] {
 function stateOf(paths: Home, status: DaemonStatus): DaemonState {
   const nothing = {
     isRunning: false,
+    isSilent: status.state === "silent" || status.state === "untrusted",
     home: paths.directory,
-    pid: null,
+    pid: status.state === "silent" ? status.pid : null,
     port: null,
     socket: null,
     startedAt: null,
@@ -130,6 +145,7 @@ function stateOf(paths: Home, status: DaemonStatus): DaemonState {
   const { pid, endpoint, version, startedAt } = status;
   return {
     isRunning: true,
+    isSilent: false,
     home: paths.directory,
     pid,
     port: endpoint.port,
@@ -176,24 +192,38 @@ async function diagnose(paths: Home): Promise<Diagnosis> {
     doesExist,
     loose: doesExist ? findLoose(paths) : [],
     isWritable: !doesExist || isWritable(paths.directory),
+    configTrouble: await findConfigTrouble(paths),
     freeBytes: freeBytes(paths.directory),
     daemon: stateOf(paths, daemon),
   };
 }
 
-/** What others than the owner can reach. */
+/** The file as the daemon would read it, with the files of types that it names. */
+async function findConfigTrouble(paths: Home): Promise<Diagnosis["configTrouble"]> {
+  const { readConfig } = await import("../node/config.ts");
+  const { loadDeclarations } = await import("../node/declarations.ts");
+  try {
+    await loadDeclarations(readConfig(paths.config).types ?? [], paths.config);
+    return null;
+  } catch (error) {
+    const { message, hint } = toHoldfastError(error);
+    return { message, hint };
+  }
+}
+
+/** What others than the owner can reach. The configuration holds no secrets, so that others may read it if they get there. */
 function findLoose(paths: Home): Diagnosis["loose"] {
   if (process.platform === "win32") return [];
   const wanted = [
-    [paths.directory, "700"],
-    [paths.token, "600"],
-    [paths.portFile, "600"],
-    [paths.database, "600"],
-    [paths.config, "600"],
+    [paths.directory, "700", 0o077],
+    [paths.token, "600", 0o077],
+    [paths.portFile, "600", 0o077],
+    [paths.database, "600", 0o077],
+    [paths.config, "600", 0o022],
   ] as const;
-  return wanted.flatMap(([path, mode]) => {
+  return wanted.flatMap(([path, mode, refused]) => {
     const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined || (found.mode & 0o077) === 0) return [];
+    if (found === undefined || (found.mode & refused) === 0) return [];
     return [{ path, mode: (found.mode & 0o777).toString(8), wanted: mode }];
   });
 }

@@ -12,6 +12,7 @@ import { parseChoice, parseInteger, parseLoose, usage } from "./parse.ts";
 import { pageLimit } from "./queue-read.ts";
 import { inline, renderRecord, renderRecordHistory, renderRecords } from "./render-records.ts";
 import type { Session } from "./session.ts";
+import { showByServer } from "./shown-time.ts";
 import { table } from "./text.ts";
 
 type ListOptions = {
@@ -81,7 +82,8 @@ export const runRecordGet: Handler<[string, string], object> = async (context, [
       `${collection} has no record ${key} on this device`,
       `holdfast collections sync ${collection} ${key}   asks the server`,
     );
-  context.answer(record, () => renderRecord(context, record));
+  const { look, shift, note } = await showByServer(context);
+  context.answer(record, () => `${renderRecord(look, shift(record))}${note}`);
   return 0;
 };
 
@@ -92,11 +94,12 @@ export const runRecordHistory: Handler<[string, string], { readonly limit: strin
 ) => {
   const limit = Math.min(parseLimit(options.limit), pageLimit);
   const history = await (await context.session()).call("records.history", { collection, key, limit });
+  const { look, shift, note } = await showByServer(context);
   context.answer(history, () => {
     if (history.entries.length === 0) return "Nothing is known of it.";
     const { paint } = context;
     const more = history.next === null ? "" : `\n${paint.dim(`… and older ones (--limit ${limit * 2})`)}`;
-    return `${renderRecordHistory(context, history.entries)}${more}`;
+    return `${renderRecordHistory(look, history.entries.map(shift))}${more}${note}`;
   });
   return 0;
 };

@@ -5,6 +5,7 @@
 import type { Json } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import type { Output } from "../verbs.ts";
+import type { ConflictGroup } from "./conflicts.ts";
 import type { Context } from "./context.ts";
 import { sign } from "./paint.ts";
 import { formatInstant, formatRelative } from "./relative-time.ts";
@@ -63,7 +64,7 @@ function causeOf({ kind, fields }: View): string {
 }
 
 /** The open conflicts by cause, with what decides a whole group. */
-export function renderGroups(look: Look, groups: Output<"conflicts.groups">["groups"]): string {
+export function renderGroups(look: Look, groups: readonly ConflictGroup[]): string {
   const { paint, width } = look;
   const now = look.now();
   if (groups.length === 0) return `${paint.green(sign.yes)} Nothing needs a decision.`;
@@ -87,8 +88,18 @@ export function renderGroups(look: Look, groups: Output<"conflicts.groups">["gro
   const hint =
     first === undefined
       ? ""
-      : `\n\n${paint.dim(`${sign.hint} holdfast conflicts resolve --all --collection ${plain(first.collection)} --kind ${first.kind} --choose local|remote`)}`;
+      : `\n\n${paint.dim(`${sign.hint} holdfast conflicts resolve --all${filterOf(first)} --choose local|remote`)}`;
   return `${table(columns, rows, { width: Math.min(width, widest), head: paint.dim })}${hint}`;
+}
+
+/** The filter that leaves exactly this group, or as near to it as a filter comes: it takes one field. */
+function filterOf({ collection, kind, fields, author }: ConflictGroup): string {
+  const [field = ""] = fields;
+  const parts = { collection, kind, field, author };
+  return Object.entries(parts)
+    .filter(([, value]) => value !== "")
+    .map(([name, value]) => ` --${name} ${/^[\w.-]+$/.test(value) ? value : `'${plain(value)}'`}`)
+    .join("");
 }
 
 /** One conflict with its three sides. */
@@ -109,7 +120,7 @@ export function renderConflict(look: Look, conflict: View): string {
         "Decided",
         conflict.decidedAt === null
           ? null
-          : `${say(conflict.decidedAt)} by ${deciderWords[conflict.decidedBy ?? "person"]}`,
+          : `${say(conflict.decidedAt)} ${deciderWords[conflict.decidedBy ?? "person"]}`,
       ],
     ],
     paint.dim,
@@ -117,7 +128,13 @@ export function renderConflict(look: Look, conflict: View): string {
   return [head, rows, renderSides(look, conflict), hintsFor(look, conflict)].filter((part) => part !== "").join("\n\n");
 }
 
-const deciderWords = { automatic: "a declared rule", person: "a person", prechosen: "a choice made before" } as const;
+const deciderWords = {
+  automatic: "by a declared rule",
+  person: "by a person",
+  prechosen: "by a choice made before",
+  agreement: "by itself: both sides say the same",
+  withdrawal: "its operation was given up",
+} as const;
 
 function hintsFor({ paint }: Look, { id, status, kind }: View): string {
   const short = shortId(id);

@@ -45,7 +45,7 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   sync_mode: "waits for a sync",
 };
 
-export function paintStatus(paint: Paint, status: Status): (text: string) => string {
+function paintStatus(paint: Paint, status: Status): (text: string) => string {
   switch (status) {
     case "completed":
       return paint.green;
@@ -65,7 +65,7 @@ export function titleOf(operation: Pick<Operation, "title" | "type">): string {
 }
 
 /** Why an operation is not moving, in two or three words. */
-export function reasonOf(operation: Operation, now: number): string {
+function reasonOf(operation: Operation, now: number): string {
   if (operation.status === "in_progress") return progressShort(operation);
   if (operation.reason === null) return "";
   const at = operation.nextAttemptAt ?? operation.notBefore;
@@ -205,7 +205,7 @@ function amount(value: number, unit: string | undefined): string {
 }
 
 /** Progress in words: "12.5 MB of 40.0 MB (31 %)". */
-export function progressText({ progress }: Operation): string {
+function progressText({ progress }: Operation): string {
   if (progress === null) return "";
   const { done, total, unit, message } = progress;
   const known = total !== undefined && total > 0;
@@ -281,7 +281,7 @@ export function renderEvent(look: Look, event: HoldfastEvent, title: string): st
 }
 
 /** The members of a detail that are simple values, as "name value, name value". */
-export function detailText(detail: unknown): string {
+function detailText(detail: unknown): string {
   if (detail === null || detail === undefined) return "";
   if (typeof detail !== "object") return plain(String(detail));
   const { problem, ...rest } = detail as { readonly problem?: { readonly message?: string } | null };

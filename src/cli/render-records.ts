@@ -174,7 +174,10 @@ export function renderCollections(look: Look, list: Output<"collections.list">):
     { text: formatBytes(each.bytes), paint: paint.dim },
     { text: each.pending === 0 ? "" : String(each.pending), paint: paint.yellow },
     { text: each.conflicts === 0 ? "" : String(each.conflicts), paint: paint.red },
-    { text: each.asOf === null ? "never" : formatRelative(each.asOf, now), paint: paint.dim },
+    {
+      text: each.asOf === null ? "never" : formatRelative(each.asOf + list.clockOffsetMs, now + list.clockOffsetMs),
+      paint: paint.dim,
+    },
     { text: plain(each.space), paint: paint.dim },
   ]);
   const columns = [

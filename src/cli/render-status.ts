@@ -7,9 +7,10 @@ import type { Output, Pause, QueueStatus, RemoteView, SyncRun } from "../verbs.t
 import type { Context } from "./context.ts";
 import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
-import { formatAge, formatRelative } from "./relative-time.ts";
+import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
+import { wayOut } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
 import { facts, formatBytes, padEnd, plain, plural, shortId, table } from "./text.ts";
 
@@ -83,7 +84,7 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
     ...status.signedOut.map(({ subject, remote, reason, pending }) =>
       remote === ""
         ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
-        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "Store" : `${waiting(pending)}: store`} fresh ones with \`holdfast credentials set\``,
+        : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(reason)}`,
     ),
     ...status.unknownTypes.map(({ type, pending }) =>
       type === recordWriteType
@@ -158,7 +159,7 @@ export function renderQueueStatus(look: Look, status: QueueStatus, next: readonl
 }
 
 /** What is known of each remote. */
-export function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
+function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   const { paint, width } = look;
   const now = look.now();
   const colours = { online: paint.green, offline: paint.red, checking: paint.yellow, unknown: paint.dim } as const;
@@ -214,7 +215,20 @@ export function renderNetwork(look: Look, network: Output<"network.status">): st
     network.lastCheckAt === null ? "" : ` ${paint.dim(`(checked ${formatRelative(network.lastCheckAt, now)})`)}`;
   const remotes =
     network.remotes.length === 0 ? paint.dim("No remote has been used yet.") : renderRemotes(look, network.remotes);
-  return `${colour(sign.light)} ${sentence}${checked}\n\n${remotes}`;
+  const pokes = network.pokes.map((each) => `\n${pokesLine(look, each)}`).join("");
+  return `${colour(sign.light)} ${sentence}${checked}\n\n${remotes}${pokes === "" ? "" : `\n${pokes}`}`;
+}
+
+/** How this device hears that the server has something new. */
+export function pokesLine({ paint, now }: Look, pokes: Output<"network.status">["pokes"][number]): string {
+  const { space, state, since, lastPokeAt, pollMs, lastError } = pokes;
+  const age = formatAge(since, now());
+  if (state === "listening") {
+    const last = lastPokeAt === null ? "" : `, last ${formatRelative(lastPokeAt, now())}`;
+    return `${paint.green(sign.yes)} Space ${plain(space)}: the server tells of news at once (for ${age}${last})`;
+  }
+  const why = lastError === null ? "" : `: ${plain(lastError.reason)}`;
+  return `${paint.yellow(sign.warn)} Space ${plain(space)}: asked for news every ${formatDuration(pollMs)} (for ${age})${why}`;
 }
 
 /** What a sync run did. */
@@ -223,10 +237,19 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
     run.endedAt === null
       ? `started ${formatRelative(run.startedAt, now())}`
       : `ended ${formatRelative(run.endedAt, now())}`;
+  // What landed before anybody asked has landed all the same: a nought would say otherwise.
+  const isCounted = run.total > 0 || run.succeeded > 0 || run.failed > 0;
+  const { pushed, pulled, merged } = run;
+  const moved = [
+    ...(pushed === 0 ? [] : [`${pushed} sent`]),
+    ...(pulled === 0 ? [] : [`${pulled} received`]),
+    ...(merged === 0 ? [] : [`${merged} merged`]),
+  ];
   const rows = facts(
     [
-      ["Succeeded", paint.green(String(run.succeeded))],
-      ["Failed", run.failed === 0 ? "0" : paint.red(String(run.failed))],
+      ["Succeeded", isCounted ? paint.green(String(run.succeeded)) : null],
+      ["Failed", run.failed === 0 ? (isCounted ? "0" : null) : paint.red(String(run.failed))],
+      ["Records", moved.length === 0 ? null : moved.join(", ")],
       ["Conflicts", run.conflicts === 0 ? null : paint.yellow(String(run.conflicts))],
       ["Remaining", run.remaining === 0 ? null : String(run.remaining)],
     ],
@@ -243,10 +266,5 @@ export function renderRun({ paint, now }: Look, run: SyncRun): string {
           ...errors,
           paint.dim(`  ${sign.hint} holdfast sync --retry-failed`),
         ];
-  return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, rows, ...tail].join("\n");
-}
-
-/** Rows that a list could not show. */
-export function renderMore(paint: Paint, shown: number, hint: string): string {
-  return paint.dim(`${shown} shown; there are more. ${sign.hint} ${hint}`);
+  return [`${paint.bold("Sync")} ${paint.dim(`(${ended})`)}`, ...(rows === "" ? [] : [rows]), ...tail].join("\n");
 }

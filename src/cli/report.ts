@@ -7,7 +7,7 @@ import { errorTable, HoldfastError } from "../errors.ts";
 import type { Refusal } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import { sign } from "./paint.ts";
-import { plainLines, shortId } from "./text.ts";
+import { plainLines, plural, shortId } from "./text.ts";
 
 /** Turns whatever was thrown into an error with a code and a hint. */
 export function toHoldfastError(thrown: unknown): HoldfastError {
@@ -26,6 +26,13 @@ export function toHoldfastError(thrown: unknown): HoldfastError {
       { cause },
     );
   }
+  if (code === "EROFS")
+    return new HoldfastError(
+      "read_only",
+      `${path ?? "the disk"} is on a disk that can only be read`,
+      "make it writable, or name another data directory with HOLDFAST_HOME or --home",
+      { cause },
+    );
   if (code === "ENOSPC")
     return new HoldfastError("disk_full", "the disk is full", "make room and run the command again", { cause });
   return new HoldfastError(
@@ -59,18 +66,28 @@ export function reportError(context: Reporting, thrown: unknown): ExitCode {
   return exitOf(error);
 }
 
+/** So many refusals are told one by one; who has more has one mistake, not hundreds. */
+const refusalLimit = 20;
+
 /** Every refused id of a bulk answer with its reason; the exit code is that of the first. */
 export function reportRefusals(context: Context, refused: readonly Refusal[]): ExitCode {
   const first = refused[0];
   if (first === undefined) return 0;
   if (!context.isJson) {
-    for (const { id, message, hint } of refused) {
+    const shown = refused.slice(0, refusalLimit);
+    for (const [index, { id, message, hint }] of shown.entries()) {
       const about = message.includes(id) ? message.replaceAll(id, shortId(id)) : `${shortId(id)}: ${message}`;
       context.host.stderr.write(`${context.errorPaint.red(sign.no)} ${plainLines(about)}\n`);
-      if (hint !== "") context.host.stderr.write(`${context.errorPaint.dim(`${sign.hint} ${plainLines(hint)}`)}\n`);
+      // A hint that stands below several messages in a row is said once.
+      if (hint !== "" && hint !== shown[index + 1]?.hint)
+        context.host.stderr.write(`${context.errorPaint.dim(`${sign.hint} ${plainLines(hint)}`)}\n`);
     }
+    if (refused.length > refusalLimit)
+      context.host.stderr.write(
+        `  … and ${plural(refused.length - refusalLimit, "more refusal")}; --json names them all\n`,
+      );
   }
-  return first.code in errorTable ? errorTable[first.code as keyof typeof errorTable].exit : 1;
+  return Object.hasOwn(errorTable, first.code) ? errorTable[first.code as keyof typeof errorTable].exit : 1;
 }
 
 function stackOf(error: HoldfastError): string {

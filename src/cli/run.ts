@@ -5,7 +5,8 @@
 import type { Command } from "commander";
 import { CommanderError } from "commander";
 import type { ExitCode } from "../errors.ts";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
+import { verbKinds } from "../verb-names.ts";
 import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
 import { nearest } from "./parse.ts";
@@ -37,7 +38,10 @@ export async function runCli(argv: readonly string[], host: Host): Promise<ExitC
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const context = run.context ?? makeContext(host, guessGlobals(argv));
-    return reportError(context, error instanceof CommanderError ? usageError(error, root, argv) : error);
+    return reportError(
+      context,
+      error instanceof CommanderError ? usageError(error, root, argv) : inWordsOfTheCommand(error, root, argv),
+    );
   } finally {
     await run.context?.close().catch(() => {});
   }
@@ -90,6 +94,22 @@ function usageError(error: CommanderError, root: Command, argv: readonly string[
     "invalid_input",
     first,
     meant === "" ? `see \`${help}\`` : `${meant.charAt(0).toLowerCase()}${meant.slice(1)} See \`${help}\``,
+  );
+}
+
+/** A verb's complaint about its input names the verb, which nobody typed: here it names the command. */
+function inWordsOfTheCommand(error: unknown, root: Command, argv: readonly string[]): unknown {
+  if (!isCode(error, "invalid_input")) return error;
+  const [verb = ""] = error.message.split(": ", 1);
+  if (!Object.hasOwn(verbKinds, verb)) return error;
+  const { cause, details } = error;
+  return new HoldfastError(
+    "invalid_input",
+    error.message.slice(verb.length + 2),
+    error.hint.startsWith("see `holdfast help ")
+      ? `see \`holdfast help ${pathOf(commandOf(root, argv))}\``
+      : error.hint,
+    { cause, ...(details === undefined ? {} : { details }) },
   );
 }
 

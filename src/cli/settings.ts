@@ -26,7 +26,8 @@ export const runGet: Handler<[string | undefined], object> = async (context, [na
   }
   const [key, member] = split(settings, name);
   const whole: unknown = settings[key];
-  const value = member === null ? whole : (whole as Readonly<Record<string, unknown>>)[member];
+  const parts = new Map(Object.entries(whole ?? {}));
+  const value = member === null ? whole : parts.get(member);
   if (value === undefined)
     throw new HoldfastError("not_found", `nothing is set for ${name}`, `see \`holdfast settings get ${key}\``);
   context.answer({ [name]: value }, () => show(value));

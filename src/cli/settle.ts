@@ -74,20 +74,19 @@ function offlineText(
   const { paint } = context;
   const short = shortId(receipt.id);
   const next = why.nextMoveAt === null ? "" : ` Next try ${formatRelative(why.nextMoveAt, context.now())}.`;
-  const promise = isByChoice
-    ? "It is sent after `holdfast network online`."
-    : `It is sent by itself as soon as the remote answers.${next}`;
+  const promise = isByChoice ? [] : [`It is sent by itself as soon as the remote answers.${next}`, ""];
   const rows = facts(
     [
       ["Queued", plain(label)],
       ["Entry ID", short],
-      ["Waits", plain(why.sentence)],
+      // Who works offline knows why; anybody else wants to hear it.
+      ["Waits", isByChoice && why.blockers.length === 1 ? null : plain(why.sentence)],
     ],
     paint.dim,
   );
   const steps = facts(
     [
-      isByChoice ? ["holdfast network online", "to work online again"] : ["holdfast sync", "to try now"],
+      isByChoice ? ["holdfast network online", "to send it"] : ["holdfast sync", "to try now"],
       [`holdfast queue why ${short}`, "to see what it waits for"],
     ],
     (text) => text,
@@ -97,7 +96,7 @@ function offlineText(
     "",
     rows.replace(/^/gm, "  "),
     "",
-    promise,
+    ...promise,
     paint.dim(steps.replace(/^/gm, `${sign.hint} `)),
   ].join("\n");
 }

@@ -7,15 +7,17 @@ import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { parseInteger } from "./parse.ts";
 import { renderRuns } from "./render-records.ts";
+import { showByServer } from "./shown-time.ts";
 import { plain, plural } from "./text.ts";
 
 export const runSyncRuns: Handler<[], { readonly limit: string }> = async (context, _args, options) => {
   const limit = parseInteger(options.limit, "--limit");
   const answer = await (await context.session()).call("sync.runs", { limit });
+  const { look, shift, note } = await showByServer(context);
   context.answer(answer, () => {
     if (answer.runs.length === 0) return "No sync run yet.";
     const more = answer.next === null ? "" : `\n${context.paint.dim(`… and older ones (--limit ${limit * 2})`)}`;
-    return `${renderRuns(context, answer.runs)}${more}`;
+    return `${renderRuns(look, answer.runs.map(shift))}${more}${note}`;
   });
   return 0;
 };

@@ -21,6 +21,15 @@ export async function syncTarget(context: Context): Promise<SyncTarget> {
   return { url: await read("sync.url"), credential: await read("sync.credential") };
 }
 
+/** The words of our server (`server/auth.ts`) for what no other token of the same person would change. */
+const barred = /\bis suspended\b|\bmay not use\b/;
+/** The words of our own credential store. */
+const isMissing = /^there is no credential /;
+
+/** What helps against refused credentials, in a few words. */
+export const wayOut = (reason: string): string =>
+  barred.test(reason) ? "ask who runs it" : "store fresh ones with `holdfast credentials set`";
+
 type SignedOut = Output<"queue.status">["signedOut"][number];
 
 /** Credentials that a remote refuses, or lacks: what it said, and the command that stores fresh ones. */
@@ -39,15 +48,22 @@ export async function refusalOf(
       message: `${plain(remote)} refuses the credentials: ${plain(reason)}`,
       hint: `store fresh ones: holdfast credentials set NAME --origin ${plain(remote)}`,
     };
-  const message = `the sync server ${plain(remote)} refuses the token: ${plain(reason)}`;
+  if (barred.test(reason))
+    return {
+      message: `the sync server ${plain(remote)} lets nobody in with this token: ${plain(reason)}`,
+      hint: "ask who runs it; everything stays readable here, and `holdfast queue export -o FILE` takes what is unsent to another account or machine",
+    };
+  const message = isMissing.test(reason)
+    ? `the sync server ${plain(remote)} wants a token: ${plain(reason)}`
+    : `the sync server ${plain(remote)} refuses the token: ${plain(reason)}`;
   if (credential !== null)
     return {
       message,
-      hint: `store a valid one: holdfast credentials set ${credential}; if sync.credential was changed since the daemon started: holdfast daemon stop && holdfast daemon start`,
+      hint: `store a valid one: holdfast credentials set ${credential}`,
     };
   return {
     message,
-    hint: "store one and name it: holdfast credentials set sync && holdfast config set sync.credential sync, then start the daemon again",
+    hint: "store one and name it: holdfast credentials set sync && holdfast config set sync.credential sync",
   };
 }
 

@@ -10,8 +10,9 @@ import { parseDuration, usage } from "./parse.ts";
 import type { ClearOptions } from "./queue-clear.ts";
 import { clearAll } from "./queue-clear.ts";
 import { formatDuration, formatRelative } from "./relative-time.ts";
-import { renderLight, renderRun } from "./render-status.ts";
+import { pokesLine, renderLight, renderRun } from "./render-status.ts";
 import type { Session } from "./session.ts";
+import { forceSync } from "./sync-all.ts";
 import { refusalOf } from "./sync-trouble.ts";
 import { plain, plural } from "./text.ts";
 import { landedLine } from "./wait.ts";
@@ -22,14 +23,17 @@ type SyncOptions = ClearOptions & {
   readonly status?: boolean;
   readonly retryFailed?: boolean;
   readonly clearQueue?: boolean;
+  readonly all?: boolean;
+  readonly resolve?: string;
 };
 
 export const runSync: Handler<[], SyncOptions> = async (context, _args, options) => {
-  const chosen = [options.status, options.clearQueue, options.wait ?? options.retryFailed].filter(
-    (each) => each === true,
-  );
+  const isRun = options.wait === true || options.retryFailed === true || options.all === true;
+  const chosen = [options.status, options.clearQueue, isRun].filter((each) => each === true);
   if (chosen.length > 1) throw usage("sync: one thing at a time", "--status and --clear-queue stand alone");
   if (options.clearQueue === true) return clearAll(context, options);
+  if (options.all === true) return forceAll(context, options);
+  if (options.resolve !== undefined) throw usage("sync: --resolve goes with --all", "write sync --all --resolve merge");
   if (options.status === true) return tellSync(context);
   return syncNow(context, options);
 };
@@ -38,12 +42,28 @@ async function tellSync(context: Context): Promise<ExitCode> {
   const session = await context.session();
   const sync = await session.call("sync.status", {});
   const status = await session.call("queue.status", {});
-  context.answer({ ...sync, unsent: status.unsent, light: status.light, sentence: status.sentence }, () => {
+  const { pokes } = await session.call("network.status", {});
+  context.answer({ ...sync, unsent: status.unsent, light: status.light, sentence: status.sentence, pokes }, () => {
     const mode = sync.mode === "eager" ? "" : context.paint.dim(`\nSync mode: ${sync.mode}`);
     const run = sync.run === null ? context.paint.dim("No sync run yet.") : renderRun(context, sync.run);
-    return `${renderLight(context.paint, status)}${mode}\n\n${run}`;
+    const heard = pokes.map((each) => `\n${pokesLine(context, each)}`).join("");
+    return `${renderLight(context.paint, status)}${mode}${heard}\n\n${run}`;
   });
   return 0;
+}
+
+async function forceAll(context: Context, options: SyncOptions): Promise<ExitCode> {
+  const session = await context.session();
+  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "--timeout");
+  const landed = makeLanded(context, session);
+  const until = { timeoutMs, landed, startedAt: context.host.now() };
+  const { resolve, yes, retryFailed } = options;
+  const wish = { resolve, isYes: yes === true, retryFailed: retryFailed === true };
+  try {
+    return await forceSync(context, session, { ...wish, untilEnded: () => untilEnded(context, session, until) });
+  } finally {
+    landed.stop();
+  }
 }
 
 async function syncNow(context: Context, options: SyncOptions): Promise<ExitCode> {
@@ -76,13 +96,21 @@ function startedText({ paint }: Context, { pending, isOffline, sentence }: Start
 type Following = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly started: Started };
 const lookMs = 150;
 
-async function followRun(
+async function followRun(context: Context, session: Session, following: Following): Promise<ExitCode> {
+  const { timeoutMs, landed, started } = following;
+  const sync = await untilEnded(context, session, { timeoutMs, landed, startedAt: context.host.now() });
+  return sync === null ? 0 : tellRunEnd(context, session, { sync, started });
+}
+
+type Waiting = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly startedAt: number };
+
+/** Looks until the run has ended; `null`: the person did not want to wait for that. */
+async function untilEnded(
   context: Context,
   session: Session,
-  { timeoutMs, landed, started }: Following,
-): Promise<ExitCode> {
+  { timeoutMs, landed, startedAt }: Waiting,
+): Promise<Output<"sync.status"> | null> {
   const { host } = context;
-  const startedAt = host.now();
   let isInterrupted = false;
   const stopInterrupt = host.onInterrupt(() => {
     isInterrupted = true;
@@ -94,14 +122,15 @@ async function followRun(
       if (isInterrupted) {
         context.tell("\nStopped waiting; what is queued stays queued and is sent by itself.");
         context.answer({ ...sync, isWaiting: false }, () => "");
-        return 0;
+        return null;
       }
-      if (!sync.isSyncing) return tellRunEnd(context, session, { sync, started });
+      if (!sync.isSyncing) return sync;
       if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
+        const why = await firstWait(session);
         throw new HoldfastError(
           "timed_out",
           `the sync has not ended within ${formatDuration(timeoutMs)}; it goes on by itself`,
-          "see `holdfast sync --status`",
+          why === null ? "see `holdfast sync --status`" : why,
         );
       }
       await host.sleep(lookMs);
@@ -123,21 +152,35 @@ async function tellRunEnd(
   const unsent = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
   const out = unsent === 0 ? undefined : status.signedOut.find(({ pending }) => pending > 0);
   const refusal = out === undefined ? null : await refusalOf(context, out);
+  const why = unsent === 0 || refusal !== null ? null : await firstWait(session);
   context.answer({ ...end.sync, unsent: status.unsent }, () => {
-    const parts = run === null ? [] : [renderRun(context, run)];
+    // What landed before anybody looked is told below in a sentence; a table of noughts would deny it.
+    const hasRun = run !== null && run.total + failed + run.pushed + run.pulled + run.merged > 0;
+    const parts = hasRun ? [renderRun(context, run)] : [];
     if (end.started.isOffline) parts.push(startedText(context, end.started));
     else if (failed > 0) parts.push(`${paint.yellow(sign.warn)} Some operations failed; they remain queued`);
     else if (refusal !== null)
       parts.push(`${paint.red(sign.no)} ${refusal.message}\n${paint.dim(`${sign.hint} ${refusal.hint}`)}`);
     else if (unsent > 0)
       parts.push(
-        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}: ${plain(status.sentence)}`,
+        `${paint.yellow(sign.warn)} ${plural(unsent, "operation")} still ${unsent === 1 ? "waits" : "wait"}${why === null ? `: ${plain(status.sentence)}` : `. ${unsent === 1 ? "" : "The first: "}${plain(why)}`}`,
       );
-    else parts.push(restText(context, status, (run?.total ?? 0) > 0));
+    else parts.push(restText(context, status, (run?.succeeded ?? 0) > 0));
     return parts.join("\n\n");
   });
   if (refusal !== null) return 5;
   return failed > 0 || unsent > 0 ? 1 : 0;
+}
+
+/** Why the first of what is left waits; null when it has gone meanwhile. */
+async function firstWait(session: Session): Promise<string | null> {
+  try {
+    const { operations } = await session.call("queue.list", { status: ["pending"], limit: 1 });
+    const [first] = operations;
+    return first === undefined ? null : (await session.call("queue.why", { id: first.id })).sentence;
+  } catch {
+    return null;
+  }
 }
 
 /** Nothing is left to wait for. What landed by itself before anybody looked has landed all the same, and what failed earlier has not. */

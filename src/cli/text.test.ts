@@ -4,7 +4,7 @@
  */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import { bar, facts, formatBytes, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
+import { bar, facts, formatBytes, isNarrow, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
 
 const asIs = (text: string): string => text;
 
@@ -37,6 +37,15 @@ describe("cells", () => {
     ["\u001b[31mred\u001b[0m", 3],
     ["", 0],
   ])("%j takes %d", (text, width) => expect(widthOf(text)).toBe(width));
+
+  it("every character measured in the quick way takes the one cell that the long way finds", () => {
+    const quick = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code)).filter((each) =>
+      isNarrow.test(each),
+    );
+    expect(quick.length).toBeGreaterThan(900);
+    // What follows is measured the long way; U+30A2 takes two cells.
+    expect(quick.filter((each) => widthOf(`${each}\u30a2`) !== 3)).toEqual([]);
+  });
 
   property.prop([fc.string({ unit: "grapheme" }), fc.nat(20)])("truncation never exceeds the width", (text, width) => {
     expect(widthOf(truncate(text, width))).toBeLessThanOrEqual(width);

@@ -5,12 +5,13 @@
 import { stripVTControlCharacters } from "node:util";
 
 const ellipsis = "…";
-const segmenter = new Intl.Segmenter();
 const emoji = /\p{Emoji_Presentation}|\u{fe0f}/u;
 const wide =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}]|[\u{20000}-\u{3fffd}]/u;
 const invisible = /^[\p{Mark}\p{Cf}]+$/u;
 const isAscii = /^[\x20-\x7e]*$/;
+/** One cell each, whatever stands beside them: western letters, dashes and quotes, arrows, and what boxes and bars are made of. */
+export const isNarrow = /^[\x20-\x7e\u00a1-\u00ac\u00ae-\u024f\u2010-\u2027\u2190-\u21ff\u2500-\u25fc]*$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for.
 const control = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -29,10 +30,18 @@ export function plainLines(text: string): string {
 
 /** Cells that a text takes on a terminal. */
 export function widthOf(text: string): number {
-  if (isAscii.test(text)) return text.length;
+  if (isNarrow.test(text)) return text.length;
   let cells = 0;
-  for (const { segment } of segmenter.segment(stripVTControlCharacters(text))) cells += cellsOf(segment);
+  for (const { segment } of segmentsOf(stripVTControlCharacters(text))) cells += cellsOf(segment);
   return cells;
+}
+
+let segmenter: Intl.Segmenter | undefined;
+
+/** What a reader takes for one character. Made when first needed: the tables behind it take longer to load than a short command. */
+function segmentsOf(text: string): Intl.Segments {
+  segmenter ??= new Intl.Segmenter();
+  return segmenter.segment(text);
 }
 
 function cellsOf(segment: string): number {
@@ -46,7 +55,7 @@ export function truncate(text: string, width: number): string {
   if (width <= 1) return width === 1 ? ellipsis : "";
   let cells = 0;
   let kept = "";
-  for (const { segment } of segmenter.segment(text)) {
+  for (const { segment } of segmentsOf(text)) {
     const next = cells + cellsOf(segment);
     if (next > width - 1) break;
     cells = next;

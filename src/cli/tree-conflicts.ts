@@ -4,6 +4,7 @@
  */
 import type { Command } from "commander";
 import { examples } from "./help.ts";
+import { parseList } from "./parse.ts";
 import type { Bind } from "./tree.ts";
 
 const idHelp = "id of the conflict: whole, or its beginning or end where unique (4 characters or more)";
@@ -31,8 +32,9 @@ export function addConflictCommands(root: Command, bind: Bind): void {
   bind(list, async () => (await import("./conflicts.ts")).runConflictList);
   const groups = conflicts
     .command("groups")
+    .option("--by <parts>", "only by these: collection, kind, field, author; with commas", parseList)
     .description("Groups the open conflicts by cause: collection, kind, fields, author.")
-    .addHelpText("after", examples("holdfast conflicts groups"));
+    .addHelpText("after", examples("holdfast conflicts groups", "holdfast conflicts groups --by collection,field"));
   bind(groups, async () => (await import("./conflicts.ts")).runConflictGroups);
   const show = conflicts
     .command("show")
@@ -56,6 +58,7 @@ export function addConflictCommands(root: Command, bind: Bind): void {
       ),
     );
   bind(resolve, async () => (await import("./conflicts-decide.ts")).runConflictResolve);
+  addPreferring(conflicts, bind);
   const undo = conflicts
     .command("undo")
     .argument("<ids...>", idHelp)
@@ -64,6 +67,23 @@ export function addConflictCommands(root: Command, bind: Bind): void {
     )
     .addHelpText("after", examples("holdfast conflicts undo c0ffee01"));
   bind(undo, async () => (await import("./conflicts-decide.ts")).runConflictUndo);
+}
+
+function addPreferring(conflicts: Command, bind: Bind): void {
+  const prefer = conflicts
+    .command("prefer")
+    .argument("<collection>", "name of the collection")
+    .argument("<key>", "the record's key")
+    .requiredOption("--choose <side>", "local, remote or merge")
+    .requiredOption(
+      "--seen <version>",
+      "the server's version that you have seen or heard of, as `records get` tells it there",
+    )
+    .description(
+      "Decides beforehand, offline too, about a change that is not sent yet. It holds only if the server then has the version you name; else you are asked.",
+    )
+    .addHelpText("after", examples("holdfast conflicts prefer notes n1 --choose local --seen 42"));
+  bind(prefer, async () => (await import("./conflicts-decide.ts")).runConflictPrefer);
 }
 
 function addFilters(command: Command): Command {

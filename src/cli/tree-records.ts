@@ -7,8 +7,7 @@ import { examples } from "./help.ts";
 import { collect, parseList } from "./parse.ts";
 import type { Bind } from "./tree.ts";
 
-export const whereHelp =
-  "only records that meet it, e.g. status=open, fee>5, name^=Jo, or JSON; may be given more than once";
+const whereHelp = "only records that meet it, e.g. status=open, fee>5, name^=Jo, or JSON; may be given more than once";
 const dataHelp = "value as JSON: text, @file, or - for stdin";
 
 export function addRecordCommands(root: Command, bind: Bind): void {

@@ -13,6 +13,11 @@ export function addSyncCommands(root: Command, bind: Bind): void {
     .description("Sends what is pending now. Failed operations remain queued.")
     .option("--wait", "follow it to its end; exit 1 when something failed or remains")
     .option("--timeout <duration>", "stop waiting after this")
+    .option("--all", "send everything, read every collection again, and wait for both")
+    .option(
+      "--resolve <side>",
+      "with --all: decide every open conflict for local, remote or merge, and send that; asks first",
+    )
     .option("--status", "tell what the present or last run did")
     .option("--retry-failed", "try failed operations again too")
     .option("--clear-queue", "discard everything that is queued, after a question")
@@ -22,6 +27,7 @@ export function addSyncCommands(root: Command, bind: Bind): void {
         "holdfast sync --wait",
         "holdfast sync --status",
         "holdfast sync --retry-failed --wait",
+        "holdfast sync --all --resolve merge",
         "holdfast sync --clear-queue",
         "holdfast sync runs",
       ),

@@ -18,6 +18,7 @@ import type { CollectionHandle, CollectionLike, InputOf, Transaction, Transactio
 import { openCollection, runTransaction } from "./records.ts";
 import type { SettledOptions } from "./settled.ts";
 import { waitUntilSettled } from "./settled.ts";
+import type { SyncedOptions, SyncReport, SyncWish } from "./synced.ts";
 import type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./transport.ts";
 import { orAborted } from "./waiting.ts";
 
@@ -49,6 +50,8 @@ export type Client = { readonly [N in Noun]: MethodsOf<N> } & {
   readonly subscribe: (listener: Listener, options?: SubscribeOptions) => () => void;
   /** Waits for the end of any operation; `id` may be a short one. */
   readonly settled: (id: string, options?: SettledOptions) => Promise<Operation>;
+  /** Sends what waits, pulls every collection, and resolves when that has ended, with what it moved. */
+  readonly synced: (options?: SyncedOptions & Pick<SyncWish, "full">) => Promise<SyncReport>;
   /** The records of one collection: typed by its declaration, or reached by its name alone. */
   readonly collection: {
     <const C extends CollectionLike>(definition: C): CollectionHandle<ValueOf<C>, InputOf<C>>;
@@ -70,7 +73,7 @@ export type ConnectOptions = Common &
 
 const kinds = ["engine", "url", "port", "transport"] as const;
 const optionNames = [...kinds, "token", "fetch", "onError"];
-const members = ["call", "subscribe", "settled", "collection", "transaction", "close"];
+const members = ["call", "subscribe", "settled", "synced", "collection", "transaction", "close"];
 
 /**
  * Connects to an engine: in this process, behind a daemon's URL, behind a `MessagePort`, or over a transport of your own.
@@ -121,7 +124,9 @@ export function connect(options: ConnectOptions): Client {
   };
   const transaction = <R>(work: (tx: Transaction) => R, callOptions?: CallOptions): Promise<TransactionOutcome<R>> =>
     runTransaction(records, work, callOptions);
-  const more = { call, subscribe, settled, collection, transaction, close, [Symbol.asyncDispose]: close };
+  const synced: Client["synced"] = async ({ full, ...rest } = {}) =>
+    (await import("./synced.ts")).syncUntilEnd(records, full === undefined ? {} : { full }, rest);
+  const more = { call, subscribe, settled, synced, collection, transaction, close, [Symbol.asyncDispose]: close };
   const client = { ...methodsOf(call), ...more };
   return guardNames("client", client, members) as Client;
 }

@@ -150,7 +150,7 @@ function judge<V extends Verb>(error: unknown, { line, verb, call, isLate }: Fai
 }
 
 /** What no answer at all becomes. */
-export function unreachableDaemon(name: string, cause: unknown): HoldfastError {
+function unreachableDaemon(name: string, cause: unknown): HoldfastError {
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
   const words = inner instanceof Error ? inner.message || inner.name : String(inner);
   return new HoldfastError(

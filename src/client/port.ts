@@ -118,7 +118,10 @@ export function servePort(engine: EngineLike, port: PortLike): () => void {
   const serve = (number: number, request: Request): void => {
     switch (request.kind) {
       case "call":
-        answer(engine, request).then((response) => post(number, response));
+        // A port that has gone meanwhile cannot be told, and whoever asked is no longer there.
+        answer(engine, request)
+          .then((response) => post(number, response))
+          .catch(() => {});
         return;
       case "subscribe": {
         if (subscriptions.has(number)) return;

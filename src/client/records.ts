@@ -11,6 +11,7 @@ import type { CollectionSpec, Condition, Fields, RecordState, RecordView } from 
 import type { Input, Output, RecordEntry, RecordReceipt, RecordWriteInput, Verb } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
 import { openLiveQuery } from "./live-query.ts";
+import type { SyncedOptions, SyncReport, SyncWish } from "./synced.ts";
 import type { CallOptions } from "./transport.ts";
 
 /** What names a collection: its declaration, or its name alone, which knows no types. */
@@ -102,11 +103,11 @@ export type CollectionHandle<T = Fields, I = T> = {
     which: { readonly keys?: readonly string[]; readonly where?: Query<T>["where"]; readonly isPinned?: boolean },
     options?: CallOptions,
   ) => Promise<number>;
-  /** Pulls now, the collection or one record; `full` reads everything again and keeps unsent work. */
-  readonly sync: (
-    what?: { readonly key?: string; readonly full?: boolean },
-    options?: CallOptions,
-  ) => Promise<Output<"collections.sync">>;
+  /**
+   * Sends what waits, pulls the collection or one record, and resolves when that has ended, with what it moved. `full` reads everything
+   * again and keeps unsent work.
+   */
+  readonly sync: (what?: Omit<SyncWish, "collection">, options?: SyncedOptions) => Promise<SyncReport>;
 };
 
 /** The writes of one collection within a transaction; they are collected, and nothing happens before its function returns. */
@@ -176,8 +177,9 @@ export function openCollection(deps: RecordDependencies, like: CollectionLike | 
           options,
         )) as { changed: number }
       ).changed,
+    // Loaded when it is wanted: a page that only reads and writes does not pay for it.
     sync: async (what = {}, options) =>
-      call("collections.sync", { collection: name, ...what }, options) as Promise<Output<"collections.sync">>,
+      (await import("./synced.ts")).syncUntilEnd({ ...deps, call }, { collection: name, ...what }, options),
   };
 }
 
@@ -235,6 +237,7 @@ function readingOf(
         feed,
         collection: name,
         ask: (signal) => query(asked, { signal }),
+        ...lookingAtOne(call, name, asked),
         listener,
         onError,
         closing,
@@ -245,6 +248,25 @@ function readingOf(
         CollectionHandle["history"]
       >,
   };
+}
+
+/** How a live query looks at one record. Places are given by fields of indexes, as long as the order is none of the record's own. */
+function lookingAtOne(call: Call, name: string, { where = {}, order = [], cursor, ...rest }: Query<Fields>) {
+  const named = [...Object.keys(where), ...order.map(({ field }) => field)];
+  const isOwn = cursor !== undefined || named.length > 9 || named.some((field) => field.startsWith("$"));
+  const askOne = (key: string, signal: AbortSignal) =>
+    call(
+      "records.query",
+      { collection: name, ...(rest as object), where: { ...where, $key: key } },
+      { signal },
+    ) as Promise<Page<Fields>>;
+  const places = async (signal: AbortSignal): Promise<readonly string[] | null> => {
+    const { collections } = (await call("collections.list", {}, { signal })) as Output<"collections.list">;
+    const spec = collections.find((each) => each.spec.name === name)?.spec;
+    if (spec === undefined || spec.keys === "server") return null;
+    return [...(spec.indexes ?? []), ...(spec.unique ?? [])].flat();
+  };
+  return { askOne: isOwn ? null : askOne, places };
 }
 
 /** Collects the writes of a function, then asks for all of them at once. */

@@ -46,7 +46,7 @@ export function delay(delayMs: number, signal: AbortSignal | undefined): Promise
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = setTimeout(end, delayMs);
+    const timer = setTimeout(end, Math.min(delayMs, longestTimerMs));
     signal?.addEventListener("abort", end, { once: true });
   });
 }

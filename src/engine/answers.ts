@@ -3,25 +3,38 @@
  * Acknowledgements are `overlay.ts`; an operation's own way is `settle.ts`, which asks here first.
  */
 import type { ConflictKind } from "../conflict.ts";
-import type { Problem } from "../operation.ts";
+import type { Answer, Problem } from "../operation.ts";
 import { applyChange } from "../record.ts";
 import type { PushAnswer } from "../wire.ts";
-import { collectionOf } from "./collections.ts";
+import { historyChanged } from "../wire.ts";
+import { collectionOf, isOfOldHistory } from "./collections.ts";
 import { decideSides, noteDecision, openConflict } from "./conflicts.ts";
-import { aimAt, groundOf, meetAnswer, sendAgain } from "./overlay.ts";
+import { aimAt, groundOf, meetAnswer } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
-import { renewClient, staleClient } from "./push.ts";
+import { laterAnswer, otherHistory, renewClient, staleClient } from "./push.ts";
 import type { Brief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord } from "./records.ts";
+import { sendAgain } from "./resend.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
 import type { Settled } from "./settle.ts";
 import { park } from "./settle.ts";
+import { askPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 type ConflictAnswer = Extract<PushAnswer, { outcome: "conflict" }>;
 type Detail = { readonly kind?: string; readonly collection?: string; readonly key?: string };
+
+/** An answer as it counts now: a dispute about a record of which only the history before is known here is met once it was read again. */
+export function comparable(store: Store, op: Brief, answer: Answer): Answer {
+  if (answer.kind !== "conflict") return answer;
+  const isOld = pendingsOfOperation(store, op.seq).some(({ record }) => {
+    const row = getRecord(store, record);
+    return row !== null && isOfOldHistory(collectionOf(store, row.collection), row.mark);
+  });
+  return isOld ? laterAnswer() : answer;
+}
 
 /** Deals with an answer that concerns records; false leaves the operation to the queue's own rules. */
 export function settleRecords(store: Store, op: Brief, settled: Settled): boolean {
@@ -49,9 +62,18 @@ export function settleRecords(store: Store, op: Brief, settled: Settled): boolea
     }
     case "retry":
       if (answer.problem.code === staleClient) renewClient(store);
+      if ([historyChanged, otherHistory].includes(answer.problem.code)) askForNews(store, op);
       return false;
     default:
       return false;
+  }
+}
+
+/** Whatever the mode: nothing of these records can be sent before it is known how the server stands. */
+function askForNews(store: Store, op: Brief): void {
+  for (const { record } of pendingsOfOperation(store, op.seq)) {
+    const row = getRecord(store, record);
+    if (row !== null) askPull(store, collectionOf(store, row.collection).space);
   }
 }
 

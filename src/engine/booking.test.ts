@@ -2,6 +2,7 @@
 // Leaves what an answer does to settle.test.ts.
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
+import { watchCommits } from "../../test/support/commit-watch.ts";
 import { openDatabase } from "../node/sqlite.ts";
 import { seededRandom } from "../testing/random.ts";
 import { newScheduler } from "../testing/scheduler.ts";
@@ -27,21 +28,9 @@ async function commitsFor(commitMs: number): Promise<number> {
   });
   const { world } = bootProcess(machine, "process");
   let commits = 0;
-  const real = openDatabase(":memory:");
-  const database = {
-    ...real,
-    prepare: (sql: string) => {
-      const statement = real.prepare(sql);
-      if (sql !== "COMMIT") return statement;
-      return {
-        ...statement,
-        run: () => {
-          commits += 1;
-          return statement.run();
-        },
-      };
-    },
-  };
+  const database = watchCommits(openDatabase(":memory:"), () => {
+    commits += 1;
+  });
   let sent = 0;
   const engine = openEngine({
     database,

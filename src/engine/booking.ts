@@ -30,11 +30,7 @@ export function gatherMsOf(commitMs: number): number {
 }
 
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */
-export function commitBooking(
-  host: LoopHost,
-  booked: readonly Settled[],
-  then: () => readonly Claimed[],
-): readonly Claimed[] {
+export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], then: () => T): T {
   const { store, commit } = host;
   try {
     return commit(() => {

@@ -6,8 +6,7 @@ import type { Json } from "../operation.ts";
 import type { Output } from "../verbs.ts";
 import { brokenRows } from "./mending-rows.ts";
 import { getMeta } from "./meta.ts";
-import { isGenuine } from "./queue.ts";
-import { hashedColumns } from "./row-hash.ts";
+import { hashedColumns, isGenuine } from "./row-hash.ts";
 import type { SealedTable } from "./row-seal.ts";
 import { sealedTables } from "./row-seal.ts";
 import { schemaVersion } from "./schema.ts";
@@ -154,9 +153,3 @@ function checkPayloads(store: Store): { readonly findings: readonly string[]; re
     if (rows.length === 0) return { findings, checked };
   }
 }
-
-/** The report as plain JSON, for logs. */
-export const checkJson = (report: Output<"engine.check">): Json => ({
-  isSound: report.isSound,
-  findings: report.findings,
-});

@@ -4,6 +4,7 @@
  */
 import type { Row } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
+import type { Evidence } from "../network.ts";
 import type { Json, Operation } from "../operation.ts";
 import { State } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
@@ -15,7 +16,7 @@ import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings } from "./meta.ts";
-import { remoteGate, waitingForNetwork } from "./network.ts";
+import { noteEvidence, remoteGate, waitingForNetwork } from "./network.ts";
 import { followOperation } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
@@ -23,14 +24,13 @@ import {
   failOperation,
   getBrief,
   getRow,
-  isGenuine,
   laneAfter,
   leaseOperation,
   setSchedule,
   toBrief,
   toOperation,
 } from "./queue.ts";
-import { corruptProblem } from "./row-hash.ts";
+import { corruptProblem, isGenuine } from "./row-hash.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 import { isRunOpen } from "./sync.ts";
@@ -39,7 +39,7 @@ import { isRunOpen } from "./sync.ts";
 export const wakeLimit = 500;
 
 /** Less of a slot than any batch's member takes is what adding up parts leaves over. */
-const leastShare = 1e-6;
+export const leastShare = 1e-6;
 
 // A loose scan over the first column of the partial index: one seek per channel, whatever the number of operations.
 const readyChannelIds = `WITH RECURSIVE open(channel) AS (
@@ -51,7 +51,10 @@ const dueNow = "SELECT seq, lane FROM op WHERE state = 2 AND due <= ? ORDER BY d
 
 export type Claimed = {
   readonly seq: number;
+  readonly channel: Channel;
   readonly epoch: number;
+  /** By the monotonic clock. */
+  readonly claimedAt: number;
   readonly operation: Operation;
   readonly type: OperationType;
 };
@@ -62,6 +65,8 @@ export type Capacity = {
   readonly bulkSlots: number;
   /** Requests under way to a remote, the bulk ones counted or not. */
   readonly inFlight: (remote: string, isBulkCounted: boolean) => number;
+  /** For a claim ahead of the wire, in place of the room on it: what a channel may have ahead. */
+  readonly roomAhead?: (channel: Channel) => number;
 };
 
 type Candidate = {
@@ -102,6 +107,19 @@ export function wakeDue(store: Store): number {
   return due.length;
 }
 
+/** What requests have told of their remotes, booked with their answers. */
+export type Observed = { readonly remote: string; readonly evidence: Evidence };
+
+/** Keeps what was observed; what waited only for an answer of its remote goes, once for all answers of that one. */
+export function bookEvidence(store: Store, observed: readonly Observed[]): void {
+  const answered = new Set<string>();
+  for (const { remote, evidence } of observed) {
+    noteEvidence(store, remote, evidence);
+    if (evidence.kind === "answered") answered.add(remote);
+  }
+  for (const remote of answered) freeWaiting(store, remote);
+}
+
 /** A remote answers again: what waited only for that goes as soon as its gate lets it. */
 export function freeWaiting(store: Store, remote: string): void {
   for (const seq of waitingForNetwork(store, remote)) {
@@ -114,6 +132,7 @@ export function freeWaiting(store: Store, remote: string): void {
 
 /** Claims what may go out now; their rows say "in flight" when the transaction commits. */
 export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] {
+  if (Math.max(capacity.slots, capacity.bulkSlots) < leastShare) return [];
   const claiming: Claiming = {
     capacity,
     settings: getSettings(store),
@@ -147,8 +166,8 @@ function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
     if ((isBulk ? claiming.bulkSlots : claiming.slots) < leastShare) continue;
     const { remote } = candidate.channel;
     if (remote !== "" && claiming.derived > derived) continue;
-    if (remote !== "" && !hasRoom(store, { remote, isBulk, capacity, settings, taken })) continue;
-    const run = claimRun(store, candidate);
+    if (!hasRoom(store, { channel: candidate.channel, isBulk, capacity, settings, taken })) continue;
+    const run = claimRun(store, candidate, capacity.roomAhead !== undefined);
     if (run.length === 0) {
       const now = getBrief(store, candidate.seq);
       if (isParked(now)) return "changed";
@@ -169,7 +188,7 @@ function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
 const isParked = (op: Brief | null): boolean => op !== null && (op.state === State.parked || op.state === State.aside);
 
 type Room = {
-  readonly remote: string;
+  readonly channel: Channel;
   readonly isBulk: boolean;
   readonly capacity: Capacity;
   readonly settings: Settings;
@@ -178,10 +197,14 @@ type Room = {
 
 /** Bytes under way do not take the room of small operations; only a remote that has to prove itself gets one request in all. */
 function hasRoom(store: Store, room: Room): boolean {
-  const { remote, isBulk, capacity, settings, taken } = room;
+  const { isBulk, capacity, settings, taken } = room;
+  const { remote } = room.channel;
   const small = taken.small.get(remote) ?? 0;
   const bulk = taken.bulk.get(remote) ?? 0;
-  const { maxInFlight } = remoteGate(store, remote);
+  const maxInFlight = remote === "" ? null : remoteGate(store, remote).maxInFlight;
+  if (capacity.roomAhead !== undefined)
+    return !isBulk && maxInFlight === null && capacity.roomAhead(room.channel) - small >= leastShare;
+  if (remote === "") return true;
   if (maxInFlight !== null && capacity.inFlight(remote, true) + small + bulk >= maxInFlight) return false;
   return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote;
 }
@@ -202,7 +225,9 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
     if (type === undefined || closedBy(store, channel, gates, settings) !== null) continue;
     const batch = type.runBatch?.max ?? 1;
     // Members of a batch take parts of a slot, and a limit has to be a whole number.
-    const limit = Math.ceil(Math.max(capacity.slots, capacity.bulkSlots) * batch);
+    const room = Math.min(Math.max(capacity.slots, capacity.bulkSlots), capacity.roomAhead?.(channel) ?? Infinity);
+    const limit = Math.ceil(Math.max(0, room) * batch);
+    if (limit === 0) continue;
     for (const ready of store.db.prepare(readyOf).all(channel.id, limit)) {
       found.push({ seq: integer(ready.seq), rank: integer(ready.rank), channel, type });
     }
@@ -213,11 +238,13 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
 }
 
 /** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it. */
-function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
+function claimRun(store: Store, candidate: Candidate, isAhead: boolean): readonly Claimed[] {
   const row = getRow(store, candidate.seq);
   const head = toBrief(row);
   if (head.state !== State.ready) return [];
-  const first = claimOne(store, row, candidate.type);
+  // A crash would ask a person about something that was never sent.
+  if (isAhead && head.options.onCrash === "ask") return [];
+  const first = claimOne(store, { row, op: head }, candidate.type);
   if (first === null) return [];
   const room = (candidate.type.runBatch?.max ?? 1) - 1;
   if (room === 0 || head.lane === "") return [first];
@@ -226,17 +253,19 @@ function claimRun(store: Store, candidate: Candidate): readonly Claimed[] {
     const canFollow =
       next.state === State.waiting &&
       next.waits === 0 &&
+      !(isAhead && next.options.onCrash === "ask") &&
       next.channel === head.channel &&
       next.due <= store.world.now();
-    const claimed = canFollow ? claimOne(store, getRow(store, next.seq), candidate.type) : null;
+    const claimed = canFollow ? claimOne(store, { row: getRow(store, next.seq), op: next }, candidate.type) : null;
     if (claimed === null) break;
     run.push(claimed);
   }
   return run;
 }
 
-function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
-  const op = toBrief(row);
+type Found = { readonly row: Row; readonly op: Brief };
+
+function claimOne(store: Store, { row, op }: Found, type: OperationType): Claimed | null {
   if (!isGenuine(store, row)) {
     parkUnusable(store, op, "corrupt", corruptProblem.message);
     return null;
@@ -257,7 +286,9 @@ function claimOne(store: Store, row: Row, type: OperationType): Claimed | null {
     attempts: op.attempts + 1,
     since: store.world.now(),
   };
-  return { seq: op.seq, epoch: store.memory.epoch, operation, type };
+  const { epoch } = store.memory;
+  const claimedAt = store.world.monotonic();
+  return { seq: op.seq, channel: getChannel(store, op.channel), epoch, claimedAt, operation, type };
 }
 
 /** What was queued before its type was known stands under no remote; from now on the gates of its own one hold for it. */

@@ -305,3 +305,17 @@ export function recountRecords(store: Store, collection: number): number {
 function tellCollection(store: Store, collection: string, state: string, more: { readonly [name: string]: Json } = {}) {
   record(store, { op: 0, id: null, kind: "collection", status: null, detail: { collection, state, ...more } });
 }
+
+/** Whether everything is read again because the server has another history: versions of before compare with none of now. */
+export const isForeign = (resync: Resync | null): boolean =>
+  resync !== null && (resync.reason === "other_history" || resync.reason === "ahead");
+
+/** Whether a record, by its mark, was not met yet in such a reading: its version is one of the history before. */
+export const isOfOldHistory = (info: CollectionInfo, mark: number): boolean =>
+  isForeign(info.resync) && mark !== info.mark;
+
+/** The version of a record as far as it can be compared with the server's answers. */
+export const versionOf = (
+  info: CollectionInfo,
+  { mark, version }: { readonly mark: number; readonly version: number },
+): number => (isOfOldHistory(info, mark) ? 0 : version);

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
 import { startRecords } from "../../test/support/record-bench.ts";
 import type { Sides } from "../conflict.ts";
+import type { Json } from "../operation.ts";
 import type { Collection } from "../world.ts";
 
 const base = { title: "base", n: 1, tags: ["a"] };
@@ -16,6 +17,16 @@ async function apart(collection: Partial<Collection> = {}): Promise<RecordBench 
   await bench.run();
   ada.offline();
   return { ...bench, ada };
+}
+
+/** Both have changed the same field of the record and have met; the first of the client's conflicts is handed out, too. */
+async function met(collection: Partial<Collection> = {}, theirs: Readonly<Record<string, Json>> = {}) {
+  const { ada, server, ...bench } = await apart(collection);
+  ada.update("n1", { title: "mine" });
+  server.write("notes", "n1", { ...base, title: "theirs", ...theirs });
+  ada.online();
+  await bench.run(3_000);
+  return { ada, server, ...bench, first: ada.conflicts()[0] };
 }
 
 test("different fields merge without anybody being asked, whichever side comes first", async () => {
@@ -69,11 +80,7 @@ test.each([
   ["value", { title: "both", n: 9 }, { title: "both", n: 9 }],
   ["value", null, null],
 ] as const)("a person chooses %s (%j), offline; what only the server changed stays", async (choose, value, outcome) => {
-  const { ada, server, run } = await apart();
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs", n: 5 });
-  ada.online();
-  await run(3_000);
+  const { ada, server, run } = await met({}, { n: 5 });
   ada.offline();
   const [open] = ada.conflicts();
   const answer = ada.ask("conflicts.resolve", {
@@ -113,11 +120,7 @@ test.each([
   ["local_wins", { ...base, title: "mine", n: 5 }],
   ["remote_wins", { ...base, title: "theirs", n: 5 }],
 ] as const)("the strategy %s decides whole", async (strategy, outcome) => {
-  const { ada, server, run } = await apart({ strategy: { version_mismatch: strategy } });
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs", n: 5 });
-  ada.online();
-  await run(3_000);
+  const { ada, server } = await met({ strategy: { version_mismatch: strategy } }, { n: 5 });
   expect(server.get("notes", "n1")?.value).toEqual(outcome);
   expect(ada.get("n1")).toMatchObject({ value: outcome, state: "synced" });
   expect(ada.conflicts("resolved")).toMatchObject([{ outcome, local: { ...base, title: "mine" } }]);
@@ -132,11 +135,7 @@ test("a function of the program goes before its strategy; one that fails asks a 
       return { value: { ...sides.remote, title: `${sides.local?.title}+${sides.remote?.title}` } };
     },
   };
-  const { ada, server, run } = await apart({ decide, decideVersion: 3, strategy: { version_mismatch: "remote_wins" } });
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
+  const { ada, server, run } = await met({ decide, decideVersion: 3, strategy: { version_mismatch: "remote_wins" } });
   expect(server.get("notes", "n1")?.value).toEqual({ ...base, title: "mine+theirs" });
   expect(seen[0]).toMatchObject({ base, local: { title: "mine" }, remote: { title: "theirs" } });
   ada.offline();
@@ -276,11 +275,7 @@ test("retrying what was refused sends it again under a new key, and its conflict
 });
 
 test("the inbox follows the server while it is open; what has become equal is done", async () => {
-  const { ada, server, run } = await apart();
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
+  const { ada, server, run } = await met();
   server.write("notes", "n1", { ...base, title: "theirs again", n: 8 });
   await run();
   expect(ada.conflicts("open")).toMatchObject([{ remote: { ...base, title: "theirs again", n: 8 }, remoteVersion: 3 }]);
@@ -303,12 +298,7 @@ test("what the inbox asks about stays what no rule decides, also after the serve
 });
 
 test("undo restores exactly what stood before, as a new write, and refuses what has changed since", async () => {
-  const { ada, server, run } = await apart();
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
-  const [open] = ada.conflicts();
+  const { ada, server, run, first: open } = await met();
   ada.ask("conflicts.resolve", { ids: [open?.id ?? ""], choose: "remote" });
   await run(3_000);
   expect(ada.value("n1")).toEqual({ ...base, title: "theirs" });
@@ -320,20 +310,16 @@ test("undo restores exactly what stood before, as a new write, and refuses what 
   expect(ada.ask("conflicts.undo", { ids: [open?.id ?? ""] }).refused).toMatchObject([{ code: "refused_by_state" }]);
 });
 
-test("a decision by rule can be undone, too, unless the record has changed since", async () => {
-  const { ada, server, run } = await apart({ strategy: { version_mismatch: "remote_wins" } });
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
+test("a decision by rule can be undone, too, unless what it decided has changed since; other fields stay as they are now", async () => {
+  const { ada } = await met({ strategy: { version_mismatch: "remote_wins" } });
   const [decided] = ada.conflicts("resolved");
-  ada.update("n1", { n: 99 });
+  ada.update("n1", { title: "newer" });
   expect(ada.ask("conflicts.undo", { ids: [decided?.id ?? ""] }).refused).toMatchObject([
     { code: "refused_by_state", message: expect.stringContaining("changed since") },
   ]);
-  ada.update("n1", { n: 1 });
+  ada.update("n1", { title: "theirs", n: 99 });
   expect(ada.ask("conflicts.undo", { ids: [decided?.id ?? ""] }).done).toHaveLength(1);
-  expect(ada.value("n1")).toEqual({ ...base, title: "mine" });
+  expect(ada.value("n1")).toEqual({ ...base, title: "mine", n: 99 });
 });
 
 test("a choice made beforehand holds only for the version that the person saw; anything else is asked", async () => {
@@ -406,12 +392,7 @@ test("one record of a transaction in conflict holds all of it; giving it up give
 });
 
 test("the queue's own verbs keep record and conflict consistent: resolve decides, cancel drops the change", async () => {
-  const { ada, server, run } = await apart();
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
-  const [open] = ada.conflicts();
+  const { ada, server, run, first: open } = await met();
   const ids = [open?.operation ?? ""];
   expect(ada.ask("queue.resolve", { ids, choose: "merge", payload: {} }).refused).toMatchObject([
     { code: "refused_by_state" },
@@ -434,11 +415,7 @@ test("the queue's own verbs keep record and conflict consistent: resolve decides
 });
 
 test("a conflict holds only its own record: what was written after it on the same record waits with it", async () => {
-  const { ada, server, run } = await apart();
-  ada.update("n1", { title: "mine" });
-  server.write("notes", "n1", { ...base, title: "theirs" });
-  ada.online();
-  await run(3_000);
+  const { ada, server, run } = await met();
   ada.update("n1", { n: 50 });
   await run(3_000);
   expect(ada.value("n1")).toEqual({ ...base, title: "mine", n: 50 });

@@ -19,7 +19,10 @@ import { intact, reseal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
-/** How often a decision by rule is sent again before a person is asked: every round means that the server has moved once more. */
+/**
+ * How often a rule may answer a refusal with another value before a person is asked. Where two sides merely met, every round means that
+ * the server has moved once more: no rule gets tired of that, it goes out at growing distances (`resend.ts`).
+ */
 export const decisionRounds = 20;
 
 const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS status, conflict.kind AS kind, conflict.collection AS collection,
@@ -28,7 +31,7 @@ const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS stat
 const byId = `SELECT ${columns} FROM conflict WHERE id = ?`;
 const openOf = `SELECT ${columns} FROM conflict WHERE record = ? AND status = 'open' ORDER BY seq DESC LIMIT 1`;
 const openOfOperation = `SELECT ${columns} FROM conflict WHERE op = ? AND status = 'open' ORDER BY seq`;
-const lastDecided = `SELECT decided FROM conflict WHERE record = ? AND op = ? AND status = 'resolved' AND decided_by <> 'automatic'
+const lastDecided = `SELECT decided FROM conflict WHERE record = ? AND op = ? AND status = 'resolved' AND decided_by IN ('person', 'prechosen')
   ORDER BY seq DESC LIMIT 1`;
 const insert = `INSERT INTO conflict (id, status, kind, collection, record, op, fields, base, local, remote, remote_version, remote_author,
   message, strategy, created, decided, decided_by, choice, outcome, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
@@ -75,27 +78,32 @@ export type Decided = {
 };
 export type Undecided = { readonly how: "manual"; readonly strategy: Strategy; readonly fields: readonly string[] };
 
+/** What a row says in the same words as the view. */
+type Told = Pick<
+  ConflictView,
+  | "id"
+  | "status"
+  | "kind"
+  | "fields"
+  | "base"
+  | "local"
+  | "remote"
+  | "remoteVersion"
+  | "remoteAuthor"
+  | "message"
+  | "strategy"
+  | "decidedBy"
+  | "choice"
+>;
+
 /** One row of `conflict`. */
-export type ConflictRow = {
+export type ConflictRow = Told & {
   readonly seq: number;
-  readonly id: string;
-  readonly status: ConflictStatus;
-  readonly kind: ConflictKind;
   readonly collection: number;
   readonly record: number;
   readonly op: number | null;
-  readonly fields: readonly string[];
-  readonly base: Fields | null;
-  readonly local: Fields | null;
-  readonly remote: Fields | null;
-  readonly remoteVersion: number;
-  readonly remoteAuthor: string;
-  readonly message: string;
-  readonly strategy: Strategy;
   readonly created: number;
   readonly decided: number | null;
-  readonly decidedBy: Decider | null;
-  readonly choice: Choice | null;
   readonly outcome: Fields | null;
   readonly detail: Json;
 };
@@ -141,7 +149,8 @@ export function decideSides(store: Store, meeting: Meeting): Decided | Undecided
   const chosen = takeChoice(store, meeting);
   if (chosen === "void") return undecided;
   if (chosen !== null) return byChoice(meeting, chosen, "prechosen") ?? undecided;
-  if (op.rounds >= decisionRounds || isDecisionStale(store, meeting)) return undecided;
+  if (isRefusal(sides.kind) && op.rounds >= decisionRounds) return undecided;
+  if (isDecisionStale(store, meeting)) return undecided;
   const own = byFunction(store, meeting, strategy);
   if (own !== null) return own === "manual" ? undecided : own;
   return byStrategy(meeting, strategy) ?? { ...undecided, fields: disputedOf(meeting, strategy) };
@@ -392,13 +401,18 @@ export function settleConflict(store: Store, conflict: ConflictRow, to: Settleme
 export function closeConflicts(
   store: Store,
   op: number,
-  how: { readonly choice: Choice; readonly outcome: Fields | null; readonly record?: number },
+  how: {
+    readonly by: "agreement" | "withdrawal";
+    readonly choice: Choice;
+    readonly outcome: Fields | null;
+    readonly record?: number;
+  },
 ): void {
-  const { choice, outcome, record } = how;
+  const { by, choice, outcome, record } = how;
   for (const conflict of openConflictsOfOperation(store, op)) {
     if (record !== undefined && conflict.record !== record) continue;
     const detail = { before: conflict.local };
-    settleConflict(store, conflict, { status: "resolved", by: "person", choice, outcome, detail });
+    settleConflict(store, conflict, { status: "resolved", by, choice, outcome, detail });
   }
 }
 

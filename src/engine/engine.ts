@@ -19,7 +19,7 @@ import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { isBrokenRow, mendAfterSalvage, mendRecords } from "./mending.ts";
 import { getMeta } from "./meta.ts";
-import { adoptRemote, makeRecordWrite } from "./push.ts";
+import { adoptRemote, makeRecordWrite, useServer } from "./push.ts";
 import { takeWantedNews } from "./record-cache.ts";
 import { ensureIndexes } from "./record-query.ts";
 import { migrate } from "./schema.ts";
@@ -49,6 +49,8 @@ export type EngineOptions = {
   readonly version?: string;
   /** How many later enqueues one point of priority outweighs; for tests. */
   readonly ageing?: number;
+  /** How many times what is on the wire is claimed ahead of it; for tests. Elsewhere as often as the time of a commit makes worthwhile. */
+  readonly wavesAhead?: number;
   /** What was found and saved while opening a damaged store. */
   readonly recovery?: Json;
   /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
@@ -68,6 +70,11 @@ export type Engine = {
   readonly register: (type: OperationType) => void;
   /** Drains the queue as soon as the drainer's lock can be had. */
   readonly start: () => void;
+  /**
+   * Exchanges the way to the sync server; `null`: there is none any more. What is under way is brought to an end first. Unsent work goes to
+   * the new server; where that has another history, everything is read anew, and what it lacks is kept and asked about.
+   */
+  readonly setSync: (sync: SyncPort | null, graceMs?: number) => Promise<void>;
   /** Claims nothing more; attempts under way get `graceMs`, then they are aborted and wait for the next start. */
   readonly stop: (graceMs?: number) => Promise<void>;
   readonly close: () => void;
@@ -95,6 +102,8 @@ type Face = {
   readonly listeners: Set<(event: HoldfastEvent) => void>;
   readonly asked: Asked[];
   loop: Loop | null;
+  /** Somebody wants it to send; an exchange of the server comes back to that. */
+  isWanted: boolean;
 };
 
 /**
@@ -111,7 +120,7 @@ export function openEngine(options: EngineOptions): Engine {
     else if (mend(store, error)) face.loop?.poke();
   };
   const store = newStore({ ...options, onDamage }, (event) => tellAll(store, listeners, event));
-  const face: Face = { store, listeners, asked: [], loop: null };
+  const face: Face = { store, listeners, asked: [], loop: null, isWanted: false };
   store.types.set(recordWriteType, makeRecordWrite(store));
   if (!options.database.isReadOnly) mendSalvaged(store);
   const hasRecords = store.collections.size > 0 || store.sync !== null;
@@ -137,12 +146,12 @@ export function openEngine(options: EngineOptions): Engine {
       store.types.set(type.type, type);
       face.loop?.poke();
     },
-    start: () => {
-      refuseClosed(store);
-      if (store.db.isReadOnly || face.loop !== null) return;
-      face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+    start: () => start(face),
+    setSync: (sync, graceMs = defaultGraceMs) => exchangeServer(face, sync, graceMs),
+    stop: (graceMs = defaultGraceMs) => {
+      face.isWanted = false;
+      return stop(face, graceMs);
     },
-    stop: (graceMs = defaultGraceMs) => stop(face, graceMs),
     close: () => {
       if (store.memory.isClosed) return;
       flush(face);
@@ -203,8 +212,11 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
     world: options.world,
     types: new Map((options.types ?? []).map((type) => [type.type, type])),
     collections: new Map((options.collections ?? []).map((collection) => [collection.name, collection])),
-    sync: options.sync ?? null,
+    get sync() {
+      return this.memory.sync.port;
+    },
     ageing: options.ageing ?? 1_000_000,
+    wavesAhead: options.wavesAhead ?? null,
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
     recovery: options.recovery ?? null,
@@ -217,13 +229,15 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       committed: 0,
       epoch: 0,
       commitMs: 0,
+      oldestUnsent: 0,
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
       settings: null,
+      policies: new WeakMap(),
       channels: new Map(),
       channelsByName: new Map(),
-      sync: newSyncMemory(),
+      sync: newSyncMemory(options.sync ?? null),
     },
     tell,
   };
@@ -256,10 +270,31 @@ function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V>
     return output;
   }
   refuseWhenUnwritable(store);
+  if (changesWhatGoes(verb)) face.loop?.takeBack();
   const output = commit(face, () => dispatch(store, verb, checked));
   face.loop?.poke();
   return output;
 }
+
+/** Verbs that add work or let more of it go; every other one that writes may concern what is claimed and has not begun. */
+const additions: ReadonlySet<Verb> = new Set<Verb>([
+  "queue.add",
+  "queue.addMany",
+  "queue.import",
+  "queue.release",
+  "queue.resume",
+  "records.write",
+  "records.transaction",
+  "records.import",
+  "records.pin",
+  "collections.declare",
+  "collections.sync",
+  "network.check",
+  "network.online",
+  "subject.signIn",
+]);
+
+const changesWhatGoes = (verb: Verb): boolean => verbs[verb].kind === "write" && !additions.has(verb);
 
 /** One durable transaction, and what follows from it: the witness, then the listeners. */
 function commit<T>(face: Face, work: () => T): T {
@@ -296,6 +331,7 @@ function flush(face: Face): void {
   const isWriting = asked.some((each) => verbs[each.verb].kind === "write");
   try {
     refuseClosed(face.store);
+    if (asked.some((each) => changesWhatGoes(each.verb))) face.loop?.takeBack();
     const answers = mended(face.store, () => answerTogether(face, asked, isWriting));
     for (const answer of answers) answer();
   } catch (error) {
@@ -365,6 +401,26 @@ function tellAll(store: Store, listeners: ReadonlySet<(event: HoldfastEvent) => 
       store.world.log("error", "a listener failed", { error: String(cause), kind: event.kind });
     }
   }
+}
+
+function start(face: Face): void {
+  const { store } = face;
+  refuseClosed(store);
+  face.isWanted = true;
+  if (store.db.isReadOnly || face.loop !== null) return;
+  face.loop = startLoop({ store, commit: (work) => commit(face, work) });
+}
+
+/** Nothing of the old server may be booked after the new one has been named, so sending rests in between. */
+function exchangeServer(face: Face, sync: SyncPort | null, graceMs: number): Promise<void> {
+  const { store } = face;
+  return stop(face, graceMs).then(() => {
+    if (store.memory.isClosed) return;
+    useServer(store, sync);
+    store.types.set(recordWriteType, makeRecordWrite(store));
+    if (!store.db.isReadOnly) mended(store, () => commit(face, () => adoptRemote(store)));
+    if (face.isWanted) start(face);
+  });
 }
 
 function stop(face: Face, graceMs: number): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Owns what the loop does beside sending operations: probes of silent remotes, pulls, fetches of single records, and listening for pokes.
+ * Owns what the loop does beside sending operations: probes of silent remotes, pulls, fetches of single records. Listening is `pokes.ts`.
  * Each errand says when it is due, what it asks of the world, and how its outcome is booked; `loop.ts` does the waiting.
  */
 import { evidenceOf } from "../network.ts";
@@ -10,9 +10,9 @@ import type { Reply, Signal } from "../world.ts";
 import { freeWaiting } from "./claim.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf, findCollection, refuseCollection } from "./collections.ts";
-import { isWorkingOffline, refuseCredentials } from "./gates.ts";
+import { refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
-import { getMeta, getSettings, setMeta } from "./meta.ts";
+import { getMeta, setMeta } from "./meta.ts";
 import { dueProbes, nextProbeAt, noteEvidence, remoteGate } from "./network.ts";
 import { missingEchoes, nextEchoAt, postponeEcho } from "./pending.ts";
 import type { PullPlan } from "./pull.ts";
@@ -255,32 +255,5 @@ function bookFetch(store: Store, { info, keys }: Fetched, response: FetchRespons
     const row = getRecord(store, echo.record);
     if (row === null || (row.collection === info.id && asked.has(row.key)))
       postponeEcho(store, echo, store.world.now() + echoAgainMs);
-  }
-}
-
-// ---- pokes ----------------------------------------------------------------------------------------------------
-
-/** Listens for pokes of every space that is pulled eagerly, and of no other. */
-export function listenForPokes(store: Store, watched: Map<string, () => void>, onPoke: () => void): void {
-  const { sync } = store;
-  if (sync === null) return;
-  const isWanted = getSettings(store).syncMode === "eager" && !isWorkingOffline(store);
-  const names = new Set(isWanted ? pullPlans(store).map(({ space }) => space.name) : []);
-  for (const [name, end] of watched) {
-    if (names.has(name)) continue;
-    end();
-    watched.delete(name);
-  }
-  for (const name of names) {
-    if (watched.has(name)) continue;
-    watched.set(
-      name,
-      sync.watch(name, ({ space, head }) => {
-        const { poked, trusted } = store.memory.sync;
-        poked.set(space, Math.max(poked.get(space) ?? 0, head));
-        trusted.add(space);
-        onPoke();
-      }),
-    );
   }
 }

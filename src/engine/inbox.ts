@@ -25,13 +25,14 @@ import {
   toConflict,
   toConflictView,
 } from "./conflicts.ts";
-import { aimAt, followOperation, free, groundOf } from "./overlay.ts";
+import { aimAt, followOperation, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
+import { free } from "./resend.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { apart, integer, text } from "./store.ts";
@@ -209,7 +210,8 @@ function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: 
   if (choose === "remote" && pendings.length > 1)
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
   else {
-    free(store, op);
+    // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
+    if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
   }
   const detail = { before: fieldsOf(before) };
@@ -270,7 +272,7 @@ export function undoConflicts(store: Store, input: Input<"conflicts.undo">): Out
   return each(store, input.ids, (conflict) => undoOne(store, conflict));
 }
 
-/** Writes again what stood before the decision. What has changed since is not overwritten. */
+/** Writes again what stood before the decision, in the fields that it changed. What has changed in them since is not overwritten. */
 function undoOne(store: Store, conflict: ConflictRow): void {
   if (conflict.status !== "resolved") refuse(conflict, `it is ${conflict.status}`, "only a decision can be taken back");
   const row = getRecord(store, conflict.record);
@@ -278,18 +280,50 @@ function undoOne(store: Store, conflict: ConflictRow): void {
   const info = collectionOf(store, row.collection);
   const { before } = (conflict.detail ?? {}) as { readonly before?: Fields | null };
   if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
-  const now = shownValue(info, row);
-  if (!isSameJson(now as Json, conflict.outcome as Json)) {
+  const sides = { before, outcome: conflict.outcome as Fields | null, now: shownValue(info, row) };
+  const back = backFrom(sides);
+  if (back === "changed") {
     refuse(conflict, `"${row.key}" has changed since`, "restore what you want: `holdfast records restore`");
   }
-  if (!isSameJson(now as Json, before as Json)) {
+  if (back !== null) {
     const cause = { origin: "undo", detail: { conflict: conflict.id } } as const;
-    const at = { collection: info.name, key: row.key };
-    writeRecords(store, [before === null ? { kind: "remove", ...at } : { kind: "put", ...at, value: before }], cause);
+    writeRecords(store, [{ ...back, collection: info.name, key: row.key }], cause);
   }
   const { decidedBy: by, choice, outcome, detail } = conflict;
   settleConflict(store, conflict, { status: "undone", by, choice, outcome, detail });
 }
+
+type Undone = { readonly before: Fields | null; readonly outcome: Fields | null; readonly now: Fields | null };
+type Back =
+  | { readonly kind: "remove" }
+  | { readonly kind: "put"; readonly value: Fields }
+  | { readonly kind: "update"; readonly fields: Fields; readonly unset: string[] };
+
+/**
+ * The write that takes a decision back; `null`: it changed nothing. An answer of the server may have brought other fields meanwhile: those
+ * are nobody's decision, so they neither stand in the way nor go back.
+ */
+function backFrom({ before, outcome, now }: Undone): Back | "changed" | null {
+  if (before === null || outcome === null || now === null) {
+    if (!isSameJson(now as Json, outcome as Json)) return "changed";
+    if (isSameJson(now as Json, before as Json)) return null;
+    return before === null ? { kind: "remove" } : { kind: "put", value: before };
+  }
+  const decided = [...new Set([...Object.keys(before), ...Object.keys(outcome)])].filter(
+    (field) => !isSameField(before, outcome, field),
+  );
+  if (decided.some((field) => !isSameField(now, outcome, field))) return "changed";
+  if (decided.length === 0) return null;
+  const kept = decided.filter((field) => Object.hasOwn(before, field));
+  return {
+    kind: "update",
+    fields: Object.fromEntries(kept.map((field) => [field, before[field] as Json])),
+    unset: decided.filter((field) => !Object.hasOwn(before, field)),
+  };
+}
+
+const isSameField = (one: Fields, other: Fields, field: string): boolean =>
+  Object.hasOwn(one, field) === Object.hasOwn(other, field) && isSameJson(one[field], other[field]);
 
 export function preferSide(store: Store, input: Input<"conflicts.prefer">): Output<"conflicts.prefer"> {
   const row = findRecord(store, requireCollection(store, input.collection), input.key);

@@ -3,28 +3,38 @@
  * Sending and book-keeping are separate: an answer is kept in memory until its booking is durable, so after a yes nothing but "done" can follow.
  */
 import { isCode } from "../errors.ts";
-import type { Answer, Json, Progress } from "../operation.ts";
-import { State } from "../operation.ts";
-import type { Attempt, Signal } from "../world.ts";
-import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer, timeoutOf } from "./attempt.ts";
+import type { Answer } from "../operation.ts";
+import type { Signal } from "../world.ts";
+import type { Ahead } from "./ahead.ts";
+import {
+  claimAhead,
+  giveBack,
+  keepOrGiveBack,
+  longestAheadMs,
+  newAhead,
+  noteEnd,
+  noteWork,
+  takeFirst,
+} from "./ahead.ts";
+import { abortAnswer, afterAbort, checkAnswer, evidenceOfAll, failedAnswer, noAnswer } from "./attempt.ts";
 import type { LoopHost } from "./booking.ts";
-import { commitBooking, gatherMsOf, keepCheckpoint } from "./booking.ts";
-import type { Claimed } from "./claim.ts";
-import { claimNext, freeWaiting, wakeDue } from "./claim.ts";
+import { commitBooking, gatherMsOf, longestGatherMs } from "./booking.ts";
+import type { Claimed, Observed } from "./claim.ts";
+import { bookEvidence, claimNext, wakeDue } from "./claim.ts";
 import type { Errand } from "./errands.ts";
-import { dueErrands, listenForPokes, nextErrandAt, pullsBefore } from "./errands.ts";
+import { dueErrands, nextErrandAt } from "./errands.ts";
 import type { Flight } from "./flight.ts";
 import { capacityOf, requestsOf } from "./flight.ts";
+import { attemptOf, startTimeout, tellLive } from "./live.ts";
 import { setMeta } from "./meta.ts";
-import { noteEvidence } from "./network.ts";
-import { getBrief, saveProgress, shiftDelays } from "./queue.ts";
-import { clockSlackMs, isDrainer, takeOver } from "./recovery.ts";
+import { listenForPokes, stopListening } from "./pokes.ts";
+import { isDrainer, shiftWithClock, takeOver } from "./recovery.ts";
+import { endRuns } from "./rest.ts";
 import { countUnsent, expireDue } from "./retention.ts";
-import { endSyncRun, openRunId } from "./runs.ts";
 import type { Settled } from "./settle.ts";
 import { paceOf, pruneOnFullDisk, pruneSometimes, recoverSpace } from "./space.ts";
-import { movesBefore, nextWakeAt } from "./status.ts";
-import { closeRun, currentRun, nextRunAt, openRun } from "./sync.ts";
+import { nextWakeAt } from "./status.ts";
+import { nextRunAt, openRun } from "./sync.ts";
 
 /** The loop looks again at least this often, so that a jump of the wall clock is noticed and no timer has to be trusted for long. */
 export const longestSleepMs = 30_000;
@@ -38,15 +48,13 @@ export const troubleMs = 1_000;
 /** A handler that was aborted gets this long to say how it ended; a command needs five seconds to end what it started. */
 export const lastWordMs = 6_000;
 
-/** A run stays open for what moves by itself within this time. */
-export const runPatienceMs = 90_000;
-
-const progressEveryMs = 1_000;
 const clockNoteMs = 10_000;
 
 export type Loop = {
   /** Something may have become ready; looks in the next tick. */
   readonly poke: () => void;
+  /** Gives back what is claimed and has not begun: somebody is about to change what may go. */
+  readonly takeBack: () => void;
   readonly stop: (graceMs: number) => Promise<void>;
   /** Lets go at once, as a killed process would; rows in flight are recovered by the next drainer. */
   readonly abandon: () => void;
@@ -55,8 +63,10 @@ export type Loop = {
 type Draining = {
   readonly host: LoopHost;
   readonly flights: Map<number, Flight>;
+  readonly ahead: Ahead;
   readonly answers: Settled[];
   readonly news: (() => void)[];
+  readonly observed: Observed[];
   /** Probes, pulls and fetches under way, with how each is aborted. */
   readonly errands: Map<string, (reason: unknown) => void>;
   /** Spaces whose pokes are listened for, with how that ends. */
@@ -78,8 +88,10 @@ export function startLoop(host: LoopHost): Loop {
   const loop: Draining = {
     host,
     flights: new Map(),
+    ahead: newAhead(),
     answers: [],
     news: [],
+    observed: [],
     errands: new Map(),
     watched: new Map(),
     idle: [],
@@ -92,7 +104,12 @@ export function startLoop(host: LoopHost): Loop {
     clockNotedAt: Number.NEGATIVE_INFINITY,
   };
   poke(loop);
-  return { poke: () => poke(loop), stop: (graceMs) => stop(loop, graceMs), abandon: () => abandon(loop) };
+  return {
+    poke: () => poke(loop),
+    takeBack: () => takeBack(loop),
+    stop: (graceMs) => stop(loop, graceMs),
+    abandon: () => abandon(loop),
+  };
 }
 
 function poke(loop: Draining): void {
@@ -105,8 +122,7 @@ function poke(loop: Draining): void {
 }
 
 /** An answer is there to be booked; while others are under way it may wait for them. */
-function gather(loop: Draining): void {
-  const waitMs = gatherMsOf(loop.host.store.memory.commitMs);
+function gather(loop: Draining, waitMs: number): void {
   if (waitMs === 0 || loop.flights.size === 0 || loop.isStopping) {
     poke(loop);
     return;
@@ -115,6 +131,43 @@ function gather(loop: Draining): void {
     loop.gathering = null;
     poke(loop);
   });
+}
+
+/**
+ * After an answer: what is claimed ahead takes its place at once, and answers gather as long as there is something to begin. With the
+ * last of it the commit is due that claims more; its time is not lost, because the wire is busy.
+ */
+function goOn(loop: Draining): void {
+  const { ahead, host } = loop;
+  const hadMore = ahead.requests.length > 0;
+  beginClaimed(loop);
+  const waitMs = ahead.requests.length > 0 ? longestGatherMs : hadMore ? 0 : gatherMsOf(host.store.memory.commitMs);
+  gather(loop, ahead.isHeld ? 0 : waitMs);
+}
+
+/** Begins what is claimed, as much as has room. */
+function beginClaimed(loop: Draining): void {
+  const { store } = loop.host;
+  try {
+    while (!(loop.isOver || loop.isStopping || store.memory.isClosed)) {
+      const request = takeFirst(store, loop.ahead, loop.flights.values());
+      if (request === null) break;
+      watch(loop, perform(loop, request), request);
+    }
+  } catch (error) {
+    loop.ahead.isHeld = true;
+    store.world.log("warn", "what is claimed could not be looked at", { error: String(error) });
+  }
+  if (loop.ahead.isHeld) poke(loop);
+}
+
+function takeBack(loop: Draining): void {
+  const { host, ahead } = loop;
+  if (ahead.requests.length === 0 || host.store.memory.isClosed) return;
+  host.commit(() => {
+    if (isDrainer(host.store)) giveBack(host.store, ahead);
+  });
+  ahead.requests = [];
 }
 
 /** One step: book what was answered, claim what may go, send it, and plan the next step. Level-triggered: it trusts no event. */
@@ -131,21 +184,19 @@ function turn(loop: Draining): void {
   } catch (error) {
     meetTrouble(loop, error);
   }
-  if (loop.isStopping && loop.flights.size === 0 && loop.answers.length === 0)
+  if (loop.isStopping && loop.flights.size + loop.answers.length + loop.ahead.requests.length === 0)
     for (const done of loop.idle.splice(0)) done();
 }
 
 function advance(loop: Draining): void {
   pruneOnFullDisk(loop.host, loop.answers.length);
-  const claimed = work(loop);
-  if (claimed === null) {
+  if (!work(loop)) {
     yieldToNext(loop);
     return;
   }
-  for (const request of requestsOf(claimed)) watch(loop, perform(loop, request), request);
+  beginClaimed(loop);
   startErrands(loop);
-  closeFinishedRun(loop);
-  endIdleRun(loop);
+  if (isQuiet(loop)) endRuns(loop.host);
   planNext(loop);
   recoverSpace(loop.host.store);
 }
@@ -165,28 +216,38 @@ function holdLock(loop: Draining): boolean {
   }
 }
 
-/** Books and claims in one commit; `null` when another process has become the drainer. */
-function work(loop: Draining): readonly Claimed[] | null {
-  const { store } = loop.host;
+/** Books and claims in one commit; false when another process has become the drainer. */
+function work(loop: Draining): boolean {
+  const { host, ahead } = loop;
+  const { store } = host;
   const booked = loop.answers.slice();
   const news = loop.news.slice();
-  let isOurs = true;
-  const claimed = commitBooking(loop.host, booked, () => {
-    isOurs = isDrainer(store);
-    if (!isOurs) return [];
+  const observed = loop.observed.slice();
+  const claimed = commitBooking(host, booked, () => {
+    if (!isDrainer(store)) return null;
     noteClock(loop);
     for (const tell of news) tell();
-    if (loop.isStopping) return [];
+    bookEvidence(store, observed);
+    const kept = keepOrGiveBack(store, ahead, loop.isStopping);
+    if (loop.isStopping) return kept;
     const runAt = nextRunAt(store);
     if (runAt !== null && runAt <= store.world.now()) openRun(store, countUnsent(store));
     expireDue(store);
     wakeDue(store);
     pruneSometimes(store);
-    return claimNext(store, capacityOf(loop.flights.values(), paceOf(store)));
+    const pace = paceOf(store);
+    const now = requestsOf(claimNext(store, capacityOf(loop.flights.values(), kept.flat(), pace)));
+    const begun = [...loop.flights.values()].map((flight) => flight.claimed);
+    // Only a commit that is needed anyway claims ahead.
+    const isNeeded = booked.length + now.length > 0;
+    const next = isNeeded ? claimAhead(store, ahead, [...begun, ...kept.flat(), ...now.flat()], pace) : [];
+    return [...kept, ...now, ...next];
   });
   loop.answers.splice(0, booked.length);
   loop.news.splice(0, news.length);
-  return isOurs ? claimed : null;
+  loop.observed.splice(0, observed.length);
+  noteWork(store, ahead, claimed ?? []);
+  return claimed !== null;
 }
 
 /** What is on the wire belongs to the next drainer, which has sent it again under the same key: it is broken off here. */
@@ -204,13 +265,9 @@ function yieldToNext(loop: Draining): void {
 function noteClock(loop: Draining): void {
   const { store } = loop.host;
   const now = { wall: store.world.now(), monotonic: store.world.monotonic() };
-  const back = loop.clock.wall + (now.monotonic - loop.clock.monotonic) - now.wall;
-  if (back > clockSlackMs) {
-    shiftDelays(store, back);
-    store.world.log("warn", "the wall clock went back; delays were kept", { byMs: back });
-  }
+  const isShifted = shiftWithClock(store, loop.clock, now);
   loop.clock = now;
-  if (back > clockSlackMs || now.monotonic - loop.clockNotedAt > clockNoteMs) {
+  if (isShifted || now.monotonic - loop.clockNotedAt > clockNoteMs) {
     loop.clockNotedAt = now.monotonic;
     if (loop.flights.size > 0 || loop.answers.length > 0) setMeta(store, "clock", String(now.wall));
   }
@@ -241,13 +298,13 @@ function watch(loop: Draining, work: Promise<void>, batch: readonly Claimed[]): 
 /** Sends one operation or one batch and keeps the answers for the next booking. Never rejects. */
 async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void> {
   const { world } = loop.host.store;
-  const startedAt = world.now();
+  const [startedAt, beganAt] = [world.now(), world.monotonic()];
   const { signal, abort } = world.newAbort();
   for (const claimed of batch) {
-    loop.flights.set(claimed.seq, { claimed, startedAt, abort, progress: null, savedAt: world.monotonic() });
-    tellLive(loop, claimed, "started", { attempt: claimed.operation.attempts });
+    loop.flights.set(claimed.seq, { claimed, startedAt, abort, progress: null, savedAt: beganAt });
+    tellLive(loop.host.store, claimed, "started", { attempt: claimed.operation.attempts });
   }
-  const stopTimer = startTimeout(loop, batch, abort);
+  const stopTimer = startTimeout(loop.host.store, batch, abort);
   const told = new Map<number, Answer>();
   const answers = await firstOf(loop, signal, runHandler(loop, batch, { signal, told }));
   stopTimer();
@@ -255,11 +312,12 @@ async function perform(loop: Draining, batch: readonly Claimed[]): Promise<void>
     const answer =
       told.get(index) ?? answers[index] ?? noAnswer("the handler answered fewer operations than it was given");
     loop.flights.delete(claimed.seq);
-    loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, answer, startedAt });
+    loop.answers.push({ seq: claimed.seq, epoch: claimed.epoch, operation: claimed.operation, answer, startedAt });
     return answer;
   });
   noteRemote(loop, batch[0]?.operation.remote ?? "", sent, startedAt);
-  gather(loop);
+  noteEnd(loop.ahead, batch, { ms: world.monotonic() - beganAt, answers: sent });
+  goOn(loop);
 }
 
 type Hearing = { readonly signal: Signal; readonly told: Map<number, Answer> };
@@ -271,7 +329,7 @@ async function runHandler(
   { signal, told }: Hearing,
 ): Promise<readonly Answer[]> {
   try {
-    const attempts = batch.map((claimed) => attemptOf(loop, claimed, signal));
+    const attempts = batch.map((claimed) => attemptOf(loop, claimed, { signal, poke: () => poke(loop) }));
     const [first] = attempts;
     const type = batch[0]?.type;
     const hear = (index: number, answer: Answer): void => {
@@ -307,64 +365,11 @@ async function firstOf(
     : Array.from({ length: 1_000 }, () => abortAnswer(signal.reason));
 }
 
-function attemptOf(loop: Draining, claimed: Claimed, signal: Signal): Attempt {
-  return {
-    operation: claimed.operation,
-    input: claimed.operation.payload,
-    idempotencyKey: claimed.operation.idempotencyKey,
-    signal,
-    checkpoint: claimed.operation.checkpoint,
-    saveCheckpoint: (value) =>
-      keepCheckpoint(loop.host, claimed, {
-        checkpoint: value,
-        progress: loop.flights.get(claimed.seq)?.progress ?? null,
-      }),
-    reportProgress: (progress) => noteProgress(loop, claimed, progress),
-  };
-}
-
-function noteProgress(loop: Draining, claimed: Claimed, progress: Progress): void {
-  const { store } = loop.host;
-  const flight = loop.flights.get(claimed.seq);
-  if (flight === undefined || loop.isOver) return;
-  flight.progress = progress;
-  tellLive(loop, claimed, "progress", progress as unknown as Json);
-  const now = store.world.monotonic();
-  if (now - flight.savedAt < progressEveryMs) return;
-  flight.savedAt = now;
-  loop.news.push(() => {
-    const op = getBrief(store, claimed.seq);
-    if (op?.state === State.inFlight && op.lease === claimed.epoch) saveProgress(store, claimed.seq, progress);
-  });
-  poke(loop);
-}
-
-function tellLive(loop: Draining, claimed: Claimed, kind: "started" | "progress", detail: Json): void {
-  const { store } = loop.host;
-  store.tell({
-    sequence: 0,
-    at: store.world.now(),
-    kind,
-    id: claimed.operation.id,
-    status: "in_progress",
-    detail: detail as never,
-  });
-}
-
-function startTimeout(loop: Draining, batch: readonly Claimed[], abort: (reason: unknown) => void): () => void {
-  const timeout = Math.max(0, ...batch.map(({ type, operation }) => timeoutOf(type, operation.payload)));
-  return timeout === 0 ? () => {} : loop.host.store.world.setTimer(timeout, () => abort("timeout"));
-}
-
 /** What one request tells of its remote is booked with its answers. */
 function noteRemote(loop: Draining, remote: string, answers: readonly Answer[], startedAt: number): void {
-  const { store } = loop.host;
   const evidence = remote === "" ? undefined : evidenceOfAll(answers, startedAt);
   if (evidence === undefined) return;
-  loop.news.push(() => {
-    noteEvidence(store, remote, evidence);
-    if (evidence.kind === "answered") freeWaiting(store, remote);
-  });
+  loop.observed.push({ remote, evidence });
 }
 
 /** Probes, pulls and fetches: what each has found is booked with the next commit. */
@@ -389,40 +394,22 @@ async function runErrand(loop: Draining, errand: Errand, signal: Signal): Promis
   }
 }
 
-function closeFinishedRun(loop: Draining): void {
-  const { store, commit } = loop.host;
-  const run = currentRun(store);
-  if (
-    run === null ||
-    run.endedAt !== null ||
-    loop.flights.size > 0 ||
-    loop.errands.size > 0 ||
-    loop.answers.length > 0 ||
-    loop.news.length > 0
-  )
-    return;
-  const until = store.world.now() + runPatienceMs;
-  if (movesBefore(store, { startedAt: run.startedAt, until }) || pullsBefore(store, until)) return;
-  commit(() => closeRun(store, countUnsent(store)));
-}
-
-/** The record of a synchronisation ends with the last thing that moved. */
-function endIdleRun(loop: Draining): void {
-  const { store, commit } = loop.host;
-  if (loop.flights.size > 0 || loop.errands.size > 0 || loop.answers.length > 0 || loop.news.length > 0) return;
-  if (openRunId(store) !== null && !pullsBefore(store, store.world.now())) commit(() => endSyncRun(store));
+/** Nothing is under way and nothing is left to book. */
+function isQuiet({ flights, ahead, errands, answers, news, observed }: Draining): boolean {
+  const unbooked = answers.length + news.length + observed.length;
+  return flights.size + ahead.requests.length + errands.size + unbooked === 0;
 }
 
 function planNext(loop: Draining): void {
   const { store } = loop.host;
-  if (loop.news.length > 0 || loop.answers.length > 0) {
+  if (loop.news.length + loop.observed.length + loop.answers.length > 0) {
     poke(loop);
     return;
   }
   const times = [nextWakeAt(store, loop.clock.wall), nextErrandAt(store, loop.errands)].filter((time) => time !== null);
   const next = Math.min(...times, store.world.now() + longestSleepMs);
-  const delay = Math.max(next - store.world.now(), 1);
-  sleep(loop, delay);
+  const longest = loop.ahead.requests.length > 0 ? longestAheadMs : longestSleepMs;
+  sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest));
 }
 
 function sleep(loop: Draining, delayMs: number): void {
@@ -437,6 +424,7 @@ function sleep(loop: Draining, delayMs: number): void {
 function meetTrouble(loop: Draining, error: unknown): void {
   const { store } = loop.host;
   const isFull = isCode(error, "disk_full");
+  loop.ahead.isHeld = true;
   store.world.log("error", "the queue could not be advanced; it is tried again", { error: String(error) });
   if (isFull) {
     store.memory.isDiskFull = true;
@@ -489,7 +477,7 @@ function letGo(loop: Draining): void {
 
 function abandon(loop: Draining): void {
   loop.isOver = true;
-  for (const end of loop.watched.values()) end();
+  stopListening(loop.host.store, loop.watched);
   for (const abort of loop.errands.values()) abort("stopped");
   loop.wake?.();
   loop.wake = null;

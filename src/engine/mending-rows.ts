@@ -8,11 +8,11 @@ import { State } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
 import { recordOrigins, recordWriteType } from "../record.ts";
 import { rewriteSealed } from "./mending-writes.ts";
-import { isGenuine } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import { Status } from "./records.ts";
+import { isGenuine } from "./row-hash.ts";
 import type { SealedTable } from "./row-seal.ts";
-import { intact, isIntact } from "./row-seal.ts";
+import { intact, isIntact, isSilent } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, parsed, text, textOrNull } from "./store.ts";
 
@@ -150,6 +150,8 @@ export function mendEntry(store: Store, row: Row): How {
   const found = proven("record_history", row, [
     { before: earlier?.after ?? null },
     { after: later === undefined ? (now?.value ?? null) : (later.before ?? null) },
+    { after: null },
+    { detail: null },
     ...recordOrigins.map((origin) => ({ origin })),
   ]);
   if (found !== null) {
@@ -157,6 +159,19 @@ export function mendEntry(store: Store, row: Row): How {
     return "proven";
   }
   const { before = null, after = null } = row;
+  if (earlier !== undefined) breakSilent(store, earlier, before);
+  breakEntry(store, row, { before, after });
+  return "rebuilt";
+}
+
+/** An entry that left to the next one, or to the record, what it was: where that is uncertain, so is the entry. */
+export function breakSilent(store: Store, entry: Row, after: SqlValue): boolean {
+  if (!isSilent(entry) || !isIntact("record_history", entry)) return false;
+  breakEntry(store, entry, { before: null, after });
+  return true;
+}
+
+function breakEntry(store: Store, row: Row, kept: { readonly before: SqlValue; readonly after: SqlValue }): void {
   rewriteSealed(store, "record_history", {
     ...row,
     record: integer(row.record),
@@ -166,9 +181,8 @@ export function mendEntry(store: Store, row: Row): How {
     before: null,
     after: null,
     // What is left of it is kept to be read by a person; nothing writes it anywhere by itself.
-    detail: JSON.stringify({ code: brokenCode, kept: { before: readable(before), after: readable(after) } }),
+    detail: JSON.stringify({ code: brokenCode, kept: { before: readable(kept.before), after: readable(kept.after) } }),
   });
-  return "rebuilt";
 }
 
 const readable = (cell: SqlValue): Json => (typeof cell === "string" ? cell : null);
@@ -222,7 +236,8 @@ export function mendRecord(store: Store, row: Row, keys: KeyOf): How {
     .prepare(historyOf)
     .all(id)
     .find((entry) => !isBrokenEntry(entry));
-  const last = newest === undefined ? undefined : textOrNull(newest.after);
+  // What came with the first pull and was never changed is said by the record alone.
+  const last = newest === undefined || isSilent(newest) ? undefined : textOrNull(newest.after);
   const found = proven("record", row, [
     { ...place },
     ...(last === undefined ? [] : [{ value: last }]),
@@ -256,6 +271,7 @@ export function mendRecord(store: Store, row: Row, keys: KeyOf): How {
     pendings: pendings.length,
   });
   if (isAgreed) return "rebuilt";
+  if (newest !== undefined) breakSilent(store, newest, row.value ?? null);
   const detail = { code: mendedCode, kept: { value: readable(row.value ?? null) } };
   logRecord(store, { record: id, origin: "restore", run: null, version: 0, before: null, after: value, detail });
   return last === undefined ? "gone" : "rebuilt";

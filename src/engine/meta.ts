@@ -76,7 +76,12 @@ export function policyOf(store: Store, type: string, own: RetryPolicy | null): R
   if (own !== null) return own;
   const settings = getSettings(store);
   const given = settings.retryByType[type] ?? store.types.get(type)?.retry ?? settings.retry;
-  return wholePolicy(store, given);
+  const known = store.memory.policies.get(settings)?.get(given);
+  if (known !== undefined) return known;
+  const policy = wholePolicy(store, given);
+  const policies = store.memory.policies.get(settings) ?? new Map<unknown, RetryPolicy>();
+  store.memory.policies.set(settings, policies.set(given, policy));
+  return policy;
 }
 
 /** Finds or adds the channel of an operation. */

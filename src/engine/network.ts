@@ -62,8 +62,9 @@ export function noteEvidence(store: Store, remote: string, evidence: Evidence): 
 
 /** Whether anything but the time of the last success has changed: that alone is not worth a write per answer. */
 function hasChanged(before: Reachability, after: Reachability): boolean {
-  const steady = (state: Reachability): string => JSON.stringify({ ...state, lastSuccessAt: null });
-  return steady(before) !== steady(after);
+  // Compared value by value: it is asked once per answer, and texts of both would cost more than all the rest.
+  const names = Object.keys(after) as (keyof Reachability)[];
+  return names.some((name) => name !== "lastSuccessAt" && before[name] !== after[name]);
 }
 
 /** Operations that wait only because a remote gave no answer; they go as soon as it answers. */

@@ -94,3 +94,41 @@ test("a transaction goes on when the dispute about one of its records has ended 
   expect(server.all("notes")).toMatchObject({ n1: { title: "mine" }, n2: { n: 2 } });
   expect([ada.state("n1"), ada.state("n2")]).toEqual(["synced", "synced"]);
 });
+
+test("a removal that the server answers without a version, because it knows of no such record, hides nothing that gets its key", async () => {
+  const { server, client, run } = startRecords();
+  server.write("notes", "k", { n: 1 });
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      // As a server does that has forgotten the removal of a record, too.
+      push: async (request, signal) => {
+        const reply = await port.push(request, signal);
+        if (reply.kind === "failed") return reply;
+        const answers = reply.response.answers.map((answer) =>
+          answer.outcome === "applied"
+            ? { ...answer, changes: answer.changes.map((each) => ({ ...each, version: 0 })) }
+            : answer,
+        );
+        return { ...reply, response: { ...reply.response, answers } };
+      },
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        if (reply.kind === "failed") return reply;
+        const records = reply.response.records.filter(({ value }) => value !== null);
+        return { ...reply, response: { ...reply.response, records } };
+      },
+    }),
+  });
+  await run();
+  ada.offline();
+  server.write("notes", "k", null);
+  ada.remove("k");
+  ada.online();
+  await run(5_000);
+  expect(ada.get("k")?.value ?? null).toBeNull();
+  server.write("notes", "k", { n: 9 });
+  await run(60_000);
+  expect(ada.get("k")).toMatchObject({ value: { n: 9 }, state: "synced" });
+  expect(ada.rows("SELECT count(*) AS n FROM pending")).toEqual([{ n: 0 }]);
+});

@@ -10,7 +10,7 @@ import { State } from "../operation.ts";
 import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf } from "./collections.ts";
+import { collectionOf, versionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
@@ -20,7 +20,7 @@ import {
   openConflict,
   openConflictsOfOperation,
 } from "./conflicts.ts";
-import { addDependency, dependenciesOf, dependentsOf, detachFrom, settleInto } from "./lanes.ts";
+import { addDependency, dependenciesOf, dependentsOf, detachFrom } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
   ackPending,
@@ -32,13 +32,15 @@ import {
   pendingsOfOperation,
   rewriteChange,
   statusFor,
+  wholeOf,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { addWaits, getBrief, resetBudget, setSchedule } from "./queue.ts";
+import { addWaits, getBrief } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsettledRecords } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
+import { free, sendAgain } from "./resend.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
 import { giveUp, park, supersede } from "./settle.ts";
 import { wantPull } from "./spaces.ts";
@@ -83,11 +85,12 @@ export function replay(store: Store, info: CollectionInfo, row: RecordRow, given
   const ground = pendings.length === 0 ? given : raisedGround(info, given);
   const local = localFieldsOf(info, fieldsOf(row.value));
   const server = fieldsOf(ground.snapshot);
-  let under: Under = { value: server, version: ground.version };
+  const known = versionOf(info, ground);
+  let under: Under = { value: server, version: known };
   let isBehind = false;
   let count = 0;
   for (const pending of pendings) {
-    if (pending.acked > 0 && pending.acked <= ground.version) {
+    if (pending.acked > 0 && pending.acked <= known) {
       dropPending(store, pending);
       continue;
     }
@@ -167,9 +170,11 @@ function rebase(store: Store, step: Step): Overlay | null {
   const { info, pending, under, isBehind, ground, cause } = step;
   const op = getBrief(store, pending.op);
   const isAnswered = cause.answered?.op === pending.op;
-  if (op !== null && !isAnswered && op.reason === "conflict") return follow(store, step, op);
+  const isBeside = op !== null && !isAnswered && op.reason === "conflict" && isUndisputed(store, pending);
+  if (op !== null && !isAnswered && !isBeside && op.reason === "conflict") return follow(store, step, op);
   // What was sent may have landed as it is, and what is newer than this program is not understood: neither is touched.
-  if (op === null || (!isAnswered && (ground.schema > info.version || isFrozen(op)))) return pending.change;
+  const isFixed = ground.schema > info.version || (isFrozen(op) && !isBeside);
+  if (op === null || (!isAnswered && isFixed)) return pending.change;
   const base = fieldsOf(pending.baseValue);
   // What was sent ahead of it by a person's decision and met a conflict has to get beyond the base that was refused.
   const version = isBehind && !isAnswered ? pending.change.base : under.version;
@@ -190,6 +195,12 @@ function rebase(store: Store, step: Step): Overlay | null {
     wanted,
     version,
   });
+}
+
+/** Its operation is parked for another record of the same transaction: this one can be decided already, or asked about beside it. */
+function isUndisputed(store: Store, { op, record }: Pending): boolean {
+  const open = openConflictsOfOperation(store, op);
+  return open.length > 0 && open.every((each) => each.record !== record);
 }
 
 /**
@@ -296,7 +307,8 @@ function decide(store: Store, step: Step, op: Brief, dispute: Dispute): Overlay 
   const message = openConflict(store, met, verdict);
   countInSyncRun(store, { conflicts: 1 });
   const problem = { code: dispute.kind, message, hint: "see `holdfast conflicts list`" };
-  park(store, op, { reason: "conflict", problem, isUnsure: false, remote: under.value, settled: null });
+  if (op.reason !== "conflict")
+    park(store, op, { reason: "conflict", problem, isUnsure: false, remote: under.value, settled: null });
   return pending.change;
 }
 
@@ -314,10 +326,10 @@ function aim(
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
   if (left === 0) {
     supersede(store, op, { value: under.value });
-    closeConflicts(store, op.seq, { choice: "remote", outcome: under.value });
+    closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value });
     return null;
   }
-  closeConflicts(store, op.seq, { choice: "remote", outcome: under.value, record: row.id });
+  closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value, record: row.id });
   const now = getBrief(store, op.seq);
   // Nobody could decide for it any more: the rest of it goes on, unless it is in dispute itself.
   if (now?.state === State.parked && now.reason === "conflict" && openConflictsOfOperation(store, op.seq).length === 0)
@@ -355,20 +367,19 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     // An answer whose content was lost is a yes all the same; what it said is fetched.
     const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
     const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
-    ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
+    // A removal of what the server does not know, or not any more, has no version, and no echo comes.
+    const isGone = entry?.version === 0;
+    if (isGone) dropPending(store, pending);
+    else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
-    replay(store, info, named, { ...groundOf(named), confirmed: now }, { origin: "push", run });
+    const ground = groundOf(named);
+    const snapshot = isGone ? null : ground.snapshot;
+    replay(store, info, named, { ...ground, snapshot, confirmed: now }, { origin: "push", run });
     wantPull(store, info.space, ackPullMs);
   }
-  closeConflicts(store, op.seq, { choice: "local", outcome: null });
+  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcome: null });
 }
-
-/** The server told the whole value: at that version nothing has to be guessed. */
-const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
-  value === null
-    ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
-    : { kind: "create", base: change.base, fields: value, schema: change.schema };
 
 /** An operation was parked, retried or put back: its records say so. */
 export function followOperation(store: Store, op: Brief): void {
@@ -388,26 +399,14 @@ export function meetAnswer(
   const info = collectionOf(store, row.collection);
   const run = openRunId(store);
   const known = groundOf(row);
-  const newest = ground.version >= known.version ? { ...ground, mark: row.mark } : known;
+  // An answer that is older than what a pull has brought was overtaken by it. But a server that was restored, or has forgotten the
+  // removal, would give the same answer for ever: only a pull can tell, so it is asked for one before the change goes out again.
+  const isOlder = ground.version < known.version;
+  const newest = isOlder ? known : { ...ground, mark: row.mark };
+  if (isOlder) wantPull(store, info.space);
   replay(store, info, row, newest, { origin: "merge", run, answered: { op: op.seq, kind } });
   tellKeys(store, info.name, [row.key], "merge");
   sendAgain(store, op);
-}
-
-/** What was decided goes out under a new key: the refusal was definite, and the body is another one. */
-export function sendAgain(store: Store, op: Brief): void {
-  const now = getBrief(store, op.seq);
-  if (now === null || now.state !== State.inFlight) return;
-  resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: op.rounds + 1 });
-  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
-  settleInto(store, op.seq);
-}
-
-/** What was parked goes out again under a new key: it was refused for good, or its body is another one. */
-export function free(store: Store, op: Brief): void {
-  resetBudget(store, op.seq, { generation: op.generation + (op.attempts > 0 ? 1 : 0), isUnsure: false, rounds: 0 });
-  setSchedule(store, op.seq, { state: State.waiting, reason: "lane", due: 0 });
-  settleInto(store, op.seq);
 }
 
 /** An operation leaves without having landed: its changes are taken back, and the losing values are in the history. */
@@ -424,7 +423,7 @@ export function dropChanges(store: Store, op: Brief): void {
     replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, detail });
     tellKeys(store, info.name, [row.key], "local");
   }
-  closeConflicts(store, op.seq, { choice: "remote", outcome: null });
+  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcome: null });
 }
 
 function giveUpLater(store: Store, op: Brief, row: RecordRow): void {
@@ -489,9 +488,9 @@ export function aimAt(
 ): void {
   const { info, row, pending, op } = at;
   const ground = groundOf(row);
-  const under = { value: fieldsOf(ground.snapshot), version: ground.version };
+  const under = { value: fieldsOf(ground.snapshot), version: versionOf(info, ground) };
   const cause: Cause = { origin: "resolve", run: openRunId(store), isOurs: true };
-  aim(store, { info, row, pending, under, isBehind: false, ground, cause }, op, { value, version: ground.version });
+  aim(store, { info, row, pending, under, isBehind: false, ground, cause }, op, { value, version: under.version });
   const now = getRecord(store, row.id);
   if (now !== null) replay(store, info, now, groundOf(now), cause);
 }

@@ -216,6 +216,22 @@ export function rewriteChange(
   return changes.length;
 }
 
+/** Replaces what a change has seen, and nothing of what it does: it stays the same to a server that has a receipt of it. */
+export function rewriteBase(
+  store: Store,
+  at: { readonly op: number; readonly collection: string; readonly key: string },
+  base: number,
+): void {
+  const row = getRow(store, at.op);
+  const op = toBrief(row);
+  const payload = json(row, "payload") as unknown as RecordWrite;
+  const changes = payload.changes.map((each) =>
+    each.collection === at.collection && each.key === at.key ? { ...each, base } : each,
+  );
+  const place = { seq: op.seq, version: integer(row.version), channel: op.channel };
+  replacePayload(store, place, JSON.stringify({ ...payload, changes }));
+}
+
 /** The change that leads from one value to another; `null` when there is nothing to send. */
 export function changeBetween(
   info: CollectionInfo,
@@ -251,3 +267,9 @@ function without(value: Fields, hidden: readonly string[] | undefined): Fields {
   if (hidden === undefined || hidden.length === 0) return value;
   return Object.fromEntries(Object.entries(value).filter(([field]) => !hidden.includes(field)));
 }
+
+/** The server told the whole value: at that version nothing has to be guessed. */
+export const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
+  value === null
+    ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
+    : { kind: "create", base: change.base, fields: value, schema: change.schema };

@@ -294,42 +294,6 @@ test("a cursor that is too old reads everything again: what is gone goes, unsent
   expect(ada.ask("collections.list", {}).collections[0]).toMatchObject({ state: "idle", records: 5 });
 });
 
-test("a server restored from a backup: what it lost of ours stays here and is in the inbox, all else follows it", async () => {
-  const { server, client, run } = startRecords();
-  server.write("notes", "same", { n: 1 });
-  server.write("notes", "edited", { n: 1 });
-  const ada = client();
-  await run();
-  const backup = server.backup();
-  ada.put("created", { n: 1 });
-  ada.update("edited", { n: 2 });
-  await run();
-  ada.offline();
-  ada.put("unsent", { n: 1 });
-  ada.update("same", { mine: 1 });
-  server.restore(backup, "h2");
-  server.write("notes", "other", { n: 7 });
-  ada.online();
-  await run(10_000);
-  expect(ada.value("created")).toEqual({ n: 1 });
-  expect(ada.value("edited")).toEqual({ n: 2 });
-  expect(ada.value("other")).toEqual({ n: 7 });
-  expect(server.all("notes")).toEqual({ same: { n: 1, mine: 1 }, edited: { n: 1 }, other: { n: 7 }, unsent: { n: 1 } });
-  const open = ada.conflicts("open");
-  expect(open.map(({ kind, key, local, remote }) => ({ kind, key, local, remote }))).toEqual(
-    expect.arrayContaining([
-      { kind: "deleted_upstream", key: "created", local: { n: 1 }, remote: null },
-      { kind: "version_mismatch", key: "edited", local: { n: 2 }, remote: { n: 1 } },
-    ]),
-  );
-  expect(open).toHaveLength(2);
-  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
-  await run(5_000);
-  expect(server.all("notes")).toMatchObject({ created: { n: 1 }, edited: { n: 2 } });
-  expect(ada.conflicts("open")).toEqual([]);
-  expect([ada.state("created"), ada.state("edited")]).toEqual(["synced", "synced"]);
-});
-
 test("a full download on request keeps unsent work and drops what the server does not have", async () => {
   const { server, client, run } = startRecords();
   server.write("notes", "n1", { n: 1 });
@@ -424,25 +388,4 @@ test("one event tells of a page, however many records it brings", async () => {
     ({ kind, detail }) => kind === "record" && (detail as { origin?: string }).origin === "pull",
   );
   expect(told.map(({ detail }) => detail)).toEqual([{ collection: "notes", count: 1_500, origin: "pull" }]);
-});
-
-test("what was removed in a history that a restored server has lost hides nothing that gets its key there", async () => {
-  const { server, client, run } = startRecords();
-  const ada = client();
-  await run();
-  const backup = server.backup();
-  for (const n of [1, 2, 3]) {
-    ada.put("n1", { n });
-    await run();
-  }
-  ada.remove("n1");
-  await run();
-  server.restore(backup, "h2");
-  const before = server.log.length;
-  await run(900_000);
-  // What was told of the lost history must not be pulled for without end.
-  expect(server.log.length - before).toBeLessThan(20);
-  server.write("notes", "n1", { n: 9 });
-  await run(900_000);
-  expect(ada.value("n1")).toEqual({ n: 9 });
 });

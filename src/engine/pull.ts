@@ -8,22 +8,24 @@ import type { Fields } from "../record.ts";
 import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { countRecords, findCollection, listInfos, moveCursor } from "./collections.ts";
+import { countRecords, findCollection, isForeign, listInfos, moveCursor } from "./collections.ts";
+import { hasEvicted, takeEvicted } from "./evicted.ts";
 import { readGates } from "./gates.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
 import { replay } from "./overlay.ts";
 import { keepBudget } from "./record-cache.ts";
-import { logRecord } from "./record-log.ts";
-import type { RecordRow } from "./records.ts";
+import { logPulled, logRecord } from "./record-log.ts";
+import type { PulledRecord, RecordRow } from "./records.ts";
 import {
   fieldsOf,
   findRecord,
-  insertPulledRecord,
+  insertPulledRecords,
   lastRecordId,
   localFieldsOf,
   markMet,
+  pulledTogether,
   Status,
   saveRecord,
 } from "./records.ts";
@@ -37,6 +39,8 @@ import { tellKeys } from "./writes.ts";
 
 /** Records asked for in one page: a page is one commit, and nothing else is written meanwhile. */
 export const pullPage = 2_000;
+
+const releaseMemory = "PRAGMA shrink_memory";
 
 /** How often a space is asked for news when nothing says that there are any. */
 export const pollMs = { withPokes: 300_000, without: 30_000 } as const;
@@ -119,6 +123,8 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
     noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
     return;
   }
+  // A first pull comes back to few of the pages that it has written; kept, they would fill SQLite's whole cache.
+  if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
@@ -155,19 +161,34 @@ function nextPollAt(store: Store, space: string): number {
   return store.world.now() + Math.round(interval * (0.5 + store.world.random() / 2));
 }
 
-/** What stays the same for all records of a page. */
-type Page = { readonly run: number; readonly at: number; lastId: number };
-type Place = { readonly info: CollectionInfo; readonly keys: string[]; records: number; bytes: number };
+/** What stays the same for all records of a page, and what of it is still to be inserted. */
+type Page = { readonly run: number; readonly at: number; lastId: number; readonly fresh: Fresh[] };
+type Place = {
+  readonly info: CollectionInfo;
+  readonly keys: string[];
+  readonly hasEvicted: boolean;
+  records: number;
+  bytes: number;
+};
+type Fresh = { readonly place: Place; readonly record: WireRecord; readonly row: PulledRecord };
 
 /** Takes records as the server has them; returns how many were news. One event tells of each collection. */
 export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
   if (records.length === 0) return 0;
-  const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store) };
-  const places = new Map(infos.map((info): [string, Place] => [info.name, { info, keys: [], records: 0, bytes: 0 }]));
+  const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store), fresh: [] };
+  const firstId = page.lastId + 1;
+  const places = new Map(
+    infos.map((info): [string, Place] => [
+      info.name,
+      { info, keys: [], hasEvicted: hasEvicted(store, info.id), records: 0, bytes: 0 },
+    ]),
+  );
   for (const record of records) {
     const place = places.get(record.collection);
-    if (place !== undefined && applyRecord(store, place, record, page)) place.keys.push(record.key);
+    if (place !== undefined) applyRecord(store, place, record, page);
   }
+  for (const fresh of page.fresh.splice(0)) insertFresh(store, page, [fresh]);
+  logPulled(store, { first: firstId, last: page.lastId, at: page.at, run: page.run });
   let news = 0;
   for (const { info, keys, records: count, bytes } of places.values()) {
     countRecords(store, info.id, count, bytes);
@@ -179,35 +200,71 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
   return news;
 }
 
-/** One record as the server has it; tells whether it was news. */
-function applyRecord(store: Store, place: Place, record: WireRecord, page: Page): boolean {
+/** One record as the server has it. */
+function applyRecord(store: Store, place: Place, record: WireRecord, page: Page): void {
   const { info } = place;
-  const { key, value } = record;
+  const former = place.hasEvicted && record.value !== null ? takeEvicted(store, info.id, record.key) : null;
+  if (former !== null) {
+    // It goes on under the number that it had, and with it its history.
+    insertAt(store, page, former, [freshOf(place, record)]);
+    logPulled(store, { first: former, last: former, at: page.at, run: page.run });
+    return;
+  }
   // A first pull meets nothing but new records: the insertion itself finds out.
-  if (info.state === "initial" && value !== null && addPulled(store, place, record, page)) return true;
-  const row = findRecord(store, info, key);
-  if (row === null) return value !== null && addPulled(store, place, record, page);
-  // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
-  if (record.isHidden === true && row.pendings > 0) return false;
-  const snapshot = value === null ? null : JSON.stringify(value);
-  const { version, schema, author } = record;
-  const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
-  return renew(store, { info, row, ground, run: page.run });
+  if (info.state === "initial" && record.value !== null) {
+    page.fresh.push(freshOf(place, record));
+    if (page.fresh.length === pulledTogether) insertFresh(store, page, page.fresh.splice(0));
+    return;
+  }
+  const row = findRecord(store, info, record.key);
+  if (row !== null) meetRecord(store, { place, record, row, page });
+  else if (record.value !== null) insertFresh(store, page, [freshOf(place, record)]);
 }
 
-function addPulled(store: Store, place: Place, record: WireRecord, page: Page): boolean {
-  const { info } = place;
+function freshOf(place: Place, record: WireRecord): Fresh {
+  const { id: collection, mark } = place.info;
   const { key, version, schema, author } = record;
   const value = JSON.stringify(record.value);
-  const bytes = textBytes(value);
-  const id = page.lastId + 1;
-  const row = { collection: info.id, key, version, value, schema, author, bytes, mark: info.mark };
-  if (!insertPulledRecord(store, id, row, page.at)) return false;
-  page.lastId = id;
-  place.records += 1;
-  place.bytes += bytes;
-  logRecord(store, { record: id, at: page.at, origin: "pull", run: page.run, version, before: null, after: value });
-  return true;
+  return { place, record, row: { collection, key, version, value, schema, author, bytes: textBytes(value), mark } };
+}
+
+function insertFresh(store: Store, page: Page, fresh: readonly Fresh[]): void {
+  insertAt(store, page, page.lastId + 1, fresh);
+  // Ids of records that were there already stay unused.
+  page.lastId += fresh.length;
+}
+
+function insertAt(store: Store, page: Page, first: number, fresh: readonly Fresh[]): void {
+  const rows = fresh.map(({ row }) => row);
+  const known = insertPulledRecords(store, first, rows, page.at);
+  for (const [index, { place, record, row }] of fresh.entries()) {
+    if (known.includes(index)) {
+      const there = findRecord(store, place.info, record.key);
+      if (there !== null) meetRecord(store, { place, record, row: there, page });
+      continue;
+    }
+    place.keys.push(row.key);
+    place.records += 1;
+    place.bytes += row.bytes;
+  }
+}
+
+type Meeting = {
+  readonly place: Place;
+  readonly record: WireRecord;
+  readonly row: RecordRow;
+  readonly page: Page;
+};
+
+/** A record that is here already. */
+function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
+  const { info, keys } = place;
+  const { key, value, version, schema, author } = record;
+  // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
+  if (record.isHidden === true && row.pendings > 0) return;
+  const snapshot = value === null ? null : JSON.stringify(value);
+  const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
+  if (renew(store, { info, row, ground, run: page.run })) keys.push(key);
 }
 
 type Renewal = {
@@ -222,8 +279,7 @@ function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
     keepLost(store, { info, row, ground, run });
     return true;
   }
-  const isForeign = info.resync?.reason === "other_history" || info.resync?.reason === "ahead";
-  if (!isForeign && row.version >= ground.version) {
+  if (!isForeign(info.resync) && row.version >= ground.version) {
     if (row.mark !== info.mark) markMet(store, row.id, info.mark, ground.confirmed ?? 0);
     return false;
   }

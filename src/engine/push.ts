@@ -7,13 +7,15 @@ import type { Answer, Json, Problem } from "../operation.ts";
 import { textBytes } from "../operation.ts";
 import type { RecordWrite } from "../record.ts";
 import { recordWriteType } from "../record.ts";
-import type { PushAnswer, PushItem } from "../wire.ts";
+import type { PushAnswer, PushItem, PushResponse } from "../wire.ts";
 import { pushRequest, readWire, wireLimits } from "../wire.ts";
-import type { Attempt, OperationType, Reply, Signal } from "../world.ts";
+import type { Attempt, OperationType, Reply, Signal, SyncPort } from "../world.ts";
+import { listInfos } from "./collections.ts";
 import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
-import { saveSyncPlace, spaceNameOf, syncPlace } from "./spaces.ts";
+import { startElsewhere } from "./resync.ts";
+import { getSpace, saveSyncPlace, spaceNameOf, syncPlace, wantPull, writtenPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 /** Operations in one push; a few hundred small changes keep a request well under a second. */
@@ -24,6 +26,10 @@ const envelopeBytes = 4_096;
 
 /** The code of an answer that asks for a new client identity. */
 export const staleClient = "client_stale";
+/** The code of an answer that was given in another history than the one that is known here: what it says is not known to hold. */
+export const otherHistory = "other_history";
+/** By then the news that were asked for have told which history it is. */
+const otherHistoryMs = 1_000;
 
 /** The type under which record changes are queued. It can be sent only where this program has a way to the server. */
 export function makeRecordWrite(store: Store): OperationType {
@@ -42,7 +48,7 @@ export function makeRecordWrite(store: Store): OperationType {
 export function checkRecordWrite(payload: Json): RecordWrite {
   const write = payload as unknown as RecordWrite;
   const item = { id: "check", number: 0, changes: write?.changes, at: write?.at };
-  const space = write?.space;
+  const space = write?.space === "" ? "named later" : write?.space;
   readWire(`${recordWriteType} payload`, pushRequest, { space, client: "check", floor: 0, items: [item] });
   return write;
 }
@@ -70,11 +76,30 @@ export function renewClient(store: Store): string {
   return id;
 }
 
+/** What was heard of another server means nothing for this one. */
+export function useServer(store: Store, sync: SyncPort | null): void {
+  const { memory } = store;
+  memory.sync.port = sync;
+  memory.sync.poked.clear();
+  memory.sync.trusted.clear();
+  memory.sync.fetchAt = Number.NEGATIVE_INFINITY;
+}
+
 /** Tells the store where its server is, and leads there what was queued before that was known, or for another address. */
 export function adoptRemote(store: Store): void {
   if (store.sync === null) return;
+  const before = writtenPlace(store);
   const place = syncPlace(store);
-  saveSyncPlace(store, place);
+  // Another server is looked at as soon as it is named.
+  if (saveSyncPlace(store, place))
+    for (const { isSynced, space } of listInfos(store)) if (isSynced) wantPull(store, space);
+  if (before !== null && before.space !== place.space)
+    startElsewhere(
+      store,
+      listInfos(store).filter(
+        ({ isSynced, spec, state }) => isSynced && spec.space === undefined && state !== "initial",
+      ),
+    );
   clientId(store);
   for (const channel of listChannels(store)) {
     if (channel.type !== recordWriteType || channel.remote === place.remote) continue;
@@ -129,8 +154,10 @@ function send(store: Store, request: Request): Promise<readonly (readonly [strin
   const client = getMeta(store, "client") ?? "";
   // What is under way stands below no floor: its row is pending until its answer is booked.
   const floor = Math.min(lowestUnsettled(store) ?? Number.MAX_SAFE_INTEGER, ...request.attempts.map(numberOf));
+  const history = historyOf(store, request.space);
+  const items = request.attempts.map(itemOf);
   return sync
-    .push({ space: request.space, client, floor, items: request.attempts.map(itemOf) }, signal)
+    .push({ space: request.space, client, floor, ...(history === "" ? {} : { history }), items }, signal)
     .then((reply) => answersOf(store, request, reply));
 }
 
@@ -143,8 +170,8 @@ function itemOf(attempt: Attempt): PushItem {
 
 function answersOf(
   store: Store,
-  { attempts }: Request,
-  reply: Reply<{ readonly answers: readonly PushAnswer[] }>,
+  { attempts, space }: Request,
+  reply: Reply<PushResponse>,
 ): readonly (readonly [string, Answer])[] {
   if (reply.kind === "failed") {
     // A server that fails as a whole says nothing of any change: none is given up for it, however long it lasts.
@@ -154,9 +181,29 @@ function answersOf(
   store.memory.sync.bytesSent += reply.sentBytes;
   store.memory.sync.bytesReceived += reply.receivedBytes;
   const sent = new Set(attempts.map(({ idempotencyKey }) => idempotencyKey));
+  const isForeign = isOtherHistory(store, space, reply.response.history);
   return reply.response.answers
     .filter(({ id }) => sent.has(id))
-    .map((answer) => [answer.id, toAnswer(answer)] as const);
+    .map((answer) => [answer.id, isForeign && answer.outcome !== "retry" ? laterAnswer() : toAnswer(answer)] as const);
+}
+
+/** The history that the versions of this space belong to; empty where none is known, or where nobody would ever hear of another one. */
+function historyOf(store: Store, space: string): string {
+  const isPulled = listInfos(store).some((info) => info.isSynced && info.space === space);
+  return isPulled ? getSpace(store, space).history : "";
+}
+
+/** The server was restored, and the records of this space have not heard of it, or the answer comes from before the restore. */
+function isOtherHistory(store: Store, space: string, history: string | undefined): boolean {
+  const known = historyOf(store, space);
+  return history !== undefined && known !== "" && known !== history;
+}
+
+/** Sent again under the same key once the new history is known, it finds its receipt. */
+export function laterAnswer(): Answer {
+  const message = "the server goes on from another state than before: its records are read again first";
+  const problem: Problem = { code: otherHistory, message };
+  return { kind: "retry", problem, afterMs: otherHistoryMs, isCharged: false, scope: "operation" };
 }
 
 /** The server's answer in the queue's words. Nothing of it is lost: records are settled from what is kept here. */

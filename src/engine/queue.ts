@@ -11,7 +11,7 @@ import type { Standing } from "./counters.ts";
 import { countChange, countRow, toStanding } from "./counters.ts";
 import { serverIdOf } from "./ids.ts";
 import { getChannel, policyOf } from "./meta.ts";
-import { hashedColumns, hashedText } from "./row-hash.ts";
+import { hashedColumns, hashedText, isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
@@ -79,8 +79,11 @@ const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' A
 const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
 const schedule = "UPDATE op SET state = ?, reason = ?, due = ?, since = ? WHERE seq = ?";
 const lease = "UPDATE op SET state = 3, lease = ?, attempts = attempts + 1, since = ?, reason = NULL WHERE seq = ?";
+const unlease = `UPDATE op SET state = 1, reason = 'lane', lease = 0, attempts = attempts - 1, since = ?
+  WHERE seq = ? AND state = 3 AND lease = ?`;
 const finish = `UPDATE op SET state = 8, outcome = ?, result = ?, problem = ?, reason = NULL, since = ?, settled = ?, unsure = 0,
   remote_version = NULL, lease = 0, streak = 0 WHERE seq = ?`;
+const finishLeasedRow = `${finish} AND state = 3 AND lease = ? RETURNING channel`;
 const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failures = ?, streak = ?, unsure = ?, problem = ?, remote_version = ?,
   lease = 0 WHERE seq = ?`;
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
@@ -96,7 +99,7 @@ const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
 const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
 const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
-const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network')";
+const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network', 'auth')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const seqsOfChannel = "SELECT seq FROM op WHERE channel = ? AND state < 8";
@@ -142,11 +145,6 @@ export const toBrief = (row: Row): Brief => ({
   reason: textOrNull(row.reason) as Reason | null,
   outcome: textOrNull(row.outcome) as Outcome | null,
 });
-
-/** Whether the covered columns of a row are what was written; what storage has changed must never be sent. */
-export function isGenuine(store: Store, row: Row): boolean {
-  return store.world.hash(hashedText(row)) === row.hash;
-}
 
 /**
  * Runs a change of covered columns and renews the hash. A row that storage had changed before keeps its old hash, so that nothing but a
@@ -319,6 +317,14 @@ export function leaseOperation(store: Store, op: Pick<Brief, "seq" | "state">, e
   store.db.prepare(lease).run(epoch, store.world.now(), op.seq);
 }
 
+/** Takes a lease back whose attempt has not begun, as if it had never been given; tells whether it still held. */
+export function returnLease(store: Store, seq: number, epoch: number): boolean {
+  if (store.db.prepare(unlease).run(store.world.now(), seq, epoch).changes === 0) return false;
+  addCount(store, State.inFlight, -1);
+  addCount(store, State.waiting, 1);
+  return true;
+}
+
 /** `op` says where the row is now: the caller has just read it. */
 export function finishOperation(
   store: Store,
@@ -335,6 +341,22 @@ export function finishOperation(
   store.db
     .prepare(finish)
     .run(end.outcome, result, end.problem === null ? null : JSON.stringify(end.problem), now, now, op.seq);
+}
+
+/** Ends what is in flight under this lease, without having read its row; returns its channel, or `null` when the lease was lost. */
+export function finishLeased(
+  store: Store,
+  leased: { readonly seq: number; readonly epoch: number },
+  end: { readonly outcome: Outcome; readonly result: Json },
+): number | null {
+  const now = store.world.now();
+  const result = end.result === null ? null : JSON.stringify(end.result);
+  const row = store.db.prepare(finishLeasedRow).get(end.outcome, result, null, now, now, leased.seq, leased.epoch);
+  if (row === undefined) return null;
+  const channel = integer(row.channel);
+  const before = { state: State.inFlight, outcome: null, channel, bytes: 0 };
+  countChange(store, before, { state: State.done, outcome: end.outcome });
+  return channel;
 }
 
 export type Failure = {

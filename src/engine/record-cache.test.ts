@@ -85,6 +85,50 @@ test("a record that was evicted is fetched again when it is asked for", async ()
   expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
 });
 
+test("what was evicted keeps its history under its key, which goes on when it comes back, and nobody inherits it", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  const history = (key: string) => bench.ask("records.history", { collection: "docs", key }).entries;
+  for (let n = 0; n < 30; n += 1) bench.elsewhere("docs", `k${n}`, { fat, n });
+  await bench.run(5_000);
+  const goneKeys = Array.from({ length: 30 }, (_, n) => `k${n}`).filter((key) => !keysOf(bench).includes(key));
+  expect(goneKeys.length).toBeGreaterThan(10);
+  for (const key of goneKeys) expect(history(key)).toMatchObject([{ origin: "pull", after: { fat } }]);
+  const [gone = "", other = ""] = goneKeys;
+  expect(() => bench.ask("records.restore", { collection: "docs", key: gone, sequence: 1 })).toThrow(
+    expect.objectContaining({ code: "refused_by_state", hint: expect.stringContaining("collections sync docs") }),
+  );
+  bench.value("docs", gone);
+  await bench.run(500);
+  expect(history(gone)).toHaveLength(2);
+  bench.put("docs", gone, { n: -1 });
+  expect(history(gone)).toMatchObject([{ origin: "local", after: { n: -1 } }, { origin: "pull" }, { origin: "pull" }]);
+  const [first] = history(gone).slice(-1);
+  bench.ask("records.restore", { collection: "docs", key: gone, sequence: first?.sequence ?? 0 });
+  expect(bench.value("docs", gone)).toMatchObject({ fat });
+  bench.put("docs", "new", { n: 1 });
+  expect(history("new")).toMatchObject([{ origin: "local", before: null }]);
+  // A key that is written again without having been fetched is the same record.
+  bench.put("docs", other, { n: -2 });
+  expect(history(other)).toMatchObject([{ origin: "local" }, { origin: "pull" }]);
+  const ids = bench.rows("SELECT id FROM record UNION ALL SELECT record FROM evicted").map(({ id }) => id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test("the number of an evicted record is forgotten with its history, and never given to another one", async () => {
+  using bench = startReader([docs], { isSynced: true });
+  for (let n = 0; n < 30; n += 1) bench.elsewhere("docs", `k${n}`, { fat, n });
+  await bench.run(5_000);
+  const [most] = bench.rows("SELECT max(record) AS id FROM record_history");
+  bench.ask("settings.set", { recordHistoryMs: 1 });
+  await bench.run(3_600_000);
+  expect(bench.rows("SELECT count(*) AS n FROM evicted")).toEqual([{ n: 0 }]);
+  expect(() => bench.ask("records.history", { collection: "docs", key: "k0" })).toThrow(
+    expect.objectContaining({ code: "not_found" }),
+  );
+  bench.put("docs", "new", { n: 1 });
+  expect(bench.rows("SELECT id FROM record WHERE key = 'new'")).toEqual([{ id: Number(most?.id) + 1 }]);
+});
+
 test("a key that the server does not have is asked for once, not with every read", async () => {
   using bench = startReader([docs], { isSynced: true });
   bench.elsewhere("docs", "k", { n: 1 });

@@ -8,7 +8,9 @@ import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { noteEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
+import { completeLog } from "./record-log.ts";
 import { findRecords } from "./record-query.ts";
 import type { RecordRow } from "./records.ts";
 import { dropRecord, findRecord, markPinned, markUsed, toRecordView } from "./records.ts";
@@ -170,7 +172,9 @@ export function keepBudget(store: Store, collection: string): number {
     .prepare(evictable(info.id))
     .all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
     if (bytes <= target) break;
+    completeLog(store, row.id);
     dropRecord(store, row);
+    noteEvicted(store, row);
     bytes -= row.bytes;
     evicted += 1;
   }

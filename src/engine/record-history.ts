@@ -8,7 +8,9 @@ import type { Fields, RecordOrigin } from "../record.ts";
 import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { findEvicted } from "./evicted.ts";
 import { isBrokenEntry } from "./mending-rows.ts";
+import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
 import { intact } from "./row-seal.ts";
@@ -19,14 +21,17 @@ import { writeRecords } from "./writes.ts";
 /** Entries of a page when the caller names no number. */
 const entryPage = 100;
 
-const columns = "seq, record, at, origin, run, version, before, after, detail, seal";
+const columns = `seq, record, at, origin, run, version, before, after, detail, seal, ${afterOf} AS shown`;
 const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
 export function recordHistory(store: Store, input: Input<"records.history">): Output<"records.history"> {
-  const row = requireRecord(store, requireCollection(store, input.collection), input.key);
+  const info = requireCollection(store, input.collection);
+  // What was let go for want of room keeps its history.
+  const id = findRecord(store, info, input.key)?.id ?? findEvicted(store, info.id, input.key);
+  if (id === null) refuseUnknown(info, input.key);
   const limit = input.limit ?? entryPage;
-  const rows = store.db.prepare(pageOf).all(row.id, input.before ?? Number.MAX_SAFE_INTEGER, limit + 1);
+  const rows = store.db.prepare(pageOf).all(id, input.before ?? Number.MAX_SAFE_INTEGER, limit + 1);
   const entries = rows.slice(0, limit).map(toEntry);
   const last = entries[entries.length - 1];
   return { entries, next: rows.length > limit && last !== undefined ? last.sequence : null };
@@ -52,7 +57,7 @@ export function restoreRecord(store: Store, input: Input<"records.restore">): Ou
       "read what is left of it with `holdfast records history`, and write what you want to keep",
     );
   }
-  const value = fieldsOf(textOrNull(entry[side]));
+  const value = fieldsOf(textOrNull(side === "after" ? entry.shown : entry.before));
   const restored = restoreValue(store, { info, row, value }, { origin: "restore", detail: { sequence, side } });
   const now = findRecord(store, info, row.key) ?? row;
   return { ...restored, record: toRecordView(store, now) as Output<"records.restore">["record"] };
@@ -77,6 +82,15 @@ export function restoreValue(
 function requireRecord(store: Store, info: CollectionInfo, key: string): RecordRow {
   const row = findRecord(store, info, key);
   if (row !== null) return row;
+  if (findEvicted(store, info.id, key) === null) refuseUnknown(info, key);
+  throw new HoldfastError(
+    "refused_by_state",
+    `record "${key}" of "${info.name}" is not kept here at the moment, so it is not known what the server has`,
+    `fetch it first: \`holdfast collections sync ${info.name} ${key}\`, then restore`,
+  );
+}
+
+function refuseUnknown(info: CollectionInfo, key: string): never {
   throw new HoldfastError(
     "not_found",
     `there is no record "${key}" in "${info.name}"`,
@@ -93,7 +107,7 @@ function toEntry(cells: Row): RecordEntry {
     run: integerOrNull(row.run),
     version: integer(row.version),
     before: fieldsOf(textOrNull(row.before)) as RecordEntry["before"],
-    after: fieldsOf(textOrNull(row.after)) as RecordEntry["after"],
+    after: fieldsOf(textOrNull(row.shown)) as RecordEntry["after"],
     detail: json(row, "detail"),
   };
 }

@@ -4,8 +4,9 @@
  */
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
+import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
-import { intact, reseal, sealOf } from "./row-seal.ts";
+import { intact, sealOf, sealOfRow, silentSeal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
@@ -23,14 +24,28 @@ const trim = `DELETE FROM record_history WHERE record = ? AND seq IN (SELECT seq
 const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail, seal)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
-const move = "UPDATE record_history SET record = ? WHERE seq = ?";
+/**
+ * A record that was pulled for the first time is as it came until something else is logged of it. Its row has neither side: a copy of the
+ * value would double what a first pull writes. The next row of the record says what it was, or else the record itself.
+ */
+const logPulledNew = `INSERT INTO record_history (record, at, origin, run, version, seal)
+  SELECT record, at, 'pull', run, version, ${silentSeal}
+  FROM (SELECT id AS record, ? AS at, ? AS run, version FROM record WHERE id BETWEEN ? AND ?)`;
+/** The value after an entry of the table `record_history` under its own name. */
+export const afterOf = `CASE WHEN record_history.before IS NULL AND record_history.after IS NULL AND record_history.detail IS NULL THEN coalesce(
+  (SELECT next.before FROM record_history AS next WHERE next.record = record_history.record AND next.seq > record_history.seq
+    ORDER BY next.seq LIMIT 1),
+  (SELECT value FROM record WHERE id = record_history.record)) ELSE record_history.after END`;
+/** The entries of a record of which only the record, or the next entry, says what it was. */
+const silentOf = `SELECT *, ${afterOf} AS shown FROM record_history WHERE record = ?
+  AND before IS NULL AND after IS NULL AND detail IS NULL`;
+const write = "UPDATE record_history SET after = ?, seal = ? WHERE seq = ?";
+const move = "UPDATE record_history SET record = ?, seal = ? WHERE seq = ?";
 const ofRecord = "SELECT * FROM record_history WHERE record = ?";
 const prune =
-  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ?";
+  "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ? RETURNING record";
 /** How `mending.ts` puts rows right that storage has changed. */
 export const historyRepair = {
-  read: "SELECT * FROM record_history WHERE seq = ?",
-  seal: "UPDATE record_history SET seal = ? WHERE seq = ?",
   rewrite: `UPDATE record_history SET record = ?, at = ?, origin = ?, run = ?, version = ?, before = ?, after = ?, detail = ?, seal = ?
   WHERE seq = ?`,
 } as const;
@@ -57,17 +72,35 @@ export function logRecord(store: Store, entry: LogEntry): void {
   store.db.prepare(insert).run(record, at, origin, run, version, before, after, detail, seal);
 }
 
+/** Notes that records of a range of ids have come from the server for the first time. */
+export function logPulled(
+  store: Store,
+  pulled: { readonly first: number; readonly last: number; readonly at: number; readonly run: number },
+): void {
+  if (pulled.last >= pulled.first) store.db.prepare(logPulledNew).run(pulled.at, pulled.run, pulled.first, pulled.last);
+}
+
 /** The newest row, so that a run can say between which rows its changes stand. */
 export function lastLogged(store: Store): number {
   return integer(store.db.prepare(last).get()?.seq);
 }
 
+/** A record is about to go: what its history leaves to the record is written out. */
+export function completeLog(store: Store, record: number): void {
+  for (const row of store.db.prepare(silentOf).all(record)) {
+    const written = { ...intact("record_history", row), after: row.shown ?? null };
+    if (written.after === null) continue;
+    store.db.prepare(write).run(written.after, sealOfRow("record_history", written), integer(row.seq));
+  }
+}
+
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
+  // Between the rows of another one, the next row no longer says what came before it.
+  for (const record of [from, to]) completeLog(store, record);
   for (const row of store.db.prepare(ofRecord).all(from)) {
-    const { seq } = intact("record_history", row);
-    store.db.prepare(move).run(to, seq ?? 0);
-    reseal(store, "record_history", historyRepair, seq ?? 0);
+    const moved = { ...intact("record_history", row), record: to };
+    store.db.prepare(move).run(to, sealOfRow("record_history", moved), integer(row.seq));
   }
 }
 
@@ -84,10 +117,17 @@ export function crowdedLogs(
 export function trimLog(store: Store, record: number, by: { readonly keep: number; readonly since: number }): void {
   const oldest = store.db.prepare(nthNewest).get(record, by.keep - 1);
   if (oldest === undefined) return;
+  // What is forgotten between two entries no longer says what came before it.
+  completeLog(store, record);
   store.db.prepare(trim).run(record, record, oldest.seq ?? 0, by.since, oldest.run ?? null, historyPruneLimit);
 }
 
 /** Forgets the oldest rows once they are past their time, some at a time. */
 export function pruneLog(store: Store): void {
-  store.db.prepare(prune).run(historyPruneLimit, store.world.now() - getSettings(store).recordHistoryMs);
+  const before = store.world.now() - getSettings(store).recordHistoryMs;
+  const forgotten = store.db.prepare(prune).all(historyPruneLimit, before);
+  pruneEvicted(
+    store,
+    forgotten.map(({ record }) => integer(record)),
+  );
 }

@@ -337,9 +337,18 @@ const isCell = (value: unknown): value is string | number | null =>
 
 // ---- indexes ----------------------------------------------------------------------------------------------------
 
+/** Every query names its index, so what was hashed once is remembered; there are as many as indexes are declared. */
+const hashes = new WeakMap<Store, Map<string, string>>();
+
 /** Named by a hash: names of fields may be anything, and long. */
-const indexName = (store: Store, collection: number, fields: readonly string[]): string =>
-  `record_${collection}_${store.world.hash(JSON.stringify(fields)).slice(0, 16)}`;
+function indexName(store: Store, collection: number, fields: readonly string[]): string {
+  const known = hashes.get(store) ?? new Map<string, string>();
+  hashes.set(store, known);
+  const written = JSON.stringify(fields);
+  const hash = known.get(written) ?? store.world.hash(written).slice(0, 16);
+  known.set(written, hash);
+  return `record_${collection}_${hash}`;
+}
 
 function createIndex(store: Store, collection: number, fields: readonly string[]): string {
   const columns = fields.map((field) =>

@@ -2,31 +2,39 @@
  * Owns the tables `record` and `mention`: every record as the person sees it beside the server's snapshot, and which records mention local ids.
  * What a local write does is `writes.ts`; what waits to be sent for a record is `pending.ts`; the changes' log is `record-log.ts`.
  */
-import type { Row } from "../database.ts";
+import type { Row, SqlValue } from "../database.ts";
+import { assert } from "../errors.ts";
 import { rewriteReferences } from "../id.ts";
 import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
 import type { Fields, RecordState, RecordView } from "../record.ts";
 import { recordStates } from "../record.ts";
-import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf, countRecords, requireCollection } from "./collections.ts";
+import { collectionOf, countRecords } from "./collections.ts";
 import { openConflictOf } from "./conflicts.ts";
+import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
 import { logRecord } from "./record-log.ts";
 import { intact, reseal, sealOf } from "./row-seal.ts";
 import type { Store } from "./store.ts";
-import { integer, parsed } from "./store.ts";
+import { integer, integerOrNull, parsed } from "./store.ts";
 
 const columns =
   "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark, seal";
 const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
-const insert = `INSERT INTO record (collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING RETURNING id`;
-const insertPulled = `INSERT OR IGNORE INTO record (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used,
-  bytes, mark, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?)`;
+const insert = `INSERT INTO record
+  (id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING`;
+/** Pulled records that are inserted by one statement: that costs half of one each. */
+export const pulledTogether = 16;
+const insertPulled = (rows: number): string => `INSERT OR IGNORE INTO record
+  (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
+  VALUES ${Array.from({ length: rows }, () => "(?,?,?,?,?,?,?,?,?,0,0,?,?,?,?)").join(",")}`;
+const insertOnePulled = insertPulled(1);
+const insertManyPulled = insertPulled(pulledTogether);
+const idsBetween = "SELECT id FROM record WHERE id BETWEEN ? AND ?";
 const lastId = "SELECT max(id) AS id FROM record";
 const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
   pendings = ?, used = max(used, ?), bytes = ?, mark = ?, seal = ? WHERE id = ?`;
@@ -170,35 +178,38 @@ export function raised(info: CollectionInfo, value: Fields, schema: number): Fie
   }
 }
 
-export function getRecordView(store: Store, input: Input<"records.get">): Output<"records.get"> {
-  const row = findRecord(store, requireCollection(store, input.collection), input.key);
-  return { record: row === null ? null : toRecordView(store, row) };
-}
-
-/** Adds a record that is not there yet; `null` when it is. */
-export function insertRecord(store: Store, row: NewRecord): number | null {
-  const bytes = row.value === null ? 0 : textBytes(row.value);
-  const made = store.db
+/** Adds a record that the caller has looked for and not found. */
+export function insertRecord(store: Store, row: NewRecord): RecordRow {
+  const made: RecordRow = {
+    ...row,
+    // Counted on from the last one: an id that the statement returns costs as much as half of the insertion.
+    id: takeEvicted(store, row.collection, row.key) ?? lastRecordId(store) + 1,
+    used: row.changed,
+    pinned: 0,
+    bytes: row.value === null ? 0 : textBytes(row.value),
+  };
+  const { changes } = store.db
     .prepare(insert)
-    .get(
-      row.collection,
-      row.key,
-      row.version,
-      row.value,
-      row.snapshot,
-      row.schema,
-      row.author,
-      row.confirmed,
-      row.changed,
-      row.status,
-      row.pendings,
-      row.changed,
-      bytes,
-      row.mark,
-      sealed(row),
+    .run(
+      made.id,
+      made.collection,
+      made.key,
+      made.version,
+      made.value,
+      made.snapshot,
+      made.schema,
+      made.author,
+      made.confirmed,
+      made.changed,
+      made.status,
+      made.pendings,
+      made.used,
+      made.bytes,
+      made.mark,
+      sealed(made),
     );
-  if (made === undefined) return null;
-  return integer(made.id);
+  assert(changes === 1, `record "${row.key}" appeared within a transaction`);
+  return made;
 }
 
 /** A record as the server sent it. */
@@ -213,22 +224,40 @@ export type PulledRecord = {
   readonly mark: number;
 };
 
-/** Adds one pulled record under an id that the caller counts on from `lastRecordId`; false when its key is there already. */
-export function insertPulledRecord(store: Store, id: number, row: PulledRecord, at: number): boolean {
-  const { collection, key, version, value, schema, author, bytes, mark } = row;
-  const statement = store.db.prepare(insertPulled);
-  const seal = sealed({ collection, key, version, value, snapshot: null, schema, author, status: 0, pendings: 0 });
-  return (
-    statement.run(id, collection, key, version, value, schema, author, at, at, at, bytes, mark, seal).changes === 1
+/**
+ * Adds pulled records, one or `pulledTogether`, under ids that the caller counts on from `lastRecordId`. Tells which of them were there
+ * already, by their places.
+ */
+export function insertPulledRecords(
+  store: Store,
+  first: number,
+  rows: readonly PulledRecord[],
+  at: number,
+): readonly number[] {
+  const parameters: SqlValue[] = [];
+  for (const [place, { collection, key, version, value, schema, author, bytes, mark }] of rows.entries()) {
+    const seal = sealed({ collection, key, version, value, snapshot: null, schema, author, status: 0, pendings: 0 });
+    parameters.push(first + place, collection, key, version, value, schema, author, at, at, at, bytes, mark, seal);
+  }
+  const statement = store.db.prepare(rows.length === 1 ? insertOnePulled : insertManyPulled);
+  const { changes } = statement.run(...parameters);
+  if (changes === rows.length) return [];
+  const made = new Set(
+    store.db
+      .prepare(idsBetween)
+      .all(first, first + rows.length - 1)
+      .map((row) => integer(row.id)),
   );
+  return rows.flatMap((_, place) => (made.has(first + place) ? [] : [place]));
 }
 
 export function lastRecordId(store: Store): number {
-  return integer(store.db.prepare(lastId).get()?.id);
+  const last = integerOrNull(store.db.prepare(lastId).get()?.id) ?? 0;
+  return Math.max(last, highestGone(store));
 }
 
-/** Writes what a record is now, and keeps its collection's counts true. */
-export function saveRecord(store: Store, before: RecordRow, after: RecordRow): void {
+/** Writes what a record is now, and keeps its collection's counts true. Returns the row as it is then. */
+export function saveRecord(store: Store, before: RecordRow, after: RecordRow): RecordRow {
   const bytes = after.value === null ? 0 : before.value === after.value ? before.bytes : textBytes(after.value);
   store.db
     .prepare(update)
@@ -250,6 +279,7 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): v
     );
   const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
   countRecords(store, after.collection, records, bytes - before.bytes);
+  return { ...after, bytes, used: Math.max(before.used, after.used) };
 }
 
 export function markStatus(store: Store, id: number, status: number): void {
@@ -286,6 +316,7 @@ export function hasRecords(store: Store, collection: number): boolean {
 /** Takes a record out of the store: it was evicted, or turned out to be another one. */
 export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
+  noteGone(store, row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
 }
 

@@ -56,6 +56,17 @@ function recover(store: Store): void {
   }
 }
 
+export type Clock = { readonly wall: number; readonly monotonic: number };
+
+/** A wall clock that went back while a process ran shifts what it waits for; tells whether it did. */
+export function shiftWithClock(store: Store, before: Clock, now: Clock): boolean {
+  const back = before.wall + (now.monotonic - before.monotonic) - now.wall;
+  if (back <= clockSlackMs) return false;
+  shiftDelays(store, back);
+  store.world.log("warn", "the wall clock went back; delays were kept", { byMs: back });
+  return true;
+}
+
 /** A clock that went back between two processes would stretch every delay by the jump. */
 function rewindDelays(store: Store): void {
   const noted = Number(getMeta(store, "clock") ?? 0);

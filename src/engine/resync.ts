@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { applyChange, recordWriteType } from "../record.ts";
 import type { PullResponse } from "../wire.ts";
 import type { CollectionInfo, Resync } from "./collections.ts";
-import { startResync } from "./collections.ts";
+import { isForeign, startResync } from "./collections.ts";
 import { openConflict } from "./conflicts.ts";
 import { addOperation } from "./enqueue.ts";
 import type { Ground } from "./overlay.ts";
@@ -23,6 +23,7 @@ import {
   newestOperation,
   pendingRecords,
   pendingsOf,
+  rewriteBase,
   rewriteChange,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
@@ -52,6 +53,14 @@ export function meetReset(store: Store, { infos, response }: Reset): void {
   }
 }
 
+/** The collections belong to another space from now on: nothing that is known of the one says anything of the other. */
+export function startElsewhere(store: Store, infos: readonly CollectionInfo[]): void {
+  for (const info of infos) {
+    forgetBases(store, info);
+    startResync(store, info, { reason: "other_history", head: 0, floor: 0 });
+  }
+}
+
 /**
  * Versions of another history say nothing: what waits unsent is compared afresh, by its values. What the old history had
  * acknowledged counts as confirmed, so that it is missed if the new one lacks it.
@@ -69,18 +78,14 @@ function forgetBases(store: Store, info: CollectionInfo): void {
         dropPending(store, pending);
         continue;
       }
-      if (isFrozen(getBrief(store, pending.op)) || pending.change.base === 0) continue;
-      const change = { ...pending.change, base: 0 };
-      changePending(store, pending, pending.baseValue, change);
-      rewriteChange(store, { op: pending.op, collection: info.name, key: row.key }, change);
+      if (pending.change.base === 0) continue;
+      changePending(store, pending, pending.baseValue, { ...pending.change, base: 0 });
+      rewriteBase(store, { op: pending.op, collection: info.name, key: row.key }, 0);
     }
     const pendings = pendingsOf(store, row.id).length;
     saveRecord(store, row, { ...row, ...ground, pendings, snapshot: pendings === 0 ? null : ground.snapshot });
   }
 }
-
-const isForeign = (resync: Resync | null): boolean =>
-  resync !== null && (resync.reason === "other_history" || resync.reason === "ahead");
 
 /** Whether the server, restored from an older state, has lost what it had confirmed to us. */
 export function isLost(info: CollectionInfo, row: RecordRow, ground: Ground): boolean {
@@ -125,7 +130,7 @@ export function keepLost(store: Store, { info, row, ground, run }: Loss): void {
     remoteAuthor: ground.author,
     isAtomic: false,
   };
-  const words = `the server was restored to an older state and no longer has what it had confirmed of "${row.key}" of "${info.name}"`;
+  const words = `the server was restored to an older state, or is another one, and does not have what was confirmed of "${row.key}" of "${info.name}"`;
   const message = openConflict(store, met, { how: "manual", strategy: "manual", fields: met.fields }, words);
   countInSyncRun(store, { conflicts: 1 });
   park(store, op, { reason: "conflict", problem: { code: kind, message }, isUnsure: false, remote, settled: null });
@@ -135,7 +140,7 @@ function queueKept(store: Store, { info, row, ground }: Loss): Brief | null {
   const change = changeBetween(info, { before: fieldsOf(ground.snapshot), after: fieldsOf(row.value) }, ground.version);
   if (change === null) return null;
   const changes = [{ collection: info.name, key: row.key, ...change }];
-  const payload = { space: info.space, changes, at: store.world.now() } as unknown as Json;
+  const payload = { space: info.spec.space ?? "", changes, at: store.world.now() } as unknown as Json;
   const newest = newestOperation(store, row.id);
   const { subject } = syncPlace(store);
   const receipt = addOperation(store, { type: recordWriteType, payload, subject }, newest === null ? [] : [newest]);

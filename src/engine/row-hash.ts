@@ -3,6 +3,7 @@
  * never. What moves by itself (state, place, rank, attempts) is not covered; counters and `engine.check` watch over that.
  */
 import type { Row, SqlValue } from "../database.ts";
+import type { Store } from "./store.ts";
 
 /** The covered columns. Whoever writes one of them renews the hash (`queue.ts`). */
 export type HashedRow = {
@@ -31,6 +32,11 @@ export const corruptProblem = {
   message: "it no longer matches its hash: the storage has changed it",
   hint: "edit its payload, or cancel it",
 } as const;
+
+/** Whether the covered columns of a row are what was written; what storage has changed must never be sent. */
+export function isGenuine(store: Store, row: Row): boolean {
+  return store.world.hash(hashedText(row)) === row.hash;
+}
 
 /** The text that is hashed; a row read from anywhere, damaged or not, has one. */
 export function hashedText(row: HashedRow | Row): string {

@@ -21,6 +21,10 @@ const columns =
   "id, started, ended, pushed, pulled, merged, conflicts, failures, bytes_sent, bytes_received, rolled_back_by, first, last";
 const newest = `SELECT ${columns} FROM run WHERE id < ? ORDER BY id DESC LIMIT +?`;
 const byId = `SELECT ${columns} FROM run WHERE id = ?`;
+const firstSince =
+  "SELECT min(id) AS id FROM run WHERE id > (SELECT max(id) - 100 FROM run) AND (ended IS NULL OR ended >= ?)";
+const lastId = "SELECT max(id) AS id FROM run";
+const movedFrom = "SELECT sum(pushed) AS pushed, sum(pulled) AS pulled, sum(merged) AS merged FROM run WHERE id >= ?";
 const setRolledBack = "UPDATE run SET rolled_back_by = ? WHERE id = ?";
 const prune = "DELETE FROM run WHERE id <= (SELECT id FROM run ORDER BY id DESC LIMIT 1 OFFSET ?)";
 
@@ -47,6 +51,23 @@ export function ensureRun(store: Store): number {
   const id = integer(store.db.prepare(insert).get(store.world.now(), lastLogged(store) + 1)?.id);
   store.db.prepare(prune).run(runLimit);
   return id;
+}
+
+/** The first run that was under way at a time or after it; the next one, if none was. */
+export function runSince(store: Store, at: number): number {
+  const first = integerOrNull(store.db.prepare(firstSince).get(at)?.id);
+  return first ?? lastRunId(store) + 1;
+}
+
+export function lastRunId(store: Store): number {
+  return integerOrNull(store.db.prepare(lastId).get()?.id) ?? 0;
+}
+
+/** How many records moved in a run and all after it. */
+export function movedSince(store: Store, first: number) {
+  const row = store.db.prepare(movedFrom).get(first);
+  const sum = (name: "pushed" | "pulled" | "merged"): number => integerOrNull(row?.[name]) ?? 0;
+  return { pushed: sum("pushed"), pulled: sum("pulled"), merged: sum("merged") };
 }
 
 /** Counts what moved, with the bytes that crossed the wire since the last count. */

@@ -172,6 +172,9 @@ CREATE TABLE record_history (
   seal INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX record_history_record ON record_history (record, seq);
+CREATE TABLE evicted (
+  collection INTEGER NOT NULL, key TEXT NOT NULL, record INTEGER NOT NULL UNIQUE, PRIMARY KEY (collection, key)
+) WITHOUT ROWID;
 CREATE TABLE conflict (
   seq INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,

@@ -241,6 +241,28 @@ describe("credentials", () => {
     await bench.run();
     expect(bench.get(id).status).toBe("completed");
   });
+
+  const missing = { kind: "auth", problem: { code: "credential_missing", message: "there is none yet" } } as const;
+
+  test("fresh credentials end a missing one and a refused one alike", async () => {
+    const bench = startBench();
+    bench.answers.push(missing, unauthorized);
+    const ids = [bench.add({ payload: 1 }).id, bench.add({ payload: 2 }).id];
+    await bench.run();
+    bench.ask("subject.signIn", { subject: "" });
+    await bench.run();
+    expect(ids.map((id) => bench.get(id).status)).toEqual(["completed", "completed"]);
+  });
+
+  test("who asks for a sync need not wait until a missing credential is looked for again", async () => {
+    const bench = startBench();
+    bench.answers.push(missing);
+    const { id } = bench.add({ payload: 1 });
+    await bench.run();
+    bench.ask("sync.run", {});
+    await bench.run();
+    expect(bench.get(id).status).toBe("completed");
+  });
 });
 
 describe("conflicts", () => {

@@ -3,11 +3,12 @@
  * Everything that follows from an answer (ids rewritten, dependents released, lane promoted) commits with it or not at all.
  */
 import { unreachable } from "../errors.ts";
-import type { Answer, Json, Outcome, Problem, Reason, Status, Strategy } from "../operation.ts";
+import type { Answer, Json, Operation, Outcome, Problem, Reason, Status, Strategy } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import { retryDelayMs } from "../retry.ts";
-import { settleRecords } from "./answers.ts";
+import { historyChanged } from "../wire.ts";
+import { comparable, settleRecords } from "./answers.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
@@ -17,16 +18,17 @@ import { dropChanges, followOperation, landRecords } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
+  finishLeased,
   finishOperation,
   getBrief,
   getRow,
-  isGenuine,
   laneJustBefore,
   replacePayload,
   resetBudget,
   setSchedule,
   toOperation,
 } from "./queue.ts";
+import { isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { integer, json, text } from "./store.ts";
 import { countInRun } from "./sync.ts";
@@ -40,6 +42,8 @@ export const longestPaceMs = 86_400_000;
 export type Settled = {
   readonly seq: number;
   readonly epoch: number;
+  /** As it was claimed; what of it may change on the wire is read again. */
+  readonly operation?: Operation;
   readonly answer: Answer;
   readonly startedAt: number;
 };
@@ -49,15 +53,16 @@ export type Settled = {
  * operation, and its key makes the repetition harmless.
  */
 export function settle(store: Store, settled: Settled): void {
+  if (landAlone(store, settled)) return;
   const op = getBrief(store, settled.seq);
   if (op === null || op.state !== State.inFlight || op.lease !== settled.epoch) {
     if (op !== null)
       record(store, { op: op.seq, id: op.id, kind: "attempt", status: null, detail: lateDetail(settled) });
     return;
   }
-  const answer = settled.answer;
+  const answer = op.type === recordWriteType ? comparable(store, op, settled.answer) : settled.answer;
   noteCredentials(store, op, answer);
-  if (op.type === recordWriteType && settleRecords(store, op, settled)) return;
+  if (op.type === recordWriteType && settleRecords(store, op, { ...settled, answer })) return;
   switch (answer.kind) {
     case "applied":
     case "duplicate":
@@ -81,6 +86,26 @@ export function settle(store: Store, settled: Settled): void {
     default:
       unreachable(answer);
   }
+}
+
+type Landed = Pick<Brief, "seq" | "id" | "channel" | "attempts">;
+
+/** Most answers are a yes to something that stands in no lane: nothing of its row has to be read. Tells whether this is one. */
+function landAlone(store: Store, settled: Settled): boolean {
+  const { operation, answer, seq } = settled;
+  if (answer.kind !== "applied" && answer.kind !== "duplicate") return false;
+  const { serverId = null } = answer;
+  if (operation === undefined || operation.lane !== null || operation.type === recordWriteType) return false;
+  const channel = finishLeased(store, settled, { outcome: answer.kind, result: answer.result ?? null });
+  if (channel === null) return false;
+  const op = { seq, id: operation.id, channel, attempts: operation.attempts };
+  noteCredentials(store, op, answer);
+  note(store, op, { kind: "settled", settled, next: answer.kind, status: statusOf(State.done, answer.kind) });
+  countInRun(store, "succeeded", op, null);
+  nameCreated(store, op, serverId);
+  dropReferencesOf(store, seq);
+  releaseDependents(store, seq);
+  return true;
 }
 
 function land(
@@ -115,7 +140,7 @@ function release(store: Store, op: Brief): void {
 }
 
 /** Writes the server's id into everything that mentions the local one; without an id, what mentions it is parked with the reason. */
-function nameCreated(store: Store, op: Brief, serverId: string | null): void {
+function nameCreated(store: Store, op: Landed, serverId: string | null): void {
   for (const local of unnamedBy(store, op.seq)) {
     if (serverId !== null) {
       assignServerId(store, local, serverId);
@@ -218,7 +243,8 @@ function tryAgain(
   );
   const reason = answer.afterMs === undefined ? "retry" : "paced";
   // A remote that paces everybody has turned the request away; one that failed may have failed after the effect.
-  const isUnsure = op.isUnsure || answer.scope === "operation";
+  const isTurnedAway = answer.scope === "remote" || answer.problem.code === historyChanged;
+  const isUnsure = op.isUnsure || !isTurnedAway;
   putBack(store, op, { delay, reason, failures, isUnsure, problem: answer.problem, settled });
 }
 
@@ -294,7 +320,7 @@ function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: 
   note(store, op, { kind: "attempt", settled, next: "auth", problem });
 }
 
-function noteCredentials(store: Store, op: Brief, answer: Answer): void {
+function noteCredentials(store: Store, op: Landed, answer: Answer): void {
   if (answer.kind === "auth" || answer.kind === "unknown") return;
   const gates = readGates(store);
   if (gates.auth.length === 0) return;
@@ -391,7 +417,7 @@ type Note = {
   readonly nextAt?: number;
 };
 
-function note(store: Store, op: Brief, what: Note): void {
+function note(store: Store, op: Landed, what: Note): void {
   const detail = {
     attempt: op.attempts,
     answer: what.settled?.answer.kind ?? null,

@@ -46,13 +46,21 @@ export function syncPlace(store: Store): SyncPlace {
     const { remote, space, subject } = store.sync;
     return { remote, space, subject };
   }
-  const written = getMeta(store, "sync");
-  return written === null ? nowhere : parsed<SyncPlace>(written, nowhere);
+  return writtenPlace(store) ?? nowhere;
 }
 
-export function saveSyncPlace(store: Store, place: SyncPlace): void {
+/** What a process that sends has told of it last; `null`: none ever did. */
+export function writtenPlace(store: Store): SyncPlace | null {
+  const written = getMeta(store, "sync");
+  return written === null ? null : parsed<SyncPlace>(written, nowhere);
+}
+
+/** Tells whether it is another place than before. */
+export function saveSyncPlace(store: Store, place: SyncPlace): boolean {
   const written = JSON.stringify(place);
-  if (getMeta(store, "sync") !== written) setMeta(store, "sync", written);
+  if (getMeta(store, "sync") === written) return false;
+  setMeta(store, "sync", written);
+  return true;
 }
 
 /** The name of a collection's space; an empty one stands for the server's. */

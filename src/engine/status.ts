@@ -9,13 +9,14 @@ import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { getMeta, getSettings, listChannels } from "./meta.ts";
 import { askForProbe, getReachability, nextProbeAt, remoteGate, viewRemotes } from "./network.ts";
+import { viewPokes } from "./pokes.ts";
 import { countUnsent, warnShare } from "./retention.ts";
 import { Counter, channelCounter } from "./schema.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, integerOrNull, readCount } from "./store.ts";
 import { nextRunAt } from "./sync.ts";
 
-const oldestUnsent = "SELECT created FROM op WHERE state < 8 ORDER BY seq LIMIT 1";
+const oldestUnsent = "SELECT seq, created FROM op WHERE state < 8 AND seq >= ? ORDER BY seq LIMIT 1";
 const lastLanded =
   "SELECT settled FROM op WHERE state = 8 AND outcome IN ('applied', 'duplicate') ORDER BY settled DESC LIMIT 1";
 const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
@@ -73,7 +74,7 @@ export function queueStatus(store: Store): QueueStatus {
     counts,
     unsent,
     bytes,
-    oldestUnsentAt: unsent === 0 ? null : integerOrNull(store.db.prepare(oldestUnsent).get()?.created),
+    oldestUnsentAt: unsent === 0 ? null : oldestUnsentAt(store),
     nextAttemptAt: unsent === 0 ? null : nextMoveAt(store),
     lastLandedAt: integerOrNull(store.db.prepare(lastLanded).get()?.settled),
     conflicts: integer(store.db.prepare(conflictCount).get()?.n),
@@ -93,6 +94,13 @@ export function queueStatus(store: Store): QueueStatus {
     },
     remotes: [...remotes],
   };
+}
+
+/** What has ended stays ended, so the search begins where the last one found something: else it would pass by all that is kept. */
+function oldestUnsentAt(store: Store): number | null {
+  const row = store.db.prepare(oldestUnsent).get(store.memory.oldestUnsent);
+  store.memory.oldestUnsent = integer(row?.seq);
+  return integerOrNull(row?.created);
 }
 
 function countByStatus(store: Store): QueueStatus["counts"] {
@@ -182,6 +190,7 @@ export function networkStatus(store: Store): Output<"network.status"> {
     isWorkingOffline: gates.isWorkingOffline,
     lastCheckAt: lastCheckAt === 0 ? null : lastCheckAt,
     remotes: [...remotes],
+    pokes: viewPokes(store),
   };
 }
 

@@ -7,6 +7,7 @@ import { assert, HoldfastError } from "../errors.ts";
 import type { NetworkPolicy, Reachability } from "../network.ts";
 import type { Json } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
+import type { RetryPolicy } from "../retry.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Collection, OperationType, SyncPort, World } from "../world.ts";
@@ -45,11 +46,15 @@ export type Memory = {
   epoch: number;
   /** How long the last write took to become durable: the commit alone, without the work before it. */
   commitMs: number;
+  /** No operation before this sequence is unsent. */
+  oldestUnsent: number;
   isDiskFull: boolean;
   isClosed: boolean;
   lastPruneAt: number;
   /** Parsed settings beside the text they came from. */
   settings: { readonly text: string; readonly value: Settings } | null;
+  /** Retry policies made whole, by the settings in force and what was given. */
+  readonly policies: WeakMap<Settings, Map<unknown, RetryPolicy>>;
   readonly channels: Map<number, Channel>;
   /** The same channels by what they are. */
   readonly channelsByName: Map<string, Channel>;
@@ -58,6 +63,8 @@ export type Memory = {
 
 /** What the record layer remembers between transactions. */
 export type SyncMemory = {
+  /** The way to the sync server; it may be exchanged while the engine works. */
+  port: SyncPort | null;
   /** Parsed specifications beside the text they came from, by name. */
   readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
   /** Rows of collections that were found intact, by name. */
@@ -66,6 +73,8 @@ export type SyncMemory = {
   readonly scrubbed: Map<string, number>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
+  /** What is known of each space that is listened to. */
+  readonly watching: Map<string, Watching>;
   /** Spaces whose pokes have come before the news they told of. */
   readonly trusted: Set<string>;
   /** When a fetch that failed is tried again, by the monotonic clock. */
@@ -75,11 +84,21 @@ export type SyncMemory = {
   bytesReceived: number;
 };
 
-export const newSyncMemory = (): SyncMemory => ({
+/** Whether pokes of a space come through, since when, and what kept them from it last. */
+export type Watching = {
+  readonly isListening: boolean;
+  readonly since: number;
+  readonly pokedAt: number | null;
+  readonly error: { readonly at: number; readonly reason: string } | null;
+};
+
+export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
+  port,
   specs: new Map(),
   rows: new Map(),
   scrubbed: new Map(),
   poked: new Map(),
+  watching: new Map(),
   trusted: new Set(),
   fetchAt: Number.NEGATIVE_INFINITY,
   bytesSent: 0,
@@ -98,6 +117,8 @@ export type Store = {
   /** The way to the sync server; `null` where this process has none. */
   readonly sync: SyncPort | null;
   readonly ageing: number;
+  /** For tests: how many times what is on the wire is claimed ahead, whatever a commit costs; else `null`. */
+  readonly wavesAhead: number | null;
   /** Defaults from the configuration; what was set at run time goes before them. */
   readonly configured: Partial<Settings>;
   readonly version: string;
@@ -195,6 +216,7 @@ export function countsSoFar(store: Store): Counts {
 /** After a rollback nothing read before it is certain; a channel that was added must not be remembered, its number goes to another one. */
 export function forgetRolledBack(store: Store, counts: Counts): void {
   const { memory } = store;
+  memory.oldestUnsent = 0;
   memory.channels.clear();
   memory.channelsByName.clear();
   // Sequences taken by what was rolled back stay taken: a gap is harmless, a repetition is not.

@@ -87,8 +87,9 @@ function pendingOf(store: Store, subject: string): number {
 export function signIn(store: Store, input: Input<"subject.signIn">): Output<"subject.signIn"> {
   const { subject } = input;
   const wasOut = openGate(store, "subject", subject);
-  const wasRefused = freshCredentials(store, subject) || hastenCredentials(store, subject) > 0;
-  if (wasOut || wasRefused)
+  const wasRefused = freshCredentials(store, subject);
+  const hasLacked = hastenCredentials(store, subject) > 0;
+  if (wasOut || wasRefused || hasLacked)
     record(store, { op: 0, id: null, kind: "subject", status: null, detail: { subject, state: "signed_in" } });
   return { subject, pending: pendingOf(store, subject) };
 }

@@ -7,15 +7,25 @@ import { record } from "./history.ts";
 import { getMeta, getSettings, setMeta } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import { getRow, toOperation } from "./queue.ts";
+import { lastRunId, movedSince, runSince } from "./runs.ts";
 import type { Store } from "./store.ts";
 import { parsed } from "./store.ts";
 
 /** Errors that a run's record lists by name; the counts go on. */
 export const runErrorLimit = 50;
 
-export function currentRun(store: Store): SyncRun | null {
+/** What moved this long before somebody asked has moved for the one who asks: it was written just before, and went by itself. */
+export const justBeforeMs = 10_000;
+
+/** A run as it is kept: with the first and, once it has ended, the last stretch of moving records (`runs.ts`) that counts for it. */
+type Kept = SyncRun & { readonly first: number; readonly last: number };
+
+const nothingMoved = { pushed: 0, pulled: 0, merged: 0, first: Number.MAX_SAFE_INTEGER, last: 0 };
+
+export function currentRun(store: Store): Kept | null {
   const stored = getMeta(store, "run");
-  return stored === null ? null : parsed<SyncRun | null>(stored, null);
+  const run = stored === null ? null : parsed<Kept | null>(stored, null);
+  return run === null ? null : { ...nothingMoved, ...run };
 }
 
 export function isRunOpen(store: Store): boolean {
@@ -27,8 +37,9 @@ export function isRunOpen(store: Store): boolean {
 export function openRun(store: Store, total: number): SyncRun {
   const open = currentRun(store);
   if (open !== null && open.endedAt === null) return open;
-  const run: SyncRun = {
-    startedAt: store.world.now(),
+  const startedAt = store.world.now();
+  const run: Kept = {
+    startedAt,
     endedAt: null,
     total,
     succeeded: 0,
@@ -36,6 +47,9 @@ export function openRun(store: Store, total: number): SyncRun {
     conflicts: 0,
     remaining: total,
     errors: [],
+    ...nothingMoved,
+    // What the run before has told of is not told again.
+    first: Math.max(runSince(store, startedAt - justBeforeMs), (open?.last ?? 0) + 1),
   };
   setMeta(store, "run", JSON.stringify(run));
   record(store, { op: 0, id: null, kind: "sync", status: null, detail: { state: "started", total } });
@@ -46,7 +60,7 @@ export function openRun(store: Store, total: number): SyncRun {
 export function countInRun(
   store: Store,
   what: "succeeded" | "failed" | "conflicts",
-  op: Brief,
+  op: Pick<Brief, "seq" | "id">,
   error: string | null,
 ): void {
   const run = currentRun(store);
@@ -61,7 +75,9 @@ export function countInRun(
 export function closeRun(store: Store, remaining: number): void {
   const run = currentRun(store);
   if (run === null || run.endedAt !== null) return;
-  const closed = { ...run, endedAt: store.world.now(), remaining };
+  const moved = movedSince(store, run.first);
+  const last = lastRunId(store);
+  const closed = { ...run, ...moved, last, endedAt: store.world.now(), remaining };
   setMeta(store, "run", JSON.stringify(closed));
   const { succeeded, failed, conflicts } = closed;
   record(store, {
@@ -69,18 +85,17 @@ export function closeRun(store: Store, remaining: number): void {
     id: null,
     kind: "sync",
     status: null,
-    detail: { state: "ended", succeeded, failed, conflicts, remaining },
+    detail: { state: "ended", succeeded, failed, conflicts, remaining, ...moved },
   });
 }
 
 export function syncStatus(store: Store, remaining: number): Output<"sync.status"> {
-  const run = currentRun(store);
-  const isSyncing = run !== null && run.endedAt === null;
-  return {
-    isSyncing,
-    mode: getSettings(store).syncMode,
-    run: run === null ? null : isSyncing ? { ...run, remaining } : run,
-  };
+  const kept = currentRun(store);
+  const isSyncing = kept !== null && kept.endedAt === null;
+  const mode = getSettings(store).syncMode;
+  if (kept === null) return { isSyncing, mode, run: null };
+  const { first, last, ...run } = kept;
+  return { isSyncing, mode, run: isSyncing ? { ...run, ...movedSince(store, first), remaining } : run };
 }
 
 /** When the next periodic run begins; `null` in other modes or while one is open. */

@@ -2,6 +2,7 @@
 // Leaves every other wait to the simulation, whose clock stands still within a step.
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
+import { watchCommits } from "../../test/support/commit-watch.ts";
 import { openDatabase } from "../node/sqlite.ts";
 import { seededRandom } from "../testing/random.ts";
 import { newScheduler } from "../testing/scheduler.ts";
@@ -22,23 +23,11 @@ test("a gate that opens while the claim is written is not slept through", async 
     },
   });
   const { world, kill } = bootProcess(machine, "process");
-  const real = openDatabase(":memory:");
   let slowMs = 0;
   // A disk on which each commit takes longer than the gate stays closed after an outage.
-  const database = {
-    ...real,
-    prepare: (sql: string) => {
-      const statement = real.prepare(sql);
-      if (sql !== "COMMIT") return statement;
-      return {
-        ...statement,
-        run: () => {
-          slowMs += 80;
-          return statement.run();
-        },
-      };
-    },
-  };
+  const database = watchCommits(openDatabase(":memory:"), () => {
+    slowMs += 80;
+  });
   const sentAt: number[] = [];
   const engine = openEngine({
     database,

@@ -2,7 +2,6 @@
  * Owns the explanation of why an operation does not move: one sentence for people, blockers for programs, and when it moves next.
  * It reads the same gates as a claim, so it cannot tell another story.
  */
-import type { Json } from "../operation.ts";
 import { State, shortId, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { Blocker, Why } from "../verbs.ts";
@@ -258,9 +257,4 @@ function nextMoveOf(store: Store, op: Brief, first: Blocker | undefined): number
   if (op.state === State.done || op.state === State.inFlight) return null;
   if (first === undefined) return store.world.now();
   return first.until ?? null;
-}
-
-/** The reason as a value, for lists that have no room for a sentence. */
-export function reasonJson(why: Why): Json {
-  return { sentence: why.sentence, nextMoveAt: why.nextMoveAt };
 }

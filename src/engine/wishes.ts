@@ -46,7 +46,7 @@ function refuseWithoutServer(store: Store): void {
   throw new HoldfastError(
     "refused_by_state",
     "no sync server is known to the process that sends, so nothing can be pulled",
-    "name it with `holdfast config set sync.url https://…`, then `holdfast daemon stop && holdfast daemon start`",
+    "name it with `holdfast config set sync.url https://…`",
   );
 }
 

@@ -10,7 +10,7 @@ import type { Change, Fields, RecordOrigin, RecordWrite } from "../record.ts";
 import { recordLimits, recordWriteType } from "../record.ts";
 import type { Input, Output, Receipt, RecordWriteInput } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { countRecords, requireCollection } from "./collections.ts";
+import { countRecords, requireCollection, versionOf } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { declareLocalId, knowsAliases, rewritePayload } from "./ids.ts";
@@ -46,6 +46,7 @@ import { relinkReferences } from "./references.ts";
 import { dropOperation } from "./retention.ts";
 import { syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
+import { refuseTaken } from "./unique.ts";
 
 /** Keys that one event names; more are only counted. */
 export const eventKeyLimit = 1_000;
@@ -55,11 +56,13 @@ export type WriteCause = { readonly origin: RecordOrigin; readonly run?: number 
 
 export type Written = {
   /** The records as they are now, in the order of their first write. */
-  readonly rows: readonly RecordRow[];
+  readonly records: readonly Kept[];
   /** The operation that carries it; `null`: nothing to send. */
   readonly operation: string | null;
   readonly warning: string | null;
 };
+
+type Kept = { readonly info: CollectionInfo; readonly row: RecordRow };
 
 /** One record under way through a request: what it was, what it shall be. */
 export type Draft = {
@@ -79,30 +82,35 @@ export type Draft = {
 export function writeRecords(store: Store, writes: readonly RecordWriteInput[], cause: WriteCause): Written {
   const drafts = draftAll(store, writes);
   const changed = drafts.filter(isChanged);
+  refuseTaken(store, changed);
   const synced = changed.filter(({ info }) => info.isSynced);
   const sent = synced.filter((draft) => changeOf(draft, 0) !== null);
   const receipt = sent.length === 0 ? null : send(store, sent);
+  const kept = new Map<Draft, RecordRow>();
   for (const draft of changed) {
     if (receipt !== null && sent.includes(draft)) continue;
-    keep(store, draft, cause, null);
+    kept.set(draft, keep(store, draft, cause, null));
   }
-  if (receipt !== null) for (const draft of sent) keep(store, draft, cause, receipt);
+  if (receipt !== null) for (const draft of sent) kept.set(draft, keep(store, draft, cause, receipt));
   tellRecords(store, changed, cause.origin);
-  const rows = drafts.map(({ info, key }) => findRecord(store, info, key)).filter((row) => row !== null);
-  return { rows, operation: receipt?.id ?? null, warning: receipt?.warning ?? null };
+  const records = drafts.flatMap((draft) => {
+    const row = kept.get(draft) ?? draft.row;
+    return row === null ? [] : [{ info: draft.info, row }];
+  });
+  return { records, operation: receipt?.id ?? null, warning: receipt?.warning ?? null };
 }
 
 export function writeRecord(store: Store, input: Input<"records.write">): Output<"records.write"> {
-  const { rows, operation, warning } = writeRecords(store, [input], { origin: "local" });
-  const [row] = rows;
-  if (row === undefined) throw new HoldfastError("internal", "a write left no record", "report this");
-  return { record: toRecordView(store, row) as Output<"records.write">["record"], operation, warning };
+  const { records, operation, warning } = writeRecords(store, [input], { origin: "local" });
+  const [kept] = records;
+  if (kept === undefined) throw new HoldfastError("internal", "a write left no record", "report this");
+  return { record: toRecordView(store, kept.row, kept.info) as Output<"records.write">["record"], operation, warning };
 }
 
 export function writeTransaction(store: Store, input: Input<"records.transaction">): Output<"records.transaction"> {
-  const { rows, operation } = writeRecords(store, input.writes, { origin: "local" });
+  const { records, operation } = writeRecords(store, input.writes, { origin: "local" });
   return {
-    records: rows.map((row) => toRecordView(store, row) as Output<"records.write">["record"]),
+    records: records.map(({ row, info }) => toRecordView(store, row, info) as Output<"records.write">["record"]),
     operation,
   };
 }
@@ -220,9 +228,10 @@ export type Sending = {
 };
 
 /** The version that the writer sees: the snapshot's, or that of an own change which has landed and whose echo is still to come. */
-function baseOf(store: Store, row: RecordRow | null): number {
-  if (row === null || row.pendings === 0) return row?.version ?? 0;
-  return Math.max(row.version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
+function baseOf(store: Store, { info, row }: Pick<Draft, "info" | "row">): number {
+  const version = row === null ? 0 : versionOf(info, row);
+  if (row === null || row.pendings === 0) return version;
+  return Math.max(version, ...pendingsOf(store, row.id).map(({ acked }) => acked));
 }
 
 /** One record may go with what waits for it already; several are one operation, applied all or none. */
@@ -241,10 +250,12 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
   clientId(store);
   const needs = needsOf(store, drafts);
   const changes = drafts.map((draft) => {
-    const change = changeOf(draft, baseOf(store, draft.row));
+    const change = changeOf(draft, baseOf(store, draft));
     return { collection: draft.info.name, key: draft.key, ...(change as Overlay) };
   });
-  const payload: RecordWrite = { space, changes, at: store.world.now() };
+  // The space of collections that name none is the one that the sync settings name when it goes out.
+  const named = drafts[0]?.info.spec.space ?? "";
+  const payload: RecordWrite = { space: named, changes, at: store.world.now() };
   const { subject } = syncPlace(store);
   const receipt = addOperation(store, { type: recordWriteType, payload: payload as unknown as Json, subject }, needs);
   for (const draft of drafts) if (draft.before === null) declareKey(store, draft, receipt);
@@ -303,12 +314,13 @@ const canJoin = (store: Store, op: Brief, last: Pending): boolean =>
 // ---- what is kept here ----------------------------------------------------------------------------------------
 
 /** Writes the record as it is from now on, with its history; the view changes in the transaction of the write. */
-export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | null): void {
+export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | null): RecordRow {
   const { info, key, row, after } = draft;
   const now = store.world.now();
   const value = after === null ? null : JSON.stringify(after);
   const added = sending === null ? 0 : sending.changes !== null ? 1 : sending.id === null ? -1 : 0;
-  const id = row === null ? addNew(store, draft, { value, now, added }) : row.id;
+  const made = row === null ? addNew(store, draft, { value, now, added }) : null;
+  const id = (made ?? row)?.id ?? 0;
   if (sending?.changes) {
     const place = sending.changes.findIndex((each) => each.collection === info.name && each.key === key);
     const change = sending.changes[place];
@@ -317,7 +329,7 @@ export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sen
       addPending(store, { record: id, op: sending.seq, place, baseValue: textOf(draft), change: overlay });
     }
   }
-  if (row !== null) change(store, draft, { value, now, added });
+  const kept = made ?? change(store, draft, row as RecordRow, { value, now, added });
   noteMentions(store, id, after);
   const { origin, run = null, detail = null } = cause;
   const version = row?.version ?? 0;
@@ -326,6 +338,7 @@ export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sen
     if (step !== before) logRecord(store, { record: id, origin, run, version, before, after: step, detail });
     return step;
   }, row?.value ?? null);
+  return kept;
 }
 
 /** What the record was, as text; the stored one where it is still by the schema of this program. */
@@ -334,8 +347,8 @@ const textOf = ({ info, row, before }: Draft): string | null =>
 
 type Now = { readonly value: string | null; readonly now: number; readonly added: number };
 
-function addNew(store: Store, { info, key }: Draft, { value, now, added }: Now): number {
-  const id = insertRecord(store, {
+function addNew(store: Store, { info, key }: Draft, { value, now, added }: Now): RecordRow {
+  const row = insertRecord(store, {
     collection: info.id,
     key,
     version: 0,
@@ -349,14 +362,12 @@ function addNew(store: Store, { info, key }: Draft, { value, now, added }: Now):
     pendings: added,
     mark: 0,
   });
-  if (id === null) throw new HoldfastError("internal", `record "${key}" appeared within a transaction`, "report this");
-  countRecords(store, info.id, value === null ? 0 : 1, value === null ? 0 : textBytes(value));
-  return id;
+  countRecords(store, info.id, value === null ? 0 : 1, row.bytes);
+  return row;
 }
 
-function change(store: Store, draft: Draft, { value, now, added }: Now): void {
-  const { info, row } = draft;
-  if (row === null) return;
+function change(store: Store, draft: Draft, row: RecordRow, { value, now, added }: Now): RecordRow {
+  const { info } = draft;
   const pendings = row.pendings + added;
   const ground = row.pendings === 0 ? textOf(draft) : row.snapshot;
   const isFirst = row.pendings === 0 && added === 1;
@@ -365,7 +376,7 @@ function change(store: Store, draft: Draft, { value, now, added }: Now): void {
     : added === 0 && row.pendings === 0
       ? row.status
       : statusFor(store, info, row.id);
-  saveRecord(store, row, {
+  return saveRecord(store, row, {
     ...row,
     value,
     snapshot: pendings === 0 ? null : ground,

@@ -38,9 +38,9 @@ export type Blobs = {
 };
 
 /** Between its capture and its enqueue content is referred to by nobody; an hour covers every enqueue that can still come. */
-export const collectAgeMs = 3_600_000;
+const collectAgeMs = 3_600_000;
 /** Room that a capture leaves for the queue itself. */
-export const captureReserveBytes = 8_388_608;
+const captureReserveBytes = 8_388_608;
 /** From here on it is worth asking the file system for a shared copy. */
 const cloneBytes = 1_048_576;
 const fileMode = process.platform === "win32" ? 0o600 : 0o400;

@@ -72,7 +72,7 @@ export type CredentialOptions = {
 };
 
 /** Stands among the origins of a credential that commands of this machine may get in their environment. */
-export const commandOrigin = "command";
+const commandOrigin = "command";
 
 type Environment = NonNullable<CredentialOptions["environment"]>;
 
@@ -155,8 +155,9 @@ function find(read: () => Stored, environment: Environment, request: CredentialR
   const { name, subject, origin } = request;
   try {
     const inFile = read();
-    const own = subject === "" ? undefined : inFile[keyOf(name, subject)];
-    const found = own ?? environmentCredential(environment, name) ?? inFile[name];
+    const kept = (key: string): Credential | undefined => (Object.hasOwn(inFile, key) ? inFile[key] : undefined);
+    const own = subject === "" ? undefined : kept(keyOf(name, subject));
+    const found = own ?? environmentCredential(environment, name) ?? kept(name);
     if (found === undefined) return { kind: "missing", reason: `there is no credential "${name}" yet` };
     if (isAllowedOrigin(found.origins, origin)) return { kind: "found", credential: found };
     return { kind: "refused", reason: `credential "${name}" may go to ${found.origins.join(", ")}, not to ${origin}` };

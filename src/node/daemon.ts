@@ -17,6 +17,7 @@ import {
   alreadyRunning,
   fitsSocket,
   homeDirectory,
+  keepPortFile,
   logToFileVariable,
   openHome,
   readOrCreateToken,
@@ -46,8 +47,11 @@ export type EngineRequest = {
   readonly log: Log["write"];
 };
 
+/** An engine that can exchange its sync server does so when the file names another one. */
+export type DaemonEngine = Engine & { readonly useServer?: (sync: SyncConfig | null) => Promise<void> };
+
 export type DaemonOptions = {
-  readonly openEngine: (request: EngineRequest) => Promise<Engine> | Engine;
+  readonly openEngine: (request: EngineRequest) => Promise<DaemonEngine> | DaemonEngine;
   readonly version: string;
   readonly directory?: string;
   /** Goes before `daemon.port` of the file. */
@@ -142,6 +146,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   };
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
+  undo.push(keepPortFile(home.portFile, portFile));
   undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types, sync }));
   engine.start();
   log.write("info", "the daemon is ready", {
@@ -248,7 +253,7 @@ type Watching = {
   readonly applied: string;
   readonly live: Live;
   readonly options: DaemonOptions;
-  readonly engine: Engine;
+  readonly engine: DaemonEngine;
   readonly log: Log;
   readonly types: readonly OperationType[];
   readonly sync: SyncConfig | null;
@@ -257,6 +262,7 @@ type Watching = {
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
 function watchSettings({ configFile, applied, live, options, engine, log, types, sync }: Watching): () => void {
   const known = new Set(types.map((each) => each.type));
+  let server = sync;
   const complain = (error: unknown): void =>
     log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
   const apply = async (config: Config): Promise<void> => {
@@ -265,8 +271,11 @@ function watchSettings({ configFile, applied, live, options, engine, log, types,
     live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
-    if (JSON.stringify(syncConfigOf(config)) !== JSON.stringify(sync))
-      log.write("warn", "another sync server takes effect when the daemon starts again");
+    const wanted = syncConfigOf(config);
+    if (JSON.stringify(wanted) !== JSON.stringify(server)) {
+      server = wanted;
+      await followServer({ engine, log }, wanted);
+    }
     const fresh = await loadDeclarations(config.types ?? [], configFile);
     for (const type of fresh.types.filter((each) => !known.has(each.type))) {
       engine.register(type);
@@ -277,6 +286,19 @@ function watchSettings({ configFile, applied, live, options, engine, log, types,
     log.write("info", "config.toml was applied", { changed });
   };
   return watchConfig(configFile, { onChange: (config) => void apply(config).catch(complain), onInvalid: complain });
+}
+
+/** Nothing is lost by another server: what is unsent goes there, and what it lacks of what is here is kept and asked about. */
+async function followServer(
+  { engine, log }: Pick<Watching, "engine" | "log">,
+  wanted: SyncConfig | null,
+): Promise<void> {
+  if (engine.useServer === undefined) {
+    log.write("warn", "another sync server takes effect when the daemon starts again");
+    return;
+  }
+  await engine.useServer(wanted);
+  log.write("info", "another sync server is in use", { url: wanted?.url ?? null, space: wanted?.space ?? null });
 }
 
 type Stopping = {

@@ -6,13 +6,13 @@ import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
-import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { errorTable, HoldfastError } from "../errors.ts";
 import { isProof } from "./guard.ts";
 import type { AcquireFileLock, Home, PortFile } from "./home.ts";
 import { homePaths, logToFileVariable, openHome, readPortFile, readToken } from "./home.ts";
+import { request } from "./http.ts";
 import { acquireFileLock } from "./sqlite.ts";
 
 /** How a daemon can be reached; the Unix socket goes first because only its owner can open it. */
@@ -45,11 +45,17 @@ export type StartOptions = LookOptions & {
   readonly startTimeoutMs?: number;
 };
 
-export type StopOptions = LookOptions & { readonly waitMs?: number; readonly force?: boolean };
+export type StopOptions = LookOptions & {
+  readonly waitMs?: number;
+  /** How long a daemon that holds the directory and does not answer may be on its way up or down. */
+  readonly settleMs?: number;
+  readonly force?: boolean;
+};
 
 const pollMs = 50;
 const logTailLines = 15;
 const goneTries = 20;
+const settleMs = 5_000;
 
 /** Tells whether the daemon of a directory runs. Never sends the token to anybody who has not proved to know it. */
 export async function daemonStatus(directory: string, options: LookOptions = {}): Promise<DaemonStatus> {
@@ -81,6 +87,7 @@ export async function findDaemon(
   const status = await daemonStatus(directory, options);
   if (status.state === "running") return status;
   if (status.state === "untrusted") throw untrusted(status.endpoint);
+  refuseLostToken(homePaths(directory), status);
   const words = status.state === "silent" ? `holds ${directory} and does not answer` : `runs for ${directory}`;
   throw new HoldfastError(
     "daemon_unreachable",
@@ -101,6 +108,7 @@ export async function startDetached(
   const present = await daemonStatus(home.directory, options);
   if (present.state === "running") return present;
   if (present.state === "untrusted") throw untrusted(present.endpoint);
+  refuseLostToken(home, present);
   const logStart = statSync(home.log, { throwIfNoEntry: false })?.size ?? 0;
   const child = spawnDetached(home, options);
   const end: { reason: string | null; code: number | null } = { reason: null, code: null };
@@ -125,7 +133,7 @@ export async function startDetached(
 
 /** Stops the daemon and waits for its end. False when none was running. */
 export async function stopDaemon(directory: string, options: StopOptions = {}): Promise<boolean> {
-  const status = await daemonStatus(directory, options);
+  const status = await settledStatus(directory, options);
   if (status.state === "stopped") return false;
   if (status.state === "untrusted") throw untrusted(status.endpoint);
   // A process that is only starting or stopping has no proof to give; it is left alone unless it is meant.
@@ -145,6 +153,28 @@ export async function stopDaemon(directory: string, options: StopOptions = {}): 
     {
       details: { pid },
     },
+  );
+}
+
+/** One that is only starting or stopping is given the time to be through with it. */
+async function settledStatus(directory: string, options: StopOptions): Promise<DaemonStatus> {
+  const giveUpAt = performance.now() + (options.settleMs ?? settleMs);
+  for (;;) {
+    const status = await daemonStatus(directory, options);
+    const isMoving = status.state === "silent" && options.force !== true && existsSync(homePaths(directory).token);
+    if (!isMoving || performance.now() > giveUpAt) return status;
+    await delay(pollMs);
+  }
+}
+
+/** Who holds the directory and whose token is gone can neither be proved nor be asked to stop; waiting would not help. */
+function refuseLostToken(home: Home, status: DaemonStatus): void {
+  if (status.state !== "silent" || status.pid === null || existsSync(home.token)) return;
+  throw new HoldfastError(
+    "daemon_unreachable",
+    `the token file ${home.token} is gone, and the daemon (process ${status.pid}) listens to nobody without it`,
+    "holdfast daemon stop --force; the next command starts it again with a new token, and nothing queued is lost",
+    { details: { directory: home.directory, pid: status.pid } },
   );
 }
 

@@ -8,7 +8,7 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, statfsSync, statSyn
 import { join } from "node:path";
 import type { Disk } from "../world.ts";
 
-export const reserveName = "reserve";
+const reserveName = "reserve";
 export const defaultReserveBytes = 262_144;
 /** How long a measurement of the free space is good for. */
 const freshMs = 1_000;

@@ -48,6 +48,12 @@ export type OpenEngineOptions = {
   readonly credentials?: Credentials;
 };
 
+/** An engine on a data directory. */
+export type NodeEngine = Engine & {
+  /** Syncs with another server from now on, or, with `null`, with none; see `setSync`. */
+  readonly useServer: (sync: SyncOptions | null) => Promise<void>;
+};
+
 /** What a repair may not do for ever: a store that is damaged again at once has failing hardware under it. */
 const repairLimit = 3;
 
@@ -64,7 +70,7 @@ const repairPatienceMs = 200;
  * engine.start();
  * engine.handle("queue.add", { type: "http.request", payload: { method: "POST", url: "https://example.com/notes" } });
  */
-export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
+export async function openEngine(options: OpenEngineOptions): Promise<NodeEngine> {
   const credentials =
     options.credentials ??
     makeCredentials({ file: join(options.directory, "credentials.json"), environment: process.env });
@@ -83,7 +89,17 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
     unsubscribe();
     face.engine.close();
   };
-  return { ...face.engine, close };
+  let exchange = Promise.resolve();
+  const useServer = (next: SyncOptions | null): Promise<void> => {
+    const port = next === null ? null : makeSyncPort({ ...next, credentials });
+    // One after the other: what was named last is what holds.
+    exchange = exchange
+      .catch(() => {})
+      .then(() => face.engine.setSync(port))
+      .then(() => void (port !== null && face.lookAgain(port)));
+    return exchange;
+  };
+  return { ...face.engine, close, useServer };
 }
 
 function builtInTypes(options: OpenEngineOptions, credentials: Credentials): readonly OperationType[] {
@@ -115,9 +131,9 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
   const known = new Map(types.map((type) => [type.type, type]));
   const listeners = new Set<(event: HoldfastEvent) => void>();
   const log = options.log ?? (() => {});
-  const state = { isStarted: false, isClosed: false, repairs: 0 };
+  const state = { isStarted: false, isClosed: false, repairs: 0, sync };
   const open = (isSuspect: boolean): Running =>
-    openOnce({ options, known, sync, listeners, isSuspect, repair: () => repair() });
+    openOnce({ options, known, sync: state.sync, listeners, isSuspect, repair: () => repair() });
   let running = withReserve(options.directory, () => open(false));
   const reopen = (): void => {
     if (state.isClosed) return;
@@ -166,6 +182,10 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
       state.isStarted = true;
       running.core.start();
     },
+    setSync: (next, graceMs) => {
+      state.sync = next ?? undefined;
+      return Promise.race([running.core.setSync(next, graceMs), running.closed]);
+    },
     stop: (graceMs) => {
       state.isStarted = false;
       return untilDone(Promise.race([running.core.stop(graceMs), running.closed]));
@@ -175,10 +195,14 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
       running.close();
     },
   };
+  return { engine, ...signing(engine, state, log) };
+}
+
+function signing(engine: Engine, state: { readonly isClosed: boolean }, log: Log): Omit<Face, "engine"> {
   const signIn = (subject: string): void => {
     if (!state.isClosed) tellSignIn(engine, subject, log);
   };
-  return { engine, signIn, lookAgain: (sync) => isRefused(engine, sync) && signIn(sync.subject) };
+  return { signIn, lookAgain: (sync) => !state.isClosed && isRefused(engine, sync) && signIn(sync.subject) };
 }
 
 /** Who was signed out by a person stays signed out. */

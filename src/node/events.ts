@@ -84,14 +84,14 @@ export function openEventStream(engine: Engine, options: EventStreamOptions): Ev
   return { body, end: () => end() };
 }
 
-/** Writes one event; exported for the documentation's example of the format. */
-export function encodeEvent(event: HoldfastEvent): string {
+/** Writes one event. What is only told live has no place in the feed, and so no id. */
+function encodeEvent(event: HoldfastEvent): string {
   const id = event.sequence === 0 ? "" : `id: ${event.sequence}\n`;
   return `${id}data: ${JSON.stringify(event)}\n\n`;
 }
 
 /** Tells the client that its place in the feed is gone: it must read again what it shows. */
-export function encodeTruncated(last: number): string {
+function encodeTruncated(last: number): string {
   return `event: truncated\nid: ${last}\ndata: ${JSON.stringify({ last })}\n\n`;
 }
 

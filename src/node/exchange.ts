@@ -3,10 +3,10 @@
  * What an answer or a break means is left to the caller; requests with small bodies are sent by `request.ts`.
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
-import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { Phase } from "../failure.ts";
 import type { Signal } from "../world.ts";
+import { Agent as HttpAgent, request as httpRequest } from "./http.ts";
 
 /** Standing still this long ends an exchange: no byte went out, or no byte of the answer came in. */
 export const stallMs = 30_000;

@@ -75,7 +75,7 @@ export function checkHost(policy: GuardPolicy, facts: RequestFacts): HoldfastErr
 }
 
 /** A request with an Origin comes from a web page; pages that are not on the list get nothing, not even with the token. */
-export function checkOrigin(policy: GuardPolicy, facts: RequestFacts): HoldfastError | null {
+function checkOrigin(policy: GuardPolicy, facts: RequestFacts): HoldfastError | null {
   if (facts.origin !== undefined && policy.allowedOrigins.includes(facts.origin)) return null;
   if (facts.origin === undefined && facts.fetchSite !== "cross-site") return null;
   return new HoldfastError(
@@ -97,7 +97,7 @@ const digestOf = (text: string): Buffer => hash("sha256", text, "buffer");
 let expected = { token: "", digest: digestOf("") };
 
 /** Bodies are JSON in UTF-8, unpacked: forms and plain text are what a foreign page can post without asking. */
-export function checkMedia(facts: RequestFacts): HoldfastError | null {
+function checkMedia(facts: RequestFacts): HoldfastError | null {
   const type = facts.contentType;
   if (type === undefined && !facts.hasBody) return null;
   const isJson = type !== undefined && /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(type.trim());

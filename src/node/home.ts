@@ -19,9 +19,10 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  watch,
   writeFileSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import envPaths from "env-paths";
 import { HoldfastError } from "../errors.ts";
 
@@ -190,6 +191,16 @@ export function readPortFile(path: string): PortFile | null {
     startedAt,
     version: typeof version === "string" ? version : "",
   };
+}
+
+/** Writes the port file again when somebody has removed it: without it nobody finds the daemon, nor could stop it. */
+export function keepPortFile(path: string, own: PortFile): () => void {
+  const watcher = watch(dirname(path), { persistent: false }, (_event, name) => {
+    if (name === basename(path) && lstatOrNull(path) === null) writePortFile(path, own);
+  });
+  // The directory itself is gone, or the system has no watchers left: then the file is simply not kept.
+  watcher.on("error", () => watcher.close());
+  return () => watcher.close();
 }
 
 /** Removes the port file, unless a successor has already written its own. */

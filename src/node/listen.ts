@@ -16,7 +16,7 @@ import { errorOf, problemMediaType, problemOf, problemResponse, safetyHeaders } 
 import type { App, CallFacts } from "./routes.ts";
 
 /** Limits on one listener; each has a test at the limit and past it. */
-export const listenLimits = {
+const listenLimits = {
   headerBytes: 16_384,
   headers: 100,
   /** A request's head and its whole request must arrive within these; slower senders are cut. */

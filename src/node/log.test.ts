@@ -1,5 +1,5 @@
 // Owns the rules of the log: secrets, size, reading back. Leaves what is logged to its callers.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -94,7 +94,12 @@ test("following tells each new line once, across a rotation", async () => {
   const stop = followLog(path, (line) => seen.push((JSON.parse(line) as { msg: string }).msg), 10);
   log.write("info", "one");
   log.write("info", "two");
-  await expect.poll(() => seen).toEqual(["one", "two"]);
+  await expect.poll(() => seen, { timeout: 10_000 }).toEqual(["one", "two"]);
+  // In one step, so that the look after it finds the old file gone with a line that nobody has heard.
+  log.write("info", "three ö");
+  renameSync(path, `${path}.1`);
+  writeFileSync(path, `${JSON.stringify({ msg: "four" })}\n`);
+  await expect.poll(() => seen, { timeout: 10_000 }).toEqual(["one", "two", "three ö", "four"]);
   stop();
   log.close();
 });

@@ -2,18 +2,8 @@
  * Owns the daemon's log: JSON lines to a bounded file or to the terminal, with every secret taken out before it is written.
  * What is worth a line is decided by whoever logs; levels come from `world.ts`.
  */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  openSync,
-  readSync,
-  renameSync,
-  statSync,
-  unwatchFile,
-  watchFile,
-  writeSync,
-} from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
+import { StringDecoder } from "node:string_decoder";
 import { pino } from "pino";
 import type { LogLevel } from "../world.ts";
 
@@ -44,7 +34,8 @@ const secretKey =
   /^(proxy-?)?authorization$|^(set-)?cookie2?$|(^|[-_.])(token|secret|password|passwd|passphrase|credentials?|api-?key|private-?key|session-?id)$|^(access|refresh|id|auth|csrf|session)token$|^(apikey|clientsecret|privatekey)$/i;
 const secretQuery =
   /([?&;](?:[a-z0-9_.-]*[-_.])?(?:token|secret|password|passwd|api-?key|apikey|key|signature|sig|auth|code|credential|jwt)=)[^&#\s"'<>]+/gi;
-const userInfo = /([a-z][a-z0-9+.-]*:\/\/)[^/?#\s"'@]+@/gi;
+// A scheme is short; without a bound, a long word would be searched again from each of its letters.
+const userInfo = /([a-z][a-z0-9+.-]{0,30}:\/\/)[^/?#\s"'@]+@/gi;
 const bearer = /\b(bearer|basic|token) +[a-z0-9._~+/=-]{8,}/gi;
 const removed = "[redacted]";
 
@@ -102,20 +93,34 @@ export function readLog(path: string, lines: number): readonly string[] {
 /** Calls `listener` with each line that is appended from now on; returns its end. */
 export function followLog(path: string, listener: (line: string) => void, intervalMs = 200): () => void {
   let position = sizeOf(path);
+  const decoder = new StringDecoder("utf8");
   let rest = "";
-  const read = (): void => {
-    const size = sizeOf(path);
-    // A smaller file is a fresh one: the old one was rotated away.
-    if (size < position) position = 0;
-    if (size === position) return;
-    const chunk = readRange(path, position, size);
+  const readTo = (file: string, end: number): void => {
+    const chunk = readRange(file, position, end);
     position += chunk.length;
-    const lines = (rest + chunk.toString("utf8")).split("\n");
+    const lines = (rest + decoder.write(chunk)).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) listener(line);
   };
-  watchFile(path, { interval: intervalMs, persistent: true }, read);
-  return () => unwatchFile(path, read);
+  const look = (): void => {
+    const size = sizeOf(path);
+    if (size < position) {
+      // A smaller file is a fresh one: the old one was rotated away, and may have got its last lines since the last look.
+      readTo(rotated(path, 1), sizeOf(rotated(path, 1)));
+      position = 0;
+    }
+    if (size > position) readTo(path, size);
+  };
+  // Looked at by hand: `watchFile` begins with what it finds a moment later, and tells nothing of what was written before.
+  const timer = setInterval(() => {
+    try {
+      look();
+    } catch (error) {
+      // Rotated away between the look and the reading: the next look finds the fresh file.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }, intervalMs);
+  return () => clearInterval(timer);
 }
 
 type LogFile = { readonly write: (line: string) => void; readonly close: () => void };

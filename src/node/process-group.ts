@@ -16,7 +16,7 @@ const pollMs = 50;
 export type ProcessMark = { readonly pid: number; readonly startedAt: string };
 
 /** Sends a signal to a whole group; false when nobody is left in it. */
-export function signalGroup(pid: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean {
+function signalGroup(pid: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean {
   try {
     process.kill(isWindows ? pid : -pid, signal);
     return true;

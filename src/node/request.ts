@@ -36,6 +36,8 @@ export type HttpRequestDeps = {
 
 /** How long a remote counts as proven after a well-formed answer. */
 const provenMs = 600_000;
+/** How many remotes are remembered as proven; the one that was proven first makes room. */
+const provenLimit = 1_000;
 const userAgent = "holdfast";
 
 /**
@@ -59,8 +61,11 @@ export function makeHttpRequest(deps: HttpRequestDeps): OperationType {
         payload,
         isProven: (provenUntil.get(origin) ?? 0) > performance.now(),
       });
-      if (answer.kind === "unknown") provenUntil.delete(origin);
-      else if (isProof(answer)) provenUntil.set(origin, performance.now() + provenMs);
+      if (answer.kind === "unknown" || isProof(answer)) provenUntil.delete(origin);
+      if (isProof(answer)) {
+        if (provenUntil.size >= provenLimit) provenUntil.delete(provenUntil.keys().next().value ?? "");
+        provenUntil.set(origin, performance.now() + provenMs);
+      }
       return answer;
     },
   };

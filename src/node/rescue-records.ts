@@ -19,7 +19,7 @@ const table = {
   run: "run",
   meta: "meta",
   dependency: "dep",
-  others: ["space", "mention", "choice"],
+  others: ["space", "mention", "choice", "evicted"],
 } as const;
 
 /** Where the highest number of a table cannot be read, this many are looked for. */

@@ -256,7 +256,7 @@ function lostOf(work: Work, known: ReadonlyMap<string, number> | null): readonly
   return gaps;
 }
 
-export function toRanges(sequences: readonly number[]): readonly SequenceRange[] {
+function toRanges(sequences: readonly number[]): readonly SequenceRange[] {
   const ranges: { from: number; to: number }[] = [];
   for (const seq of [...new Set(sequences)].sort((a, b) => a - b)) {
     const last = ranges.at(-1);

@@ -119,6 +119,9 @@ function streamEvents(options: AppOptions, streams: Set<EventStream>, context: A
       "close one, or raise `max_event_clients` in config.toml",
     );
   }
+  const headers = { ...safetyHeaders, "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
+  // Nobody would read the stream of a question that wants no body, and so nobody would end it.
+  if (context.req.method === "HEAD") return new Response(null, { headers });
   const stream = openEventStream(options.engine, {
     after,
     onEnd: (isStalled) => {
@@ -127,9 +130,7 @@ function streamEvents(options: AppOptions, streams: Set<EventStream>, context: A
     },
   });
   streams.add(stream);
-  return new Response(stream.body, {
-    headers: { ...safetyHeaders, "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" },
-  });
+  return new Response(stream.body, { headers });
 }
 
 function parsePosition(text: string | undefined): number | null {

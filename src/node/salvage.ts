@@ -21,9 +21,9 @@ import { guarded } from "./sqlite-failure.ts";
 import { enterAlone, holdOpen, waitToBeAlone } from "./store-guard.ts";
 import { readWitness } from "./witness.ts";
 
-export const databaseName = "holdfast.db";
+const databaseName = "holdfast.db";
 /** Up to this size a store that ended uncleanly is checked before it opens; a larger one while it is already working. */
-export const syncCheckBytes = 67_108_864;
+const syncCheckBytes = 67_108_864;
 /** Up to this size it is checked at every opening, because that takes no noticeable time. */
 const alwaysCheckBytes = 4_194_304;
 /** How long an opening waits for another one, and a salvage for other processes to close the damaged store, unless told otherwise. */

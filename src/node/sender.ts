@@ -3,11 +3,11 @@
  * Redirects, credentials and time limits are `request.ts`, the names of failures `failures.ts`; uploads go through `exchange.ts`.
  */
 import type { AgentOptions, ClientRequest, IncomingMessage } from "node:http";
-import { globalAgent, Agent as HttpAgent, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { decoded } from "./decode.ts";
+import { globalAgent, Agent as HttpAgent, request as httpRequest } from "./http.ts";
 
 /** A connection that nobody uses is closed by us after this time, before a server or a router on the way forgets it in silence. */
 const keptMs = 4_000;

@@ -27,7 +27,7 @@ const names = [
 ];
 
 /** Looked for in the working directory when none is named. */
-export const configNames = ["holdfast.server.ts", "holdfast.server.mjs", "holdfast.server.js", "holdfast.server.json"];
+const configNames = ["holdfast.server.ts", "holdfast.server.mjs", "holdfast.server.js", "holdfast.server.json"];
 
 /** Helps a configuration file to be checked by the compiler: `export default serverConfig({ … })`. */
 export const serverConfig = (config: ServerConfig): ServerConfig => config;

@@ -21,7 +21,7 @@ import type { StorePlace } from "./server-store.ts";
 import { lockServer, openServerStore, sha256 } from "./server-store.ts";
 
 /** Limits of the socket; those of the requests are `serverLimits`. */
-export const hostLimits = {
+const hostLimits = {
   headerBytes: 16_384,
   headers: 100,
   headersTimeoutMs: 10_000,
@@ -58,7 +58,7 @@ export type RunningServer = {
 
 const sweepMs = 20;
 
-export const developmentSubject = "developer";
+const developmentSubject = "developer";
 
 /** Starts a server; resolves when it listens. */
 export async function startServer(options: HostOptions): Promise<RunningServer> {

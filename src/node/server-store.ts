@@ -3,17 +3,7 @@
  * PostgreSQL is opened here too, and has none of these: it has its own.
  */
 import { createHash, randomUUID } from "node:crypto";
-import {
-  chmodSync,
-  closeSync,
-  copyFileSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import envPaths from "env-paths";
 import { HoldfastError } from "../errors.ts";
@@ -21,17 +11,19 @@ import { serverLimits } from "../server/core.ts";
 import { openEmbeddedStore } from "../server/embedded.ts";
 import type { Compacted } from "../server/retention.ts";
 import { compact } from "../server/retention.ts";
-import { migrations } from "../server/schema.ts";
+import { migrationsFor } from "../server/schema.ts";
 import type { ServerOptions } from "../server/server.ts";
 import { mintHistories } from "../server/spaces.ts";
 import type { ServerStore } from "../server/store.ts";
 import type { NewToken, TokenInfo } from "../server/tokens.ts";
 import { addToken, listTokens, reinstateAccount, revokeToken, suspendAccount } from "../server/tokens.ts";
+import { finishSwap, isSwapOpen, makeDurable, swapDatabase } from "./server-swap.ts";
 import type { FileLock } from "./sqlite.ts";
 import { acquireFileLock, openDatabase } from "./sqlite.ts";
 
 const fileName = "server.db";
 const lockName = "server.lock";
+const scratchName = /^restore-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.db(-wal|-shm)?$/;
 
 /** Where the database of a server lies. */
 export type StorePlace =
@@ -55,15 +47,35 @@ export async function openServerStore(
 ): Promise<ServerStore> {
   if (place.kind === "embedded") {
     mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+    finishRestore(place);
     const store = openEmbeddedStore(openDatabase(join(place.directory, fileName)), { defer: setImmediate });
-    await store.migrate(migrations);
+    await store.migrate(migrationsFor(store.dialect));
     return store;
   }
   const { openPostgres } = await import("../server/postgres.ts");
-  const { url, connections } = place;
-  const store = await openPostgres({ url, report, ...(connections === undefined ? {} : { connections }) });
-  await store.migrate(migrations);
+  const { connections } = place;
+  const store = await openPostgres({
+    ...readAuthorities(place.url),
+    report,
+    ...(connections === undefined ? {} : { connections }),
+  });
+  await store.migrate(migrationsFor(store.dialect));
   return store;
+}
+
+const rootCertificate = /([?&])sslrootcert=([^&]*)(?:&|$)/;
+
+/** `sslrootcert` names a file, which only this side can read; `system` means the authorities of the machine. */
+function readAuthorities(url: string): { readonly url: string; readonly authorities?: string } {
+  const [found, mark = "", name = ""] = rootCertificate.exec(url) ?? [];
+  if (found === undefined || name === "system") return { url };
+  const file = decodeURIComponent(name);
+  try {
+    return { url: url.replace(found, mark).replace(/[?&]$/, ""), authorities: readFileSync(file, "utf8") };
+  } catch (cause) {
+    const message = `the certificates of sslrootcert cannot be read: ${file}`;
+    throw new HoldfastError("config_invalid", message, "name a PEM file that the server may read", { cause });
+  }
 }
 
 /** Tokens and accounts of a server, also beside one that runs. */
@@ -115,13 +127,28 @@ export function lockServer(place: StorePlace): FileLock {
   if (place.kind === "postgres") return { release: () => {} };
   mkdirSync(place.directory, { recursive: true, mode: 0o700 });
   const lock = acquireFileLock(join(place.directory, lockName));
-  if (lock !== null) return lock;
+  if (lock !== null) return afterSwap(lock, place.directory);
   throw new HoldfastError(
     "daemon_running",
     `a server runs on ${place.directory} already`,
     "stop it first, or name another directory with --data",
     { details: { directory: place.directory } },
   );
+}
+
+function afterSwap(lock: FileLock, directory: string): FileLock {
+  try {
+    finishSwap(directory);
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** A restore that was cut off is finished by whoever comes next; one that is on its way has the lock. */
+function finishRestore(place: StorePlace): void {
+  if (place.kind === "embedded" && isSwapOpen(place.directory)) lockServer(place).release();
 }
 
 /** Writes a consistent copy while the server runs. The file appears whole or not at all. */
@@ -131,6 +158,7 @@ export async function backupServer(place: StorePlace, target: string): Promise<v
   if (existsSync(file)) {
     throw new HoldfastError("refused_by_state", `${file} is there already`, "name a new file", { details: { file } });
   }
+  finishRestore(place);
   if (!existsSync(join(place.directory, fileName))) throw noDatabase(place.directory);
   const store = await openServerStore(place);
   const scratch = `${file}.${randomUUID()}.part`;
@@ -155,20 +183,22 @@ export type Restored = { readonly spaces: number; readonly replaced: string | nu
 export async function restoreServer(place: StorePlace, source: string, now: number): Promise<Restored> {
   if (place.kind === "postgres") throw onlyEmbedded("restored", "pg_restore, then `holdfast server restore --history`");
   const lock = lockServer(place);
-  const file = join(place.directory, fileName);
-  const scratch = join(place.directory, `restore-${randomUUID()}.db`);
+  const { directory } = place;
+  const scratch = `restore-${randomUUID()}.db`;
   try {
     if (!existsSync(source)) throw noFile(source);
-    copyFileSync(source, scratch);
-    chmodSync(scratch, 0o600);
-    const spaces = await mintInto(scratch);
-    makeDurable(scratch);
-    const replaced = existsSync(file) ? await putAside(file, now) : null;
-    renameSync(scratch, file);
-    makeDurable(place.directory);
-    return { spaces, replaced };
+    removeScratch(directory);
+    copyFileSync(source, join(directory, scratch));
+    chmodSync(join(directory, scratch), 0o600);
+    const spaces = await mintInto(join(directory, scratch));
+    makeDurable(join(directory, scratch));
+    const isReplaced = existsSync(join(directory, fileName));
+    const aside = `${fileName}.before-restore-${now}`;
+    if (isReplaced) settleOld(join(directory, fileName));
+    swapDatabase(directory, { file: fileName, from: scratch, aside });
+    return { spaces, replaced: isReplaced ? join(directory, aside) : null };
   } finally {
-    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${scratch}${suffix}`, { force: true });
+    if (!isSwapOpen(directory)) removeScratch(directory);
     lock.release();
   }
 }
@@ -189,7 +219,7 @@ async function mintInto(file: string): Promise<number> {
   const database = openDatabase(file);
   const store = openEmbeddedStore(database, { defer: setImmediate });
   try {
-    await store.migrate(migrations);
+    await store.migrate(migrationsFor(store.dialect));
     const spaces = await store.write((tx) => mintHistories(tx, randomUUID));
     database.checkpoint("truncate");
     return spaces;
@@ -198,9 +228,8 @@ async function mintInto(file: string): Promise<number> {
   }
 }
 
-/** The old database is first closed properly, so that its WAL is in it, then renamed. */
-async function putAside(file: string, now: number): Promise<string> {
-  const aside = `${file}.before-restore-${now}`;
+/** What is in the WAL of the old database goes into it, so that it lies there in one file. */
+function settleOld(file: string): void {
   try {
     const database = openDatabase(file);
     database.checkpoint("truncate");
@@ -208,19 +237,11 @@ async function putAside(file: string, now: number): Promise<string> {
   } catch {
     // A database that cannot be opened is why somebody restores; its files go aside as they are.
   }
-  for (const suffix of ["", "-wal", "-shm"]) {
-    if (existsSync(`${file}${suffix}`)) renameSync(`${file}${suffix}`, `${aside}${suffix}`);
-  }
-  return aside;
 }
 
-function makeDurable(path: string): void {
-  const descriptor = openSync(path, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+/** Copies of restores that were cut off before they counted. */
+function removeScratch(directory: string): void {
+  for (const name of readdirSync(directory)) if (scratchName.test(name)) rmSync(join(directory, name), { force: true });
 }
 
 function onlyEmbedded(what: string, instead: string): HoldfastError {

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { HoldfastError } from "../errors.ts";
 
 /** Below this many free bytes an I/O error counts as a full disk: SQLite names only some of them so. */
-export const fullDiskBytes = 65_536;
+const fullDiskBytes = 65_536;
 
 /** Runs `task`; whatever it throws leaves as the `HoldfastError` that names `path`. */
 export function guarded<T>(path: string, task: () => T): T {

@@ -98,15 +98,36 @@ function watchFailures(database: SqliteDatabase, onFailure: (error: unknown) => 
           throw error;
         }
       },
-      get: (...parameters) => watched(() => statement.get(...parameters)),
-      all: (...parameters) => watched(() => statement.all(...parameters)),
+      get: (...parameters) => {
+        try {
+          return statement.get(...parameters);
+        } catch (error) {
+          onFailure(error);
+          throw error;
+        }
+      },
+      all: (...parameters) => {
+        try {
+          return statement.all(...parameters);
+        } catch (error) {
+          onFailure(error);
+          throw error;
+        }
+      },
     };
     statements.set(statement, guard);
     return guard;
   };
   return {
     ...database,
-    prepare: (sql) => watched(() => watchStatement(database.prepare(sql))),
+    prepare: (sql) => {
+      try {
+        return watchStatement(database.prepare(sql));
+      } catch (error) {
+        onFailure(error);
+        throw error;
+      }
+    },
     exec: (sql) => watched(() => database.exec(sql)),
   };
 }

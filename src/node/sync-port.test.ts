@@ -181,6 +181,26 @@ test("large requests are compressed, unless the server does not take that", asyn
   expect(plain.seen.map(({ headers }) => headers["content-encoding"])).toEqual(["gzip", undefined, undefined]);
 });
 
+test("answers of two histories are not told together: what came after a restore is asked again", async () => {
+  const { url } = await serve((request, response) => {
+    const ids = idsOf(request.body);
+    if (ids.includes("bad")) json(response, 400, { code: "invalid_input", detail: "items.1: no" });
+    else json(response, 200, { answers: ids.map(applied), history: ids.includes("a") ? "h1" : "h2", now: 5 });
+  });
+  const reply = await makeSyncPort({ url, space: "t" }).push(
+    pushOf(item("a"), item("bad"), item("b"), item("c")),
+    signal,
+  );
+  const response = reply.kind === "answered" ? reply.response : null;
+  expect(response?.history).toBe("h1");
+  expect(response?.answers.map(({ id, outcome }) => [id, outcome])).toEqual([
+    ["a", "applied"],
+    ["bad", "rejected"],
+    ["b", "retry"],
+    ["c", "retry"],
+  ]);
+});
+
 test("one item that the server cannot take does not speak for its neighbours, and order is kept", async () => {
   const { url, seen } = await serve((request, response) => {
     const ids = idsOf(request.body);
@@ -246,15 +266,38 @@ test("pokes come through, also after the stream broke, and end when nobody wants
   });
   const heads: number[] = [];
   const port = makeSyncPort({ url, space: "team", token: "t" });
-  const end = port.watch("team", ({ head }) => heads.push(head));
+  const health: unknown[] = [];
+  const end = port.watch(
+    "team",
+    ({ head }) => heads.push(head),
+    (each) => health.push(each),
+  );
   await expect.poll(() => heads, { timeout: 5_000 }).toEqual([1, 2, 3]);
   end();
+  const [up, down] = [
+    { isListening: true, reason: "" },
+    { isListening: false, reason: expect.stringMatching(/^the stream (broke|ended)/) },
+  ];
+  expect(health).toEqual([up, down, up, down, up]);
+  const gone: unknown[] = [];
+  const nowhere = makeSyncPort({ url: "http://127.0.0.1:9", space: "team", token: "t" });
+  ends.push(
+    nowhere.watch(
+      "team",
+      () => {},
+      (each) => gone.push(each),
+    ),
+  );
+  await expect
+    .poll(() => gone[0])
+    .toEqual({ isListening: false, reason: expect.stringMatching(/bad port|ECONNREFUSED/) });
   expect(seen[0]).toMatchObject({ url: "/v1/events?space=team", headers: { authorization: "Bearer t" } });
 });
 
 test("a stream that falls silent is opened again, and vain tries become rare", async () => {
   const times = { silenceMs: 30, firstDelayMs: 1, longestDelayMs: 2, quietAfter: 4, quietDelayMs: 60_000 };
   let opened = 0;
+  const said: string[] = [];
   const hanging = (): Promise<ReadableStream<Uint8Array>> => {
     opened += 1;
     const stream = new ReadableStream<Uint8Array>({ start: (to) => to.enqueue(new TextEncoder().encode(": hi\n\n")) });
@@ -262,14 +305,15 @@ test("a stream that falls silent is opened again, and vain tries become rare", a
   };
   const open = (_: string, stop: AbortSignal) =>
     hanging().then((stream) => stream.pipeThrough(new TransformStream(), { signal: stop }));
-  ends.push(watchSpace(open, "team", () => {}, times));
+  ends.push(watchSpace(open, "team", () => {}, { times, onHealth: ({ reason }) => said.push(reason) }));
   await expect.poll(() => opened).toBeGreaterThan(2);
+  expect(said.slice(0, 3)).toEqual(["", "the stream fell silent", ""]);
   let tries = 0;
   const none = () => {
     tries += 1;
-    return Promise.resolve(null);
+    return Promise.resolve("it answered 503");
   };
-  ends.push(watchSpace(none, "team", () => {}, times));
+  ends.push(watchSpace(none, "team", () => {}, { times }));
   await expect.poll(() => tries).toBe(4);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(tries).toBe(4);

@@ -8,9 +8,10 @@ import { checkOptions } from "../misuse.ts";
 import { textBytes } from "../operation.ts";
 import type { Refusal } from "../sync-failure.ts";
 import type { FetchRequest, PullRequest, PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
-import { fetchResponse, pullResponse, pushResponse, readWire, routes, wireLimits } from "../wire.ts";
+import { fetchResponse, pushResponse, readPull, readWire, routes, wireLimits } from "../wire.ts";
 import type { Reply, Signal, SyncPort } from "../world.ts";
 import type { Credentials } from "./credentials.ts";
+import { pullAhead } from "./sync-ahead.ts";
 import type { SyncLine, syncLimits, TokenHook } from "./sync-request.ts";
 import { openSyncLine } from "./sync-request.ts";
 import { watchSpace } from "./sync-watch.ts";
@@ -59,13 +60,12 @@ export function makeSyncPort(options: SyncPortOptions): SyncPort {
     space: options.space,
     subject,
     push: (request, signal) => push(line, request, signal),
-    pull: (request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull),
+    pull: pullAhead((request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull)),
     fetch: (request: FetchRequest, signal) => ask({ line, route: routes.fetch, request, signal }, readFetch),
-    watch: (space, listener) => watchSpace(line.stream, space, listener),
+    watch: (space, listener, onHealth) => watchSpace(line.stream, space, listener, { onHealth }),
   };
 }
 
-const readPull = (body: unknown) => readWire("pull", pullResponse, body);
 const readFetch = (body: unknown) => readWire("fetch", fetchResponse, body);
 
 function checkSync(options: SyncPortOptions): URL {
@@ -112,11 +112,18 @@ async function ask<T>({ line, route, request, signal }: Asking, read: (body: unk
 async function push(line: SyncLine, request: PushRequest, signal: Signal): Promise<Reply<PushResponse>> {
   const waiting = partsOf(request.items, wireLimits.pushBytes - envelopeBytes);
   const answers: PushAnswer[] = [];
-  const sum = { sentBytes: 0, receivedBytes: 0, now: 0 };
+  const sum: Sum = { sentBytes: 0, receivedBytes: 0, now: 0 };
   for (let items = waiting.shift(); items !== undefined; items = waiting.shift()) {
     const part = { ...request, items };
     const reply = await ask({ line, route: routes.push, request: part, signal }, (body) => readPush(body, part));
     if (reply.kind === "answered") {
+      // Answers of two histories cannot be told together.
+      if (answers.length > 0 && reply.response.history !== sum.history) {
+        const answer = answerOfCode("no_answer", "the server was restored meanwhile") as Refusal;
+        answers.push(...[items, ...waiting.splice(0)].flat().map((item) => laterItem(item, answer)));
+        break;
+      }
+      if (reply.response.history !== undefined) sum.history = reply.response.history;
       answers.push(...reply.response.answers);
       sum.sentBytes += reply.sentBytes;
       sum.receivedBytes += reply.receivedBytes;
@@ -135,11 +142,13 @@ async function push(line: SyncLine, request: PushRequest, signal: Signal): Promi
   }
   return {
     kind: "answered",
-    response: { answers, now: sum.now },
+    response: { answers, ...(sum.history === undefined ? {} : { history: sum.history }), now: sum.now },
     sentBytes: sum.sentBytes,
     receivedBytes: sum.receivedBytes,
   };
 }
+
+type Sum = { sentBytes: number; receivedBytes: number; now: number; history?: string };
 
 function readPush(body: unknown, request: PushRequest): PushResponse {
   const response = readWire("push", pushResponse, body);

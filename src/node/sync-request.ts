@@ -5,6 +5,7 @@
 import { gzipSync } from "node:zlib";
 import type { Phase } from "../failure.ts";
 import { answerOfCode } from "../failure.ts";
+import { parseJson } from "../problem.ts";
 import type { Refusal } from "../sync-failure.ts";
 import { classifySyncAnswer, classifySyncError } from "../sync-failure.ts";
 import { protocolVersion } from "../wire.ts";
@@ -49,8 +50,8 @@ export type SyncAnswer =
 
 export type SyncLine = {
   readonly post: (route: string, body: unknown, signal: Signal) => Promise<SyncAnswer>;
-  /** Opens a stream; the answer's body is the caller's to read. `null` tells that there is none to be had now. */
-  readonly stream: (route: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array> | null>;
+  /** Opens a stream; the answer's body is the caller's to read. A text tells why there is none to be had now. */
+  readonly stream: (route: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array> | string>;
 };
 
 type Line = SyncLineOptions & {
@@ -70,7 +71,7 @@ export function openSyncLine(options: SyncLineOptions): SyncLine {
   };
   return {
     post: (route, body, signal) => post(line, { route, text: JSON.stringify(body), signal }),
-    stream: (route, signal) => openStream(line, route, signal).catch(() => null),
+    stream: (route, signal) => openStream(line, route, signal).catch(reasonOf),
   };
 }
 
@@ -165,10 +166,12 @@ async function finish(line: Line, { hop, response }: Arrived, at: Finishing): Pr
   const limitBytes = isGood ? line.limit.answerBytes : line.limit.refusalBytes;
   const body = await readText(response, limitBytes, () => at.clock.restart(line.limit.stallMs));
   if (body.isTruncated && isGood) return failed("answer_too_large");
+  const parsed = isGood ? parseJson(body.text) : undefined;
   const refusal = classifySyncAnswer({
     status: response.status,
     headers: Object.fromEntries(response.headers),
     bodyText: body.text,
+    body: parsed,
     request: {
       method: "POST",
       isTrusted: isTrustedUrl(hop.url),
@@ -186,26 +189,39 @@ async function finish(line: Line, { hop, response }: Arrived, at: Finishing): Pr
   // Nothing is left to doubt: `expect: "json"` has let only what parses through.
   return {
     kind: "answered",
-    body: JSON.parse(body.text) as unknown,
+    body: parsed,
     sentBytes: at.sentBytes,
     receivedBytes: Number(response.headers.get("content-length") ?? body.bytes),
   };
 }
 
-async function openStream(line: Line, route: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array> | null> {
+async function openStream(
+  line: Line,
+  route: string,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array> | string> {
   for (const isRefused of [false, true]) {
     const identity = await identify(line, isRefused, signal);
-    if ("kind" in identity) return null;
+    if ("kind" in identity) return identity.problem.message;
     const response = await line.send(urlOf(line, route), {
       headers: { ...headersOf(identity.headers), accept: "text/event-stream" },
       redirect: "follow",
       signal,
     });
-    if (response.ok && (response.headers.get("content-type") ?? "").includes("text/event-stream")) return response.body;
+    const type = response.headers.get("content-type") ?? "nothing";
+    if (response.ok && response.body !== null && type.includes("text/event-stream")) return response.body;
     await response.body?.cancel().catch(() => undefined);
-    if (response.status !== 401) return null;
+    if (response.status !== 401)
+      return response.ok ? `it answered ${type}, no stream` : `it answered ${response.status}`;
   }
-  return null;
+  return "it answered 401";
+}
+
+/** What broke a stream, in few words: the cause says more than "fetch failed". */
+export function reasonOf(error: unknown): string {
+  const { cause, message } = error as { readonly cause?: unknown; readonly message?: unknown };
+  const { code, message: deeper } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
+  return String([code, deeper, message].find((said) => typeof said === "string" && said !== "") ?? error);
 }
 
 type Identity = { readonly headers: Readonly<Record<string, string>> };

@@ -5,7 +5,9 @@
 import { createParser } from "eventsource-parser";
 import type { Poke } from "../wire.ts";
 import { poke, readWire, routes } from "../wire.ts";
+import type { WatchHealth } from "../world.ts";
 import type { SyncLine } from "./sync-request.ts";
+import { reasonOf } from "./sync-request.ts";
 
 export type WatchTimes = {
   /** A server sends a heartbeat at least every 15 s; a stream that is silent for three of them is dead. */
@@ -17,7 +19,7 @@ export type WatchTimes = {
   readonly quietDelayMs: number;
 };
 
-export const watchTimes: WatchTimes = {
+const watchTimes: WatchTimes = {
   silenceMs: 45_000,
   firstDelayMs: 500,
   longestDelayMs: 30_000,
@@ -25,15 +27,20 @@ export const watchTimes: WatchTimes = {
   quietDelayMs: 600_000,
 };
 
+export type WatchOptions = {
+  readonly onHealth?: ((health: WatchHealth) => void) | undefined;
+  readonly times?: WatchTimes;
+};
+
 /** Listens for as long as it is wanted; returns the end of it. */
 export function watchSpace(
   open: SyncLine["stream"],
   space: string,
   listener: (poke: Poke) => void,
-  times: WatchTimes = watchTimes,
+  { onHealth = () => {}, times = watchTimes }: WatchOptions = {},
 ): () => void {
   const ending = new AbortController();
-  void keepWatching({ open, space, listener, times, signal: ending.signal });
+  void keepWatching({ open, space, listener, onHealth, times, signal: ending.signal });
   return () => ending.abort();
 }
 
@@ -41,15 +48,18 @@ type Watching = {
   readonly open: SyncLine["stream"];
   readonly space: string;
   readonly listener: (poke: Poke) => void;
+  readonly onHealth: (health: WatchHealth) => void;
   readonly times: WatchTimes;
   readonly signal: AbortSignal;
 };
 
 async function keepWatching(watching: Watching): Promise<void> {
-  const { times, signal } = watching;
+  const { times, signal, onHealth } = watching;
   let vain = 0;
   while (!signal.aborted) {
-    const hasHeard = await watchOnce(watching).catch(() => false);
+    const { hasHeard, reason } = await watchOnce(watching);
+    if (signal.aborted) return;
+    onHealth({ isListening: false, reason });
     vain = hasHeard ? 0 : vain + 1;
     const cap =
       vain >= times.quietAfter
@@ -60,28 +70,36 @@ async function keepWatching(watching: Watching): Promise<void> {
   }
 }
 
-/** Reads one stream until it ends or falls silent; tells whether anything came over it. */
-async function watchOnce({ open, space, listener, times, signal }: Watching): Promise<boolean> {
+type Heard = { readonly hasHeard: boolean; readonly reason: string };
+
+/** Reads one stream until it ends or falls silent; tells whether anything came over it, and what ended it. */
+async function watchOnce({ open, space, listener, onHealth, times, signal }: Watching): Promise<Heard> {
   const silent = new AbortController();
   const stop = (): void => silent.abort();
+  let isSilent = false;
+  const fallSilent = (): void => {
+    isSilent = true;
+    stop();
+  };
   signal.addEventListener("abort", stop, { once: true });
-  let watchdog = setTimeout(stop, times.silenceMs);
+  let watchdog = setTimeout(fallSilent, times.silenceMs);
   let hasHeard = false;
   try {
     const stream = await open(`${routes.events}?space=${encodeURIComponent(space)}`, silent.signal);
-    if (stream === null) return false;
+    if (typeof stream === "string") return { hasHeard, reason: isSilent ? "it did not answer" : stream };
     const parser = createParser({ onEvent: ({ data }) => tell(data, space, listener) });
     const decoder = new TextDecoder();
     for await (const chunk of stream) {
       if (signal.aborted) break;
       clearTimeout(watchdog);
-      watchdog = setTimeout(stop, times.silenceMs);
+      watchdog = setTimeout(fallSilent, times.silenceMs);
+      if (!hasHeard) onHealth({ isListening: true, reason: "" });
       hasHeard = true;
       parser.feed(decoder.decode(chunk, { stream: true }));
     }
-    return hasHeard;
-  } catch {
-    return hasHeard;
+    return { hasHeard, reason: "the stream ended" };
+  } catch (error) {
+    return { hasHeard, reason: isSilent ? "the stream fell silent" : `the stream broke: ${reasonOf(error)}` };
   } finally {
     clearTimeout(watchdog);
     signal.removeEventListener("abort", stop);

@@ -4,7 +4,6 @@
  */
 import { existsSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
-import { Agent, request as httpRequest } from "node:http";
 import type { Socket } from "node:net";
 import type { Client } from "../client/client.ts";
 import { connect } from "../client/client.ts";
@@ -16,6 +15,7 @@ import { checkOptions } from "../misuse.ts";
 import type { Endpoint } from "./detached.ts";
 import { findDaemon } from "./detached.ts";
 import { homeDirectory, openHome } from "./home.ts";
+import { Agent, request as httpRequest } from "./http.ts";
 
 /** Connections that are kept for calls; a stream of events has its own. */
 const keptSockets = 16;

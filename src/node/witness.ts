@@ -20,7 +20,7 @@ import { crc32 } from "node:zlib";
 import type { LogLevel, Witness } from "../world.ts";
 import { guarded } from "./sqlite-failure.ts";
 
-export const witnessName = "holdfast.witness";
+const witnessName = "holdfast.witness";
 
 /**
  * The file is one page of slots. Each process writes a pair of its own in turns: a torn write spoils one slot of a pair at

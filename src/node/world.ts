@@ -16,7 +16,7 @@ import type { FileLock } from "./sqlite.ts";
 import { acquireFileLock } from "./sqlite.ts";
 import { openWitness } from "./witness.ts";
 
-export const drainerLockName = "drainer.lock";
+const drainerLockName = "drainer.lock";
 /** The longest delay that Node's timers can hold; longer ones are waited for in several steps. */
 const longestDelayMs = 2 ** 31 - 1;
 /** What the library for ids takes for one. */

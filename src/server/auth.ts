@@ -5,6 +5,7 @@
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from "jose";
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify } from "jose";
 import type { Core } from "./core.ts";
+import { isKeepable } from "./parameter.ts";
 import type { Refusal } from "./problem.ts";
 import { refuse } from "./problem.ts";
 import type { Grant } from "./tokens.ts";
@@ -118,13 +119,19 @@ function isEqual(a: string, b: string): boolean {
   return difference === 0;
 }
 
-const keySetOf = (jwks: string | JSONWebKeySet): JWTVerifyGetKey =>
+type KeySet = JWTVerifyGetKey & {
+  /** True for a while after the keys were fetched: an issuer is not asked again for every key that it does not have. */
+  readonly coolingDown?: boolean;
+};
+
+const keySetOf = (jwks: string | JSONWebKeySet): KeySet =>
   typeof jwks === "string" ? createRemoteJWKSet(new URL(jwks)) : createLocalJWKSet(jwks);
 
-type Judged = { readonly options: JwtOptions; readonly keys: JWTVerifyGetKey; readonly token: string };
+type Judged = { readonly options: JwtOptions; readonly keys: KeySet; readonly token: string };
 
 async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<Verdict> {
   let claims: JWTPayload;
+  const wasCooling = keys.coolingDown === true;
   try {
     const { payload } = await jwtVerify(token, keys, {
       issuer: options.issuer,
@@ -136,16 +143,22 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
     });
     claims = payload;
   } catch (error) {
-    return judgeFailure(core, error);
+    // The issuer may have changed its keys since they were fetched.
+    return wasCooling && error instanceof errors.JWKSNoMatchingKey ? keyUnknown() : judgeFailure(core, error);
   }
   const subject = claims.sub ?? "";
-  if (subject === "") return invalid();
+  if (subject === "" || !isKeepable(subject)) return invalid();
   const suspension = await findSuspension(core.store, subject);
   if (suspension !== null) return suspended(subject, suspension);
   const spaces = options.spaces === undefined ? spacesOf(claims) : options.spaces(claims);
   const expiresAt = claims.exp === undefined ? null : claims.exp * 1_000;
   return { kind: "granted", access: { subject, spaces, tokenId: `jwt:${subject}`, expiresAt } };
 }
+
+const keyUnknown = (): Verdict =>
+  refused("io_failed", "the key that signed the token is not known yet", "try again in a moment", {
+    headers: { "retry-after": "30" },
+  });
 
 /** Keys that cannot be had say nothing about the token: whoever sent it tries again and is not signed out. */
 function judgeFailure(core: Core, error: unknown): Verdict {

@@ -112,6 +112,7 @@ const isSameValue = (a: Fields | null, b: Fields | null): boolean => isSameJson(
 
 /** Control characters and lone surrogates cannot be kept the same in every database, and nobody means them. */
 const strangeCharacter = /[\p{Cc}\p{Surrogate}]/u;
+export const isStrange = (name: string): boolean => strangeCharacter.test(name);
 
 function checkNames({ core }: Desk, change: Change): Violation | null {
   const { collection, key, fields } = change;
@@ -123,7 +124,7 @@ function checkNames({ core }: Desk, change: Change): Violation | null {
     const hint = "declare it in the server's configuration, or correct the name";
     return { code: "collection_unknown", message: `this server has no collection ${collection}`, hint };
   }
-  if (strangeCharacter.test(key)) {
+  if (isStrange(key)) {
     const hint = "use letters, digits and punctuation, e.g. a UUID";
     return { code: "key_invalid", message: "the key has control characters or half a character", hint };
   }

@@ -22,7 +22,7 @@ const createMigrations = "CREATE TABLE hf_migration (number bigint NOT NULL PRIM
 const addMigration = "INSERT INTO hf_migration (number) VALUES (?)";
 
 /** "HFSV": tells a server's database from a client's store and from anybody else's file. */
-export const serverApplicationId = 0x48465356;
+const serverApplicationId = 0x48465356;
 
 /** Writes that share one commit at most; a commit that grew without end would answer nobody. */
 const groupLimit = 64;

@@ -13,6 +13,8 @@ export type Events = {
     readonly spaces: readonly string[];
     readonly tokenId: string;
     readonly expiresAt: number | null;
+    /** What the request was let in with; it is asked again with every heartbeat. */
+    readonly authorization: string | null;
   }) => Promise<Response | null>;
   readonly count: () => number;
   readonly close: () => void;
@@ -21,6 +23,7 @@ export type Events = {
 type Stream = {
   readonly spaces: ReadonlySet<string>;
   readonly tokenId: string;
+  readonly authorization: string | null;
   readonly endsAt: number;
   /** What the reader has not taken yet, the newest head per space: a slow reader costs a few bytes, however much happens. */
   readonly waiting: Map<string, number>;
@@ -29,9 +32,18 @@ type Stream = {
   readonly end: () => void;
 };
 
+export const streamHeaders: Readonly<Record<string, string>> = {
+  ...safetyHeaders,
+  "content-type": "text/event-stream",
+  "x-accel-buffering": "no",
+};
+
 const encoder = new TextEncoder();
 
-export function openEvents(core: Core): Events {
+/** Whether a request may still listen to all of these spaces; `null` when nobody can tell at the moment. */
+export type Recheck = (authorization: string | null, spaces: ReadonlySet<string>) => Promise<boolean | null>;
+
+export function openEvents(core: Core, recheck: Recheck): Events {
   const registry = newRegistry();
   const { streams, bySpace } = registry;
   let isClosed = false;
@@ -47,16 +59,22 @@ export function openEvents(core: Core): Events {
       core.log({ level: "warn", message: "pokes were lost, and the heads cannot be read", error: String(error) }),
     );
   });
-  const timer = setInterval(() => beat(streams, core.now()), core.limits.heartbeatMs);
+  const review = newReview(streams, recheck);
+  const timer = setInterval(() => {
+    beat(streams, core.now());
+    review().catch((error: unknown) =>
+      core.log({ level: "warn", message: "the tokens of event streams cannot be checked", error: String(error) }),
+    );
+  }, core.limits.heartbeatMs);
   // A server that is closed must not be kept alive by its heartbeat; timers of browsers are numbers and know nothing of it.
   (timer as unknown as { readonly unref?: () => void }).unref?.();
   return {
-    open: async ({ spaces, tokenId, expiresAt }) => {
+    open: async ({ spaces, tokenId, expiresAt, authorization }) => {
       // Whoever comes back at once to a server that goes would keep it from going.
       if (isClosed || streams.size >= core.limits.streams) return null;
       if (registry.countOf(tokenId) >= core.limits.streamsPerToken) return null;
       const endsAt = Math.min(core.now() + core.limits.streamMs, expiresAt ?? Number.MAX_SAFE_INTEGER);
-      const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, endsAt }, registry.remove);
+      const { stream, body } = makeStream({ spaces: new Set(spaces), tokenId, authorization, endsAt }, registry.remove);
       registry.add(stream);
       try {
         // Listened first and read then: what is committed in between is told twice rather than not at all.
@@ -65,9 +83,7 @@ export function openEvents(core: Core): Events {
         stream.end();
         throw error;
       }
-      return new Response(body, {
-        headers: { ...safetyHeaders, "content-type": "text/event-stream", "x-accel-buffering": "no" },
-      });
+      return new Response(body, { headers: streamHeaders });
     },
     count: () => streams.size,
     close: () => {
@@ -131,12 +147,35 @@ function beat(streams: ReadonlySet<Stream>, now: number): void {
   }
 }
 
+/**
+ * Ends the streams of tokens that were revoked, of accounts that were suspended, and of spaces that were taken away. Each token is asked for once,
+ * however many streams it has, one after the other: thousands at the same moment would keep pushes from the database.
+ */
+function newReview(streams: ReadonlySet<Stream>, recheck: Recheck): () => Promise<void> {
+  let isRunning = false;
+  return async () => {
+    if (isRunning) return;
+    isRunning = true;
+    try {
+      const known = new Map<string, Promise<boolean | null>>();
+      for (const stream of [...streams]) {
+        const id = JSON.stringify([stream.authorization, [...stream.spaces].sort()]);
+        const asked = known.get(id) ?? recheck(stream.authorization, stream.spaces);
+        known.set(id, asked);
+        if ((await asked) === false) stream.end();
+      }
+    } finally {
+      isRunning = false;
+    }
+  };
+}
+
 async function readHead(core: Core, space: string): Promise<number> {
   return (await core.store.read((tx) => findSpace(tx, space)))?.head ?? 0;
 }
 
 function makeStream(
-  facts: Pick<Stream, "spaces" | "tokenId" | "endsAt">,
+  facts: Pick<Stream, "spaces" | "tokenId" | "authorization" | "endsAt">,
   remove: (stream: Stream) => void,
 ): { readonly stream: Stream; readonly body: ReadableStream<Uint8Array> } {
   let controller: ReadableStreamDefaultController<Uint8Array> | null = null;

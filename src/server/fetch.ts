@@ -6,6 +6,7 @@ import type { FetchRequest, FetchResponse } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
+import { isKeepable } from "./parameter.ts";
 import { readRecords, toWire } from "./records.ts";
 import { ensureSpace, findSpace } from "./spaces.ts";
 
@@ -13,11 +14,11 @@ import { ensureSpace, findSpace } from "./spaces.ts";
 export async function fetchRecords(core: Core, request: FetchRequest, who: Who): Promise<FetchResponse> {
   const { space: name, collection } = request;
   if ((await core.store.read((tx) => findSpace(tx, name))) === null)
-    await core.store.write((tx) => ensureSpace(tx, name, core));
+    await core.store.write((tx) => ensureSpace(tx, name, core), { isRepeatable: true });
   return core.store.read(async (tx) => {
     const space = await findSpace(tx, name);
     const rows = rowsFor(core.collections.get(collection), who, "read");
-    const keys = [...new Set(request.keys)];
+    const keys = [...new Set(request.keys)].filter(isKeepable);
     const found = rows !== true && rows.length === 0 ? [] : await readRecords(tx, name, new Map([[collection, keys]]));
     const records = found.flatMap((record) => {
       if (record.value !== null) return isAmong(rows, record.key, record.value) ? [toWire(record)] : [];

@@ -17,6 +17,8 @@ import type { Dialect, ServerRow, ServerStore, SqlParameter } from "./store.ts";
 export type PostgresOptions = {
   /** `postgres://user:password@host:port/name`; further parameters such as `sslmode` as in libpq. */
   readonly url: string;
+  /** Certificates in PEM of who vouches for the server's, as the file of libpq's `sslrootcert`. Default: those of the runtime. */
+  readonly authorities?: string;
   /** Connections of this process for transactions; one more is for pokes. Default 10. */
   readonly connections?: number;
   /** A statement that takes longer is stopped, waits for locks included. Default 15 s. */
@@ -52,7 +54,7 @@ export async function openPostgres(options: PostgresOptions): Promise<ServerStor
   const waitMs = options.waitMs ?? 15_000;
   const retryMs = options.retryMs ?? 15_000;
   const connectTo = (onNotify?: (channel: string, payload: string) => void): Promise<Session> =>
-    connect(options.url, statementMs, onNotify);
+    connect(options, statementMs, onNotify);
   const pool = newPool(connectTo, { connections: options.connections ?? 10, waitMs, goodbyeMs });
   const pokes = newPokes({
     connect: connectTo,
@@ -96,13 +98,14 @@ export async function openPostgres(options: PostgresOptions): Promise<ServerStor
 // ---- one connection ---------------------------------------------------------------------------------------------
 
 type Sql = ReturnType<typeof open>;
+type Address = Pick<PostgresOptions, "url" | "authorities">;
 
 /**
  * Opens one connection as a client of its own. A client of several connections would quietly open a new one for a lost one and
  * send it the next statement of the transaction, which then takes place without its beginning.
  */
 async function connect(
-  url: string,
+  address: Address,
   statementMs: number,
   onNotify: (channel: string, payload: string) => void = () => {},
 ): Promise<Session> {
@@ -114,7 +117,7 @@ async function connect(
     void sql.end({ timeout: 0 });
     for (const listener of listeners) listener();
   };
-  const sql = open(url, statementMs, { onclose: lose, onnotify: onNotify });
+  const sql = open(address, statementMs, { onclose: lose, onnotify: onNotify });
 
   /** Sends what `ask` asks and waits for all of it; one at a time, so that the client never has a statement waiting. */
   let tail: Promise<unknown> = Promise.resolve();
@@ -158,8 +161,8 @@ type Hooks = {
   readonly onnotify: (channel: string, payload: string) => void;
 };
 
-function open(url: string, statementMs: number, hooks: Hooks) {
-  const sql = newClient(url, statementMs, hooks);
+function open(address: Address, statementMs: number, hooks: Hooks) {
+  const sql = newClient(address, statementMs, hooks);
   // When a server hangs up before the login is through, the client connects again at once and for ever. It asks for the option
   // `socket` before and after each try: one try for every host of the address is enough, trying again is ours.
   let tries = -1;
@@ -173,10 +176,11 @@ function open(url: string, statementMs: number, hooks: Hooks) {
   return sql;
 }
 
-function newClient(url: string, statementMs: number, hooks: Hooks) {
+function newClient(address: Address, statementMs: number, hooks: Hooks) {
   try {
-    return postgres(url, {
+    return postgres(address.url, {
       ...hooks,
+      ...tlsOf(address),
       max: 1,
       idle_timeout: undefined,
       max_lifetime: null,
@@ -198,6 +202,27 @@ function newClient(url: string, statementMs: number, hooks: Hooks) {
       "write it as postgres://user:password@host:port/name, with special characters percent-encoded",
     );
   }
+}
+
+const wholeHost = /^[a-z]+:\/\/(?:[^@/?]*@)?(?:\[([^\]]+)\]|([^:/?,]+))(?::\d+)?(?:[/?]|$)/i;
+const isAddress = /^[\d.]+$|:/;
+
+/**
+ * What the client leaves open. It does not know `sslrootcert`; and where the host is a number it compares the certificate with "localhost".
+ * As in libpq, a chain that can be checked is checked in every mode that insists on TLS, the name in `verify-full` alone.
+ */
+function tlsOf({ url, authorities }: Address): { readonly ssl?: object } {
+  const mode = /[?&]sslmode=([^&]*)/.exec(url)?.[1] ?? (authorities === undefined ? "disable" : "verify-full");
+  if (["disable", "allow", "prefer"].includes(mode) || (mode === "require" && authorities === undefined)) return {};
+  const [, inBrackets, plain] = wholeHost.exec(url) ?? [];
+  const host = inBrackets ?? plain ?? "";
+  return {
+    ssl: {
+      ...(authorities === undefined ? {} : { ca: authorities }),
+      ...(isAddress.test(host) ? { host } : {}),
+      ...(mode === "require" || mode === "verify-ca" ? { checkServerIdentity: () => undefined } : {}),
+    },
+  };
 }
 
 /** All of them have to end, also after a failure, before the next statement may be sent. */
@@ -259,7 +284,7 @@ function readNumber(text: string): number {
 /** The type goes along with the value, so that a text is never read as a number, nor a number as a text. */
 function typedParameter(sql: Sql, value: SqlParameter) {
   if (value === null) return null;
-  if (typeof value === "string") return sql.typed(value as never, oid.text);
   checkParameter(value);
+  if (typeof value === "string") return sql.typed(value as never, oid.text);
   return sql.typed(value as never, Number.isInteger(value) ? oid.int8 : oid.float8);
 }

@@ -2,13 +2,13 @@
  * Owns a pull: pages of the feed by version, cut where an operation ends, and the refusal of cursors that cannot be continued.
  * The feed itself is `records.ts`; who may read what is `collections.ts`.
  */
-import type { Where } from "../record.ts";
-import type { PullLine, PullRequest, PullResponse, WireRecord } from "../wire.ts";
+import type { Fields, Where } from "../record.ts";
+import type { PullLine, PullRequest, PullResponse } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
-import type { FeedEntry, FeedRange, StoredRecord } from "./records.ts";
-import { readFeedEntries, readFeedPage, toWire } from "./records.ts";
+import type { FeedEntry, FeedRange, FeedRecord } from "./records.ts";
+import { readFeedEntries, readFeedPage, wireText } from "./records.ts";
 import type { Space } from "./spaces.ts";
 import { ensureSpace, findSpace } from "./spaces.ts";
 import type { Tx } from "./store.ts";
@@ -26,18 +26,27 @@ export type Want = {
 const streamChunk = 500;
 const encoder = new TextEncoder();
 
+/** One answer as text, a `PullResponse`, and how many records it has. */
+export type PullText = { readonly text: string; readonly count: number };
+
 /** Answers one page. */
-export async function pull(core: Core, request: CheckedPull, who: Who): Promise<PullResponse> {
+export async function pull(core: Core, request: CheckedPull, who: Who): Promise<PullText> {
   await ensureKnown(core, request.space);
   return core.store.read(async (tx) => {
     const space = await currentSpace(tx, request.space);
     const reset = resetFor(space, request);
     const { history, head, floor } = space;
     const facts = { history, head, floor, now: core.now() };
-    if (reset !== null) return { ...facts, reset, records: [], upTo: 0, hasMore: true };
-    const page = await readPage(tx, { core, who, space, request });
-    return { ...facts, ...page };
+    if (reset !== null) return pageText({ ...facts, reset }, { records: [], upTo: 0, hasMore: true });
+    return pageText(facts, await readPage(tx, { core, who, space, request }));
   });
+}
+
+/** The records were written as JSON when they were stored, so they are only put together. */
+function pageText(facts: Omit<PullResponse, keyof Page>, { records, upTo, hasMore }: Page): PullText {
+  const head = JSON.stringify(facts).slice(0, -1);
+  const text = `${head},"records":[${records.join(",")}],"upTo":${upTo},"hasMore":${hasMore}}`;
+  return { text, count: records.length };
 }
 
 /**
@@ -53,7 +62,7 @@ export async function pullStream(core: Core, request: CheckedPull, who: Who): Pr
       pull: async (controller) => {
         const { lines, next } = await readChunk(core, { request: cursor, who, isStarted });
         isStarted = true;
-        controller.enqueue(encoder.encode(lines.map((line) => `${JSON.stringify(line)}\n`).join("")));
+        controller.enqueue(encoder.encode(lines.map((line) => `${line}\n`).join("")));
         if (next === null) controller.close();
         else cursor = next;
       },
@@ -62,7 +71,8 @@ export async function pullStream(core: Core, request: CheckedPull, who: Who): Pr
   );
 }
 
-type Chunk = { readonly lines: readonly PullLine[]; readonly next: CheckedPull | null };
+type Chunk = { readonly lines: readonly string[]; readonly next: CheckedPull | null };
+const lineOf = (line: PullLine): string => JSON.stringify(line);
 
 async function readChunk(
   core: Core,
@@ -74,22 +84,22 @@ async function readChunk(
     const now = core.now();
     // Once begun, a stream is not bound to the floor: it follows every version since its start.
     const reset = isStarted ? null : resetFor(space, request);
-    const start: readonly PullLine[] = isStarted
+    const start = isStarted
       ? []
-      : [{ start: { history, head, floor, now, ...(reset === null ? {} : { reset }) } }];
-    if (reset !== null) return { lines: [...start, { end: { upTo: 0, head, now } }], next: null };
+      : [lineOf({ start: { history, head, floor, now, ...(reset === null ? {} : { reset }) } })];
+    if (reset !== null) return { lines: [...start, lineOf({ end: { upTo: 0, head, now } })], next: null };
     const { records, upTo, hasMore } = await readPage(tx, { core, who, space, request });
-    const lines: readonly PullLine[] = [...start, ...records.map((record) => ({ record }))];
-    if (!hasMore) return { lines: [...lines, { end: { upTo, head, now } }], next: null };
+    const lines = [...start, ...records.map((record) => `{"record":${record}}`)];
+    if (!hasMore) return { lines: [...lines, lineOf({ end: { upTo, head, now } })], next: null };
     const wants = request.wants.map((want) => ({ ...want, after: Math.max(want.after, upTo) }));
-    return { lines: [...lines, { mark: { upTo } }], next: { ...request, wants } };
+    return { lines: [...lines, lineOf({ mark: { upTo } })], next: { ...request, wants } };
   });
 }
 
 /** A space comes into being when it is first used, so that its history has an identity from the beginning. */
 async function ensureKnown(core: Core, name: string): Promise<void> {
   if ((await core.store.read((tx) => findSpace(tx, name))) !== null) return;
-  await core.store.write((tx) => ensureSpace(tx, name, core));
+  await core.store.write((tx) => ensureSpace(tx, name, core), { isRepeatable: true });
 }
 
 async function currentSpace(tx: Tx, name: string): Promise<Space> {
@@ -111,12 +121,13 @@ function resetFor({ history, head, floor }: Space, request: CheckedPull): Reset 
 }
 
 type Asked = { readonly core: Core; readonly who: Who; readonly space: Space; readonly request: CheckedPull };
-type Page = { readonly records: WireRecord[]; readonly upTo: number; readonly hasMore: boolean };
+/** Records as they go over the wire. */
+type Page = { readonly records: readonly string[]; readonly upTo: number; readonly hasMore: boolean };
 
 async function readPage(tx: Tx, asked: Asked): Promise<Page> {
   const { space, request } = asked;
   const upTo = await findCut(tx, asked);
-  const records: { readonly stored: StoredRecord; readonly want: Want }[] = [];
+  const records: { readonly stored: FeedRecord; readonly want: Want }[] = [];
   for (const want of request.wants) {
     if (want.after >= upTo || !isReadable(asked, want)) continue;
     for (const stored of await readFeedPage(tx, rangeOf(space, want, upTo))) records.push({ stored, want });
@@ -171,13 +182,15 @@ function isReadable({ core, who }: Asked, { collection }: Want): boolean {
  * A record as this reader may see it. One that filter or rights do not reach is told as hidden where the reader may have it from before,
  * because it was there at the cursor. A removal is told with no more than its key.
  */
-function show({ core, who }: Asked, want: Want, stored: StoredRecord): readonly WireRecord[] {
-  const { value } = stored;
+function show({ core, who }: Asked, want: Want, stored: FeedRecord): readonly string[] {
+  const { text } = stored;
   const rows = rowsFor(core.collections.get(want.collection), who, "read");
-  if (value === null) return [rows === true ? toWire(stored) : { ...toWire(stored), author: "" }];
+  if (text === null) return [wireText(rows === true ? stored : { ...stored, author: "" })];
+  if (rows === true && want.filter === undefined) return [wireText(stored)];
+  const value = JSON.parse(text) as Fields;
   const isAllowed = isAmong(rows, stored.key, value);
   const isWanted = want.filter === undefined || isAmong([want.filter], stored.key, value);
-  if (isAllowed && isWanted) return [toWire(stored)];
+  if (isAllowed && isWanted) return [wireText(stored)];
   if (stored.born > want.after) return [];
-  return [{ ...toWire(stored), value: null, author: isAllowed ? stored.author : "", isHidden: true }];
+  return [wireText({ ...stored, text: null, author: isAllowed ? stored.author : "" }, true)];
 }

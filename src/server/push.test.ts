@@ -99,6 +99,7 @@ describe("an operation", () => {
     ["a collection's name with capitals", { collection: "Notes" }, "collection_invalid"],
     ["a key with a control character", { key: "a\u0000b" }, "key_invalid"],
     ["a key with half a character", { key: "a\ud800" }, "key_invalid"],
+    ["a collection with U+0000 in its name", { collection: "notes\u0000" }, "collection_invalid"],
     ["a field named __proto__", { fields: JSON.parse('{"__proto__": 1}') }, "field_invalid"],
     ["a value that is too large", { fields: { a: "x".repeat(1_048_570) } }, "value_too_large"],
   ])("with %s is refused with a code and a hint", async (_name, wrong, code) => {
@@ -106,6 +107,58 @@ describe("an operation", () => {
     const answer = await push(create("k1", { a: 1 }, wrong));
     expect(answer).toMatchObject({ outcome: "rejected", kind: "invalid", problem: { code } });
     if (answer.outcome === "rejected") expect(answer.problem.hint).not.toBe("");
+  });
+
+  test.each(["U+0000 \u0000", "a control character \u0007", "half a character \ud800", "the other half \udc00"])(
+    "whose id has %j is refused alone, each time it comes, and its neighbours land",
+    async (id) => {
+      const { pushAll, pull } = await openTestServer();
+      const edits = (key: string) => [{ kind: "create", key, fields: { a: 1 } }] as const;
+      for (const outcome of ["applied", "duplicate"]) {
+        const { answers } = await pushAll([
+          { id: "op-a", number: 1, edits: edits("k1") },
+          { id, number: 2, edits: edits("k2") },
+          { id: "op-c", number: 3, edits: edits("k3") },
+        ]);
+        expect(answers.map((answer) => answer.outcome)).toEqual([outcome, "rejected", outcome]);
+        expect(answers[1]).toMatchObject({
+          ...{ id, kind: "invalid", collection: "notes", key: "k2" },
+          problem: { code: "id_invalid", field: "id", hint: expect.stringContaining("another id") },
+        });
+      }
+      expect((await pull()).records.map(({ key }) => key)).toEqual(["k1", "k3"]);
+    },
+  );
+
+  test("that is refused for its key, its collection or its field leaves the others of its push to land", async () => {
+    const { pushAll, pull } = await openTestServer();
+    const edit = (key: string, more: object = {}) =>
+      ({ edits: [{ kind: "create", key, fields: {}, ...more }] }) as const;
+    const { answers } = await pushAll([
+      edit("k1"),
+      edit("k\u0000"),
+      edit("k\udfff"),
+      edit("k2", { collection: "n\ud800" }),
+      edit("k3", { fields: { "\u0000\ud800": "\u0000", b: "\udc00" } }),
+    ]);
+    expect(answers.map((answer) => (answer.outcome === "rejected" ? answer.problem.code : answer.outcome))).toEqual([
+      ...["applied", "key_invalid", "key_invalid", "collection_invalid", "applied"],
+    ]);
+    expect((await pull()).records.map(({ key, value }) => [key, value])).toEqual([
+      ["k1", {}],
+      ["k3", { "\u0000\ud800": "\u0000", b: "\udc00" }],
+    ]);
+  });
+
+  test("with a long unique value that ends in the middle of a character clashes with its like alone", async () => {
+    const { pushAll } = await openTestServer({ collections: [{ name: "notes", unique: [["plate"]] }] });
+    const plate = (end: string) => `${"x".repeat(497)}\u{1f30a}${end}`;
+    const { answers } = await pushAll(
+      ["a", "b", "a"].map((end, index) => ({
+        edits: [{ kind: "create", key: `k${index}`, fields: { plate: plate(end) } }],
+      })),
+    );
+    expect(answers.map(({ outcome }) => outcome)).toEqual(["applied", "applied", "conflict"]);
   });
 
   test("with a value one character below the limit passes", async () => {
@@ -193,6 +246,28 @@ describe("the floor of a client", () => {
     expect(await push(create("k3", {}), { number: 8, floor: 2 })).toMatchObject({ outcome: "stale" });
     expect(await push(create("k4", {}), { number: 1, client: "client-2" })).toMatchObject({ outcome: "applied" });
   });
+});
+
+test("a push whose bases belong to another history does nothing and is answered by retry, until the client has heard of it", async () => {
+  const { ask, pull, fetch } = await openTestServer();
+  const { history } = await pull();
+  const item = {
+    id: "op-1",
+    number: 1,
+    at: 1,
+    changes: [{ collection: "notes", base: 9, fields: { a: 1 }, schema: 1 }],
+  };
+  const send = async (known: string) => {
+    const items = [{ ...item, changes: item.changes.map((each) => ({ ...each, kind: "create", key: "k1" })) }];
+    const response = await ask("/v1/push", { body: { space: "main", client: "c", floor: 0, history: known, items } });
+    return response.json() as Promise<unknown>;
+  };
+  expect(await send("one that is gone")).toMatchObject({
+    history,
+    answers: [{ id: "op-1", outcome: "retry", problem: { code: "history_changed" } }],
+  });
+  expect((await fetch(["k1"])).records).toEqual([]);
+  expect(await send(history)).toMatchObject({ history, answers: [{ id: "op-1", outcome: "applied" }] });
 });
 
 test("a commit that fails leaves nothing of a push, and the same push succeeds afterwards", async () => {

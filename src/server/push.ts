@@ -1,17 +1,19 @@
 /**
- * Owns a push: one transaction in which versions are given, records, unique values and receipts are written, or nothing is.
- * What becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
+ * Owns the transaction of pushes: versions are given, records, unique values and receipts are written, or nothing is.
+ * Which pushes share one is `pushes.ts`; what becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
  */
 import { canonicalText, isSameJson } from "../canonical.ts";
 import type { Change } from "../record.ts";
-import type { PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
+import type { PushAnswer, PushItem, PushRequest } from "../wire.ts";
+import { historyChanged } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { Decided, Desk, Draft } from "./decide.ts";
-import { appliedAnswer, changesOf, decideItem, recordId, rejected, storeDraft } from "./decide.ts";
+import { appliedAnswer, changesOf, decideItem, isStrange, recordId, rejected, storeDraft } from "./decide.ts";
+import { isKeepable } from "./parameter.ts";
 import type { Receipt } from "./receipts.ts";
-import { raiseFloor, readReceipts, writeReceipts } from "./receipts.ts";
+import { raiseFloors, readFloors, readReceipts, writeReceipts } from "./receipts.ts";
 import type { StoredRecord } from "./records.ts";
 import { readRecords, toWire, writeRecords } from "./records.ts";
 import { lockSpace, saveHead } from "./spaces.ts";
@@ -22,16 +24,20 @@ import { findHolder, moveUnique, uniqueId, uniqueValuesOf } from "./unique.ts";
 /** How long a client waits after a rule of ours failed by throwing. */
 const brokenRuleMs = 30_000;
 
+/** How long it takes a client to hear of a restore once it asks. */
+const otherHistoryMs = 1_000;
+
 type Hashed = { readonly item: PushItem; readonly hash: string };
 
-/** Everything of one push that lives until its transaction ends. */
+/** One push, read and checked, with what makes its items the same when they come again. */
+export type Push = { readonly request: PushRequest; readonly who: Who; readonly hashed: readonly Hashed[] };
+
+/** Everything that lives until the transaction ends. */
 type Work = {
   readonly tx: Tx;
   readonly core: Core;
-  readonly request: PushRequest;
-  readonly who: Who;
+  readonly space: string;
   readonly now: number;
-  readonly floor: number;
   head: number;
   /** Records as the items so far left them; null: read, and not there. */
   readonly records: Map<string, StoredRecord | null>;
@@ -41,20 +47,17 @@ type Work = {
   readonly fresh: Receipt[];
 };
 
+/** One push of the transaction while its items are judged. */
+type Turn = { readonly work: Work; readonly who: Who; readonly client: string; readonly floor: number };
+
 /** Who holds a unique value in the database, and after the items so far. */
 type Holder = { readonly unique: UniqueValue; readonly before: string | null; after: string | null };
 
-/** Answers every item of a push; when this resolves, what it says is durable. */
-export async function push(core: Core, request: PushRequest, who: Who): Promise<PushResponse> {
+export async function readyPush(core: Core, request: PushRequest, who: Who): Promise<Push> {
   const hashed = await Promise.all(
     request.items.map(async (item) => ({ item, hash: await core.hash(bodyText(changesOf(item))) })),
   );
-  const now = core.now();
-  const work = (tx: Tx): Promise<Outcome> => pushAll(tx, { core, request, who, now, hashed });
-  // Run again after a commit whose answer was lost, it finds its own receipts.
-  const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });
-  if (isMoved) void core.store.poke(request.space, head);
-  return { answers, now: core.now() };
+  return { request, who, hashed };
 }
 
 /**
@@ -74,35 +77,72 @@ function bodyText(changes: readonly Change[]): string {
   }
 }
 
-type Input = Pick<Work, "core" | "request" | "who" | "now"> & { readonly hashed: readonly Hashed[] };
-type Outcome = { readonly answers: PushAnswer[]; readonly head: number; readonly isMoved: boolean };
+export type Outcome = {
+  /** Of each push, in the order in which they were taken. */
+  readonly answers: readonly (readonly PushAnswer[])[];
+  readonly head: number;
+  readonly history: string;
+  readonly isMoved: boolean;
+};
 
-async function pushAll(tx: Tx, input: Input): Promise<Outcome> {
-  const { core, request, now } = input;
-  const { space: name, client, items } = request;
+/**
+ * Answers pushes of one space in one transaction, as if they had come one after the other. `take` names them when the space is locked,
+ * so that whatever comes while others hold it goes along. What it says is true once the transaction is committed.
+ */
+export async function pushAll(
+  tx: Tx,
+  { core, space: name, take }: { readonly core: Core; readonly space: string; readonly take: () => readonly Push[] },
+): Promise<Outcome> {
   const space = await lockSpace(tx, name, { dialect: core.store.dialect, minting: core });
-  const floor = await raiseFloor(tx, { space: name, client, floor: request.floor, now });
-  const receipts = await readReceipts(
-    tx,
-    name,
-    items.map((item) => item.id),
-  );
-  const fresh = items.filter((item) => !receipts.has(item.id) && item.number >= floor);
+  const [pushes, now] = [take(), core.now()];
+  const floors = await readFloors(tx, name, [...new Set(pushes.map(({ request }) => request.client))]);
+  const before = new Map(floors);
+  const items = pushes.flatMap(({ request }) => request.items);
+  const ids = [...new Set(items.map(({ id }) => id))].filter((id) => !isStrange(id));
+  const receipts = await readReceipts(tx, name, ids);
   const work: Work = {
-    ...{ tx, core, request, who: input.who, now, floor, head: space.head },
-    records: await loadRecords(tx, name, fresh),
+    ...{ tx, core, space: name, now, head: space.head },
+    records: await loadRecords(
+      tx,
+      name,
+      items.filter(({ id }) => !receipts.has(id)),
+    ),
     written: new Map(),
     holders: new Map(),
     receipts: new Map(receipts),
     fresh: [],
   };
-  const answers: PushAnswer[] = [];
-  for (const each of input.hashed) answers.push(await answerItem(work, each));
-  await writeRecords(tx, name, [...work.written.values()]);
-  await moveUnique(tx, name, movesOf(work.holders.values()));
-  await writeReceipts(tx, work.fresh, { space: name, client, now });
+  const answers: PushAnswer[][] = [];
+  for (const { request, who, hashed } of pushes) {
+    if (request.history !== undefined && request.history !== space.history) {
+      answers.push(request.items.map(otherHistory));
+      continue;
+    }
+    const floor = Math.max(request.floor, floors.get(request.client) ?? -1);
+    floors.set(request.client, floor);
+    const turn: Turn = { work, who, client: request.client, floor };
+    const answered: PushAnswer[] = [];
+    for (const each of hashed) answered.push(await answerItem(turn, each));
+    answers.push(answered);
+  }
+  const raised = [...floors].filter(([client, floor]) => floor > (before.get(client) ?? -1));
+  await raiseFloors(tx, raised, { space: name, now });
+  await writeAll(work);
   if (work.head > space.head) await saveHead(tx, name, work.head);
-  return { answers, head: work.head, isMoved: work.head > space.head };
+  return { answers, head: work.head, history: space.history, isMoved: work.head > space.head };
+}
+
+/** By bases of a history that is gone nobody can tell what a change has seen: it would go over the work of others unasked. */
+function otherHistory({ id }: PushItem): PushAnswer {
+  const message = "the server was restored, and the client does not know of it yet";
+  const problem = { code: historyChanged, message, hint: "pull, then push again under the same id" };
+  return { id, outcome: "retry", problem, afterMs: otherHistoryMs };
+}
+
+async function writeAll({ tx, space, now, written, holders, fresh }: Work): Promise<void> {
+  await writeRecords(tx, space, [...written.values()]);
+  await moveUnique(tx, space, movesOf(holders.values()));
+  await writeReceipts(tx, fresh, { space, now });
 }
 
 async function loadRecords(
@@ -113,8 +153,9 @@ async function loadRecords(
   const wanted = new Map<string, Set<string>>();
   const records = new Map<string, StoredRecord | null>();
   for (const { collection, key } of items.flatMap((item) => item.changes)) {
-    // PostgreSQL refuses the whole push for asking after a text with a zero in it; nothing is stored under such a name.
-    if (!`${collection}${key}`.includes("\0")) wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
+    // A store refuses to be asked after what it cannot keep; nothing is there under such a name.
+    if (isKeepable(collection) && isKeepable(key))
+      wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
     records.set(recordId(collection, key), null);
   }
   const lists = new Map([...wanted].map(([collection, keys]) => [collection, [...keys]]));
@@ -123,16 +164,26 @@ async function loadRecords(
   return records;
 }
 
-async function answerItem(work: Work, { item, hash }: Hashed): Promise<PushAnswer> {
+async function answerItem(turn: Turn, { item, hash }: Hashed): Promise<PushAnswer> {
+  const { work, client, floor } = turn;
+  // No receipt can be kept under such an id; the same answer comes again without one.
+  if (isStrange(item.id)) return idInvalid(item);
   const receipt = work.receipts.get(item.id);
   if (receipt !== undefined) return receipt.hash === hash ? replay(receipt.answer) : keyReused(item);
-  if (item.number < work.floor) return { id: item.id, outcome: "stale" };
-  const answer = await answerNew(work, item);
+  if (item.number < floor) return { id: item.id, outcome: "stale" };
+  const answer = await answerNew(turn, item);
   if (answer.outcome === "retry") return answer;
-  const made: Receipt = { id: item.id, number: item.number, hash, answer };
+  const made: Receipt = { id: item.id, client, number: item.number, hash, answer };
   work.receipts.set(item.id, made);
   work.fresh.push(made);
   return answer;
+}
+
+function idInvalid(item: PushItem): PushAnswer {
+  const message = "the id of the operation has control characters or half a character";
+  const hint = "send it again under another id, e.g. a UUID";
+  const violation = { code: "id_invalid", message, hint, field: "id" };
+  return rejected(item, item.changes[0] ?? { collection: "", key: "" }, { kind: "invalid", violation });
 }
 
 const replay = (answer: PushAnswer): PushAnswer =>
@@ -145,9 +196,10 @@ function keyReused(item: PushItem): PushAnswer {
   return rejected(item, change, { kind: "invalid", violation: { code: "key_reused", message, hint } });
 }
 
-async function answerNew(work: Work, item: PushItem): Promise<PushAnswer> {
+async function answerNew(turn: Turn, item: PushItem): Promise<PushAnswer> {
+  const { work, who } = turn;
   const desk: Desk = {
-    ...{ core: work.core, who: work.who, space: work.request.space, now: work.now },
+    ...{ core: work.core, who, space: work.space, now: work.now },
     recordOf: (collection, key) => work.records.get(recordId(collection, key)) ?? null,
   };
   let decided: Decided;
@@ -161,7 +213,7 @@ async function answerNew(work: Work, item: PushItem): Promise<PushAnswer> {
   }
   if (decided.kind === "answered") return decided.answer;
   const clash = await takeUniqueValues(work, decided.drafts);
-  if (clash !== null) return clashAnswer(work, { item, decided, clash });
+  if (clash !== null) return clashAnswer(turn, { item, decided, clash });
   return applyDrafts(work, { desk, item, decided });
 }
 
@@ -239,7 +291,7 @@ async function holderOf(work: Work, unique: UniqueValue): Promise<Holder> {
   const id = uniqueId(unique);
   const known = work.holders.get(id);
   if (known !== undefined) return known;
-  const key = await findHolder(work.tx, work.request.space, unique);
+  const key = await findHolder(work.tx, work.space, unique);
   const holder = { unique, before: key, after: key };
   work.holders.set(id, holder);
   return holder;
@@ -253,25 +305,26 @@ function movesOf(holders: Iterable<Holder>): Parameters<typeof moveUnique>[2] {
   };
 }
 
-const mayRead = ({ core, who }: Work, { collection, key, value }: StoredRecord): boolean =>
+const mayRead = ({ work: { core }, who }: Turn, { collection, key, value }: StoredRecord): boolean =>
   isAmong(rowsFor(core.collections.get(collection), who, "read"), key, value ?? {});
 
 /** Names the record that holds the value; the writer is told even of one that it may not read, but not what is in it. */
 async function clashAnswer(
-  work: Work,
+  turn: Turn,
   { item, decided, clash }: { readonly item: PushItem; readonly decided: Drafted; readonly clash: Clash },
 ): Promise<PushAnswer> {
+  const { work } = turn;
   const { collection, key } = clash.draft;
   const part = decided.parts.find(({ change }) => change.collection === collection && change.key === key);
   const sent = part?.sent ?? { collection, key };
   const fields: string[] = JSON.parse(clash.unique.fields);
   const id = recordId(collection, clash.holder);
   if (!work.records.has(id)) {
-    const [record] = await readRecords(work.tx, work.request.space, new Map([[collection, [clash.holder]]]));
+    const [record] = await readRecords(work.tx, work.space, new Map([[collection, [clash.holder]]]));
     work.records.set(id, record ?? null);
   }
   const record = work.records.get(id) ?? null;
-  if (record === null || !mayRead(work, record)) {
+  if (record === null || !mayRead(turn, record)) {
     const message = `${fields.join(" and ")} of ${collection}/${sent.key}: another record has this value already`;
     const violation = { code: "unique_violation", message, hint: "choose another value", field: fields[0] ?? "" };
     return rejected(item, sent, { kind: "data_inconsistency", violation });

@@ -8,6 +8,7 @@ import type { Tx } from "./store.ts";
 
 export type Receipt = {
   readonly id: string;
+  readonly client: string;
   readonly number: number;
   /** Of what was asked; the same key with another is a mistake of the client. */
   readonly hash: string;
@@ -15,11 +16,12 @@ export type Receipt = {
 };
 
 const readReceiptsSql = (marks: string): string =>
-  `SELECT id, number, hash, answer FROM hf_receipt WHERE space = ? AND id IN (${marks})`;
+  `SELECT id, client, number, hash, answer FROM hf_receipt WHERE space = ? AND id IN (${marks})`;
 const insertReceipts = (rows: string): string =>
   `INSERT INTO hf_receipt (space, id, client, number, hash, answer, at) VALUES ${rows}`;
-const readFloor = "SELECT floor FROM hf_client WHERE space = ? AND client = ?";
-const raiseFloorSql = `INSERT INTO hf_client (space, client, floor, seen_at) VALUES (?, ?, ?, ?)
+const readFloorsSql = (marks: string): string =>
+  `SELECT client, floor FROM hf_client WHERE space = ? AND client IN (${marks})`;
+const raiseFloorsSql = (rows: string): string => `INSERT INTO hf_client (space, client, floor, seen_at) VALUES ${rows}
   ON CONFLICT (space, client) DO UPDATE SET floor = excluded.floor, seen_at = excluded.seen_at
   WHERE hf_client.floor < excluded.floor`;
 const deleteOld = `DELETE FROM hf_receipt WHERE (space, id) IN
@@ -36,6 +38,7 @@ export async function readReceipts(
       String(row.id),
       {
         id: String(row.id),
+        client: String(row.client),
         number: Number(row.number),
         hash: String(row.hash),
         answer: JSON.parse(String(row.answer)) as PushAnswer,
@@ -47,24 +50,31 @@ export async function readReceipts(
 export async function writeReceipts(
   tx: Tx,
   receipts: readonly Receipt[],
-  at: { readonly space: string; readonly client: string; readonly now: number },
+  at: { readonly space: string; readonly now: number },
 ): Promise<void> {
-  const rows = receipts.map(({ id, number, hash, answer }) => [
-    ...[at.space, id, at.client, number, hash, JSON.stringify(answer), at.now],
+  const rows = receipts.map(({ id, client, number, hash, answer }) => [
+    ...[at.space, id, client, number, hash, JSON.stringify(answer), at.now],
   ]);
   await runRows(tx, insertReceipts, rows);
 }
 
-/** Moves a client's floor up, never down, and answers where it is. It has no age: a client that comes back after years is still known. */
-export async function raiseFloor(
+/** Where the floors of these clients are; a client that never named one is not among them. */
+export async function readFloors(tx: Tx, space: string, clients: readonly string[]): Promise<Map<string, number>> {
+  const rows = await allIn(tx, readFloorsSql, { before: [space], list: clients });
+  return new Map(rows.map((row) => [String(row.client), Number(row.floor)]));
+}
+
+/** Moves floors up, never down. They have no age: a client that comes back after years is still known. */
+export async function raiseFloors(
   tx: Tx,
-  wanted: { readonly space: string; readonly client: string; readonly floor: number; readonly now: number },
-): Promise<number> {
-  const [row] = await tx.all(readFloor, wanted.space, wanted.client);
-  const floor = Number(row?.floor ?? -1);
-  if (wanted.floor <= floor) return floor;
-  await tx.run(raiseFloorSql, wanted.space, wanted.client, wanted.floor, wanted.now);
-  return wanted.floor;
+  floors: readonly (readonly [client: string, floor: number])[],
+  { space, now }: { readonly space: string; readonly now: number },
+): Promise<void> {
+  await runRows(
+    tx,
+    raiseFloorsSql,
+    floors.map(([client, floor]) => [space, client, floor, now]),
+  );
 }
 
 export async function forgetReceipts(

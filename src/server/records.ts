@@ -21,6 +21,11 @@ export type StoredRecord = Held & {
   readonly at: number;
 };
 
+/** A record of the feed on its way to a reader. Its value stays the text that is stored: most are handed on unread. */
+export type FeedRecord = Pick<StoredRecord, "collection" | "key" | "version" | "born" | "schema" | "author" | "at"> & {
+  readonly text: string | null;
+};
+
 /** A place in the feed without its content. */
 export type FeedEntry = { readonly version: number; readonly ending: number; readonly bytes: number };
 
@@ -28,9 +33,9 @@ const columns = "collection, key, version, ending, created, born, value, field_v
 const readByKeys = (marks: string): string =>
   `SELECT ${columns} FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
 const readFeed = `SELECT version, ending, bytes FROM hf_record
-  WHERE space = ? AND collection = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`;
-const readPage = `SELECT ${columns} FROM hf_record
-  WHERE space = ? AND collection = ? AND version > ? AND version <= ? ORDER BY version`;
+  WHERE space || '' = ? AND collection || '' = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`;
+const readPage = `SELECT collection, key, version, born, value, schema_version, author, at FROM hf_record
+  WHERE space || '' = ? AND collection || '' = ? AND version > ? AND version <= ? ORDER BY version`;
 const upsert = (rows: string): string => `INSERT INTO hf_record
   (space, collection, key, version, ending, created, born, value, field_versions, bytes, schema_version, author, at)
   VALUES ${rows}
@@ -79,8 +84,24 @@ export async function readFeedEntries(tx: Tx, range: FeedRange, limit: number): 
   return rows.map((row) => ({ version: Number(row.version), ending: Number(row.ending), bytes: Number(row.bytes) }));
 }
 
-export async function readFeedPage(tx: Tx, range: FeedRange): Promise<readonly StoredRecord[]> {
-  return (await tx.all(readPage, range.space, range.collection, range.after, range.upTo)).map(toRecord);
+export async function readFeedPage(tx: Tx, range: FeedRange): Promise<readonly FeedRecord[]> {
+  return (await tx.all(readPage, range.space, range.collection, range.after, range.upTo)).map((row) => ({
+    collection: String(row.collection),
+    key: String(row.key),
+    version: Number(row.version),
+    born: Number(row.born),
+    text: row.value === null ? null : String(row.value),
+    schema: Number(row.schema_version),
+    author: String(row.author),
+    at: Number(row.at),
+  }));
+}
+
+/** A `WireRecord` as it goes over the wire. */
+export function wireText({ collection, key, version, text, schema, author, at }: FeedRecord, isHidden = false): string {
+  const names = `"collection":${JSON.stringify(collection)},"key":${JSON.stringify(key)}`;
+  const facts = `"version":${version},"value":${text ?? "null"},"schema":${schema},"author":${JSON.stringify(author)},"at":${at}`;
+  return `{${names},${facts}${isHidden ? ',"isHidden":true' : ""}}`;
 }
 
 /** Forgets the oldest removals; tells per space up to which version they are gone. */

@@ -5,7 +5,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterEach, describe, expect, test } from "vitest";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import { hello, routes } from "../wire.ts";
-import { reinstateAccount, revokeToken, suspendAccount } from "./tokens.ts";
+import { listTokens, reinstateAccount, revokeToken, suspendAccount } from "./tokens.ts";
 
 afterEach(closeServers);
 
@@ -296,6 +296,51 @@ describe("events", () => {
     await stream.next('"head":0}');
     await server.server.close();
     expect(await stream.next("<never>")).toContain("<end>");
+  });
+
+  test("are not opened by a question that wants no body", async () => {
+    const { ask } = await openTestServer({ limits: { streamsPerToken: 1, streams: 1 } });
+    const at = `${routes.events}?space=main`;
+    for (let asked = 0; asked < 3; asked += 1) expect((await ask(at, { method: "HEAD" })).status).toBe(200);
+    expect((await ask(at)).status).toBe(200);
+  });
+
+  test("end with the next heartbeat when their token is revoked or their account suspended; those of others go on", async () => {
+    const server = await openTestServer({ limits: { heartbeatMs: 10 } });
+    const [revoked, suspended] = [await server.addToken("bob"), await server.addToken("eve")];
+    const at = `${routes.events}?space=main`;
+    const own = await open(server);
+    const ended = [revoked, suspended].map(async (token) => (await server.ask(at, { token })).text());
+    await own.next(": beat");
+    const id = (await listTokens(server.store)).find(({ subject }) => subject === "bob")?.id ?? "";
+    expect(await revokeToken(server.store, id, server.clock.now)).toBe(true);
+    await suspendAccount(server.store, { subject: "eve", reason: "left" }, server.clock.now);
+    for (const text of await Promise.all(ended)) expect(text).toContain('"head":0}');
+    expect(await server.problem(at, { token: revoked })).toMatchObject({ status: 403, code: "token_revoked" });
+    expect(await server.problem(at, { token: suspended })).toMatchObject({ status: 403, code: "account_suspended" });
+    await server.push({ kind: "create", key: "k1" });
+    await own.next('"head":1}');
+    await own.cancel();
+  });
+
+  test("go on while the database cannot say whether their token is good", async () => {
+    const server = await openTestServer({ limits: { heartbeatMs: 10 } });
+    const stream = await open(server);
+    await stream.next('"head":0}');
+    const { read } = server.store;
+    let failures = 0;
+    Object.assign(server.store, {
+      read: () => {
+        failures += 1;
+        return Promise.reject(new Error("away"));
+      },
+    });
+    while (failures < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    Object.assign(server.store, { read });
+    expect(server.log.filter(({ level }) => level === "warn").length).toBeGreaterThan(0);
+    await server.push({ kind: "create", key: "k1" });
+    await stream.next('"head":1}');
+    await stream.cancel();
   });
 
   test("are limited per token and per process, at the limit and past it", async () => {

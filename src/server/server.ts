@@ -1,6 +1,6 @@
 /**
  * Owns the server's face: a Web `Request` goes in, a `Response` comes out. It routes, checks who asks and how much, and turns failures into problems.
- * What is answered is in `push.ts`, `pull.ts`, `fetch.ts` and `events.ts`; listening on a socket is `node/server-host.ts`.
+ * What is answered is in `pushes.ts`, `pull.ts`, `fetch.ts` and `events.ts`; listening on a socket is `node/server-host.ts`.
  */
 import type { Where } from "../record.ts";
 import { where } from "../record-shapes.ts";
@@ -23,7 +23,7 @@ import { checkCollections } from "./collections.ts";
 import type { Core, LogEntry, ServerLimits } from "./core.ts";
 import { serverLimits, whoIn } from "./core.ts";
 import type { Events } from "./events.ts";
-import { openEvents } from "./events.ts";
+import { openEvents, streamHeaders } from "./events.ts";
 import { fetchRecords } from "./fetch.ts";
 import type { Metrics } from "./metrics.ts";
 import { openMetrics } from "./metrics.ts";
@@ -32,12 +32,13 @@ import type { Refusal } from "./problem.ts";
 import { refusalOf, refusalResponse, refuse, safetyHeaders } from "./problem.ts";
 import type { CheckedPull } from "./pull.ts";
 import { pull, pullStream } from "./pull.ts";
-import { push } from "./push.ts";
+import type { Pushes } from "./pushes.ts";
+import { openPushes } from "./pushes.ts";
 import type { Rate } from "./rate.ts";
 import { openRate } from "./rate.ts";
 import type { Compacted } from "./retention.ts";
 import { compact } from "./retention.ts";
-import { migrations } from "./schema.ts";
+import { migrationsFor } from "./schema.ts";
 import type { ServerStore } from "./store.ts";
 import { buildUnique } from "./unique-build.ts";
 
@@ -69,6 +70,7 @@ type Parts = {
   readonly core: Core;
   readonly authenticate: Authenticate;
   readonly rate: Rate;
+  readonly pushes: Pushes;
   readonly events: Events;
   readonly metrics: Metrics;
   readonly origins: readonly string[];
@@ -93,13 +95,15 @@ export async function openServer(options: ServerOptions): Promise<SyncServer> {
     hash: options.hash ?? sha256,
     log: options.log ?? (() => {}),
   };
-  await core.store.migrate(migrations);
+  await core.store.migrate(migrationsFor(core.store.dialect));
   await buildUnique(core);
+  const authenticate = makeAuth(core, options.auth ?? {});
   const parts: Parts = {
     core,
-    authenticate: makeAuth(core, options.auth ?? {}),
+    authenticate,
     rate: openRate(core.limits),
-    events: openEvents(core),
+    pushes: openPushes(core),
+    events: openEvents(core, (authorization, spaces) => mayListen(authenticate, authorization, spaces)),
     metrics: openMetrics(),
     origins: options.origins ?? [],
   };
@@ -223,7 +227,7 @@ async function answerBody(parts: Parts, { request, url, route }: Call, access: A
     const asked = readWire("push", pushRequest, body.value);
     const who = whoIn(access, asked.space);
     if (who === null) return forbidden(access, asked.space, url);
-    const answered = await push(core, asked, who);
+    const answered = await parts.pushes.push(asked, who);
     for (const { outcome } of answered.answers) metrics.countOutcome(outcome);
     return json(answered);
   }
@@ -233,8 +237,8 @@ async function answerBody(parts: Parts, { request, url, route }: Call, access: A
     if (who === null) return forbidden(access, asked.space, url);
     if (wantsLines(request)) return lines(await pullStream(core, asked, who));
     const page = await pull(core, asked, who);
-    metrics.countRecords(page.records.length);
-    return json(page);
+    metrics.countRecords(page.count);
+    return jsonText(page.text);
   }
   const asked = readWire("fetch", fetchRequest, body.value);
   const who = whoIn(access, asked.space);
@@ -254,7 +258,18 @@ function checkPull(asked: PullRequest): CheckedPull {
 const wantsLines = (request: Request): boolean =>
   (request.headers.get("accept") ?? "").includes("application/x-ndjson");
 
-async function openStream(parts: Parts, { url }: Call, access: Access): Promise<Response> {
+/** A token that cannot be checked at the moment, because the database or the issuer is away, is not thereby a bad one. */
+async function mayListen(
+  authenticate: Authenticate,
+  authorization: string | null,
+  spaces: ReadonlySet<string>,
+): Promise<boolean | null> {
+  const verdict = await authenticate(authorization);
+  if (verdict.kind === "refused") return verdict.refusal.code === "io_failed" ? null : false;
+  return [...spaces].every((space) => whoIn(verdict.access, space) !== null);
+}
+
+async function openStream(parts: Parts, { request, url }: Call, access: Access): Promise<Response> {
   const { core, events } = parts;
   const spaces = [...new Set(url.searchParams.getAll("space"))];
   if (spaces.length === 0 || spaces.length > core.limits.streamSpaces || spaces.some((space) => !isSpaceName(space))) {
@@ -262,8 +277,10 @@ async function openStream(parts: Parts, { url }: Call, access: Access): Promise<
     return refusalResponse(refuse("invalid_input", message, "e.g. /v1/events?space=main"), url.pathname);
   }
   for (const space of spaces) if (whoIn(access, space) === null) return forbidden(access, space, url);
+  // Nobody would read the stream of a question that wants no body, and so nobody would end it.
+  if (request.method === "HEAD") return new Response(null, { headers: streamHeaders });
   const { tokenId, expiresAt } = access;
-  const stream = await events.open({ spaces, tokenId, expiresAt });
+  const stream = await events.open({ spaces, tokenId, expiresAt, authorization: request.headers.get("authorization") });
   if (stream !== null) return stream;
   const refusal = refuse("rate_limited", "too many event streams are open", "close some, or poll with pull", {
     headers: { "retry-after": "30" },
@@ -313,8 +330,10 @@ async function health({ core }: Parts): Promise<Response> {
   }
 }
 
-const json = (value: unknown, status = 200): Response =>
-  new Response(JSON.stringify(value), { status, headers: { ...safetyHeaders, "content-type": "application/json" } });
+const json = (value: unknown, status = 200): Response => jsonText(JSON.stringify(value), status);
+
+const jsonText = (body: string, status = 200): Response =>
+  new Response(body, { status, headers: { ...safetyHeaders, "content-type": "application/json" } });
 
 const text = (value: string): Response =>
   new Response(value, { headers: { ...safetyHeaders, "content-type": "text/plain; version=0.0.4; charset=utf-8" } });

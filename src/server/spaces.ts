@@ -30,7 +30,7 @@ export async function findSpace(tx: Tx, name: string): Promise<Space | null> {
   return row === undefined ? null : toSpace(row);
 }
 
-export async function listSpaces(tx: Tx): Promise<readonly Space[]> {
+async function listSpaces(tx: Tx): Promise<readonly Space[]> {
   return (await tx.all(readNames)).map(toSpace);
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Core } from "./core.ts";
 import { readLive } from "./records.ts";
+import type { Tx } from "./store.ts";
 import { dropUnique, isUniqueBuilt, setUniqueBuilt, takeUnique, uniqueValuesOf } from "./unique.ts";
 
 const pageRows = 500;
@@ -16,8 +17,9 @@ export async function buildUnique(core: Core): Promise<void> {
   const declared = new Set<string>();
   for (const { name, unique } of core.collections.values())
     for (const fields of unique ?? []) declared.add(JSON.stringify([name, JSON.stringify(fields)]));
-  await core.store.write((tx) =>
-    dropUnique(tx, (collection, fields) => declared.has(JSON.stringify([collection, fields]))),
+  await core.store.write(
+    (tx) => dropUnique(tx, (collection, fields) => declared.has(JSON.stringify([collection, fields]))),
+    { isRepeatable: true },
   );
   for (const { name, unique } of core.collections.values())
     for (const fields of unique ?? []) await buildOne(core, name, fields);
@@ -25,9 +27,11 @@ export async function buildUnique(core: Core): Promise<void> {
 
 /** One transaction: a push in between could otherwise take a value that an older record has. */
 async function buildOne(core: Core, collection: string, fields: readonly string[]): Promise<void> {
-  const clashes = await core.store.write(async (tx) => {
-    if (await isUniqueBuilt(tx, collection, JSON.stringify(fields))) return [];
-    const found: string[] = [];
+  let found: string[] = [];
+  const work = async (tx: Tx): Promise<readonly string[]> => {
+    // Run again because the answer to the commit was lost, what was found then is still to be told.
+    if (await isUniqueBuilt(tx, collection, JSON.stringify(fields))) return found;
+    found = [];
     let [space, key] = ["", ""];
     for (;;) {
       const page = await readLive(tx, collection, { space, key, limit: pageRows });
@@ -41,7 +45,8 @@ async function buildOne(core: Core, collection: string, fields: readonly string[
     }
     await setUniqueBuilt(tx, collection, JSON.stringify(fields));
     return found;
-  });
+  };
+  const clashes = await core.store.write(work, { isRepeatable: true });
   if (clashes.length === 0) return;
   const message = `${clashes.length} records of ${collection} share a value of ${fields.join(", ")} with another`;
   core.log({ level: "warn", message, collection, fields, records: clashes.slice(0, 20) });

@@ -94,7 +94,9 @@ function textOf(values: readonly (Fields[string] | null)[]): string {
 
 function shorten(text: string): string {
   if (text.length <= longestValue) return text;
-  return `${text.slice(0, longestValue)}#${text.length}#${mix(text, 0x811c9dc5)}${mix(text, 0x9747b28c)}`;
+  // A cut through a character would leave half of it, which no database keeps.
+  const head = text.slice(0, longestValue).replace(/\p{Surrogate}$/u, "");
+  return `${head}#${text.length}#${mix(text, 0x811c9dc5)}${mix(text, 0x9747b28c)}`;
 }
 
 /** FNV-1a over UTF-16 units with a final avalanche; two of them tell apart what agrees in 500 characters and in length. */

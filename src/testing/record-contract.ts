@@ -66,7 +66,7 @@ export const recordCases: Readonly<Record<string, Case>> = {
       { op: "replace", path: "/stars", value: 2 },
     ];
     equal((await handle.patch("n1", steps)).record.value?.stars, 2);
-    equal(await codeOf(handle.patch("n1", steps)), "invalid_input");
+    equal(await codeOf(handle.patch("n1", steps)), "refused_by_state");
     await handle.remove("n1");
     equal((await handle.get("n1"))?.value ?? null, null);
     equal(await codeOf(handle.update("n9", { stars: 1 })), "not_found");
@@ -141,6 +141,46 @@ export const recordCases: Readonly<Record<string, Case>> = {
     await handle.put("n3", { title: "note 3", stars: 3 });
     await pause(120);
     equal(pages.length, told);
+  },
+
+  "a live query shows what the query answers, whatever becomes of its records": async (client) => {
+    const handle = await fill(client, 5);
+    const queries = [
+      { where: { stars: { gte: 1 } }, order: [{ field: "stars" }] },
+      { where: { stars: { gte: 1 } }, order: [{ field: "stars", direction: "desc" }], limit: 3 },
+      { where: { $key: { prefix: "n" } } },
+      { order: [{ field: "title" }], states: ["pending"] },
+    ] as const;
+    const shown = queries.map((): unknown => null);
+    const stops = queries.map((query, index) =>
+      handle.subscribe(query, (page) => {
+        shown[index] = page;
+      }),
+    );
+    const changes: readonly (() => Promise<unknown>)[] = [
+      () => handle.update("n3", { body: "stays where it is" }),
+      () => handle.update("n3", { stars: 9 }),
+      () => handle.update("n2", { stars: 0 }),
+      () => handle.update("n2", { stars: 2 }),
+      () => handle.update("n0", { body: "is on some pages" }),
+      () => handle.remove("n4"),
+      () => handle.put("n7", { title: "a new one", stars: 7 }),
+      () => handle.put("m8", { title: "another", stars: 8 }),
+      () => handle.remove("n7"),
+      () =>
+        client.transaction((tx) => {
+          tx.collection(notes).update("n1", { body: "with another" });
+          tx.collection(notes).update("n3", { stars: 1 });
+        }),
+    ];
+    for (const change of changes) {
+      await change();
+      await until(async () => {
+        const answers = await Promise.all(queries.map((query) => handle.query(query)));
+        return JSON.stringify(answers) === JSON.stringify(shown);
+      });
+    }
+    for (const stop of stops) stop();
   },
 
   "a live query stays true when connections break": async (client, world) => {

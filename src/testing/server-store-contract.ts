@@ -91,6 +91,25 @@ const typeRules: readonly Rule[] = [
     },
   ],
   [
+    "a text with U+0000 or half a character is refused on its way in, never changed; in JSON both come back",
+    async (scene) => {
+      const { store } = scene;
+      await makeCounters(store, ["a"]);
+      for (const text of ["\u0000", "a\u0000b", "\ud800", "\udc00a", "\udc00\ud800"]) {
+        await fails(
+          store.write((tx) => tx.run("INSERT INTO tally (name, n) VALUES (?, 1)", text)),
+          "invalid_input",
+        );
+        await fails(
+          store.read((tx) => tx.all("SELECT n FROM tally WHERE name = ?", text)),
+          "invalid_input",
+        );
+      }
+      same(await counters(store), { a: 0 });
+      await roundTrip(scene, "t", JSON.stringify(["\u0000", "\ud800"]));
+    },
+  ],
+  [
     "an integer beyond 2^53 is refused on its way in",
     async ({ store }) => {
       await makeCounters(store, ["a"]);

@@ -54,7 +54,7 @@ export type VirtualDisk = {
 };
 
 /** Commits that fit into the reserve file's space. */
-export const reserveCommits = 64;
+const reserveCommits = 64;
 const commitBytes = 4_096;
 const roomyBytes = 1_099_511_627_776;
 const firstOfJanuary = 1_767_225_600_000;

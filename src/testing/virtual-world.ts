@@ -159,7 +159,7 @@ function worldOf(machine: VirtualMachine, life: Life): World {
 }
 
 /** Runs a task of a process; its death is no failure of the test. */
-export function runMortal(task: () => void): void {
+function runMortal(task: () => void): void {
   try {
     task();
   } catch (error) {

@@ -19,7 +19,13 @@ const live: Script = {
       operations: [has.waitingNote, has.failedPush, has.operation({ lane: "needs quoting $(x)" })],
       next: null,
     },
-    "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: null, remotes: [has.onlineRemote] },
+    "network.status": {
+      status: "online",
+      isWorkingOffline: false,
+      pokes: [],
+      lastCheckAt: null,
+      remotes: [has.onlineRemote],
+    },
   },
 };
 

@@ -3,13 +3,13 @@
 import { describe, expect, it } from "vitest";
 import type { Input } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { collection, conflict, decided, list, network, removedThere, run } from "./support/record-fixtures.ts";
-import type { Answers, Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import type { Answers } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const conflicts: readonly Case[] = [
+const conflicts: readonly Look[] = [
   [
     "conflicts list",
     ["conflicts", "list"],
@@ -64,6 +64,11 @@ const conflicts: readonly Case[] = [
     { answers: { "conflicts.undo": { done: [conflict().id], refused: [] } } },
   ],
   [
+    "conflicts prefer",
+    ["conflicts", "prefer", "bookings", "b1", "--choose", "local", "--seen", "42"],
+    { answers: { "conflicts.prefer": { collection: "bookings", key: "b1" } } },
+  ],
+  [
     "sync runs",
     ["sync", "runs"],
     {
@@ -101,15 +106,42 @@ const conflicts: readonly Case[] = [
 ];
 
 describe("the look of conflicts and runs", () => {
-  it.each(conflicts)("%s", async (title, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
+  it.each(conflicts)("%s", expectLook);
+});
+
+describe("groups of conflicts", () => {
+  const group = (collection: string, fields: string[], author: string, count: number) => ({
+    ...{ collection, kind: "version_mismatch" as const, fields, author, count, oldestAt: now - count },
+  });
+  const groups = [
+    group("bookings", ["fee", "note"], "bea", 12),
+    group("bookings", ["fee"], "cy", 3),
+    group("rooms", [], "bea", 2),
+  ];
+  const ask = async (by: string) => {
+    const { out } = await play(["conflicts", "groups", "--by", by, "--json"], {
+      answers: { "conflicts.groups": { groups } },
+    });
+    return (JSON.parse(out) as { readonly groups: typeof groups }).groups.map(
+      ({ collection, fields, author, count }) => [collection, fields.join(), author, count],
     );
+  };
+
+  it("are made by any part of the cause, the biggest first", async () => {
+    expect(await ask("collection")).toEqual([
+      ["bookings", "", "", 15],
+      ["rooms", "", "", 2],
+    ]);
+    expect(await ask("author")).toEqual([
+      ["", "", "bea", 14],
+      ["", "", "cy", 3],
+    ]);
+    expect(await ask("collection,field")).toEqual([
+      ["bookings", "fee", "", 15],
+      ["bookings", "note", "", 12],
+      ["rooms", "", "", 2],
+    ]);
+    expect((await play(["conflicts", "groups", "--by", "colour"], {})).exit).toBe(2);
   });
 });
 

@@ -3,9 +3,11 @@
 import { describe, expect, it } from "vitest";
 import type { Input, Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { collection, list, minute, receipt, record, refused, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
 const none: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
 
@@ -25,14 +27,14 @@ const troubles: readonly (readonly [string, NonNullable<Script["answers"]>, { re
   ["while working offline", { "queue.status": has.queueStatus({ isWorkingOffline: true }) }],
   [
     "without an answer",
-    { "network.status": { status: "offline", isWorkingOffline: false, lastCheckAt: now, remotes: [silent] } },
+    {
+      "network.status": { status: "offline", isWorkingOffline: false, pokes: [], lastCheckAt: now, remotes: [silent] },
+    },
   ],
   ["of a refused one", { "collections.list": list(collection({ state: "refused", asOf: null, problem: notAllowed })) }],
 ];
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const records: readonly Case[] = [
+const records: readonly Look[] = [
   [
     "records list",
     ["records", "list", "bookings", "--where", "fee>5", "--order", "guest:desc"],
@@ -83,6 +85,13 @@ const records: readonly Case[] = [
     "records remove",
     ["records", "remove", "bookings", "b1", "b2"],
     { answers: { "records.transaction": { records: [record({ value: null })], operation: has.ids.note } } },
+  ],
+  [
+    "records get with a clock that is wrong",
+    ["records", "get", "bookings", "b1"],
+    {
+      answers: { "records.get": { record: record() }, "collections.list": { ...list(), clockOffsetMs: 2_592_000_000 } },
+    },
   ],
   [
     "records history",
@@ -239,7 +248,7 @@ const records: readonly Case[] = [
     },
   ],
   ...troubles.map(
-    ([name, answers, values = {}]): Case => [
+    ([name, answers, values = {}]): Look => [
       `collections sync ${name}`,
       ["collections", "sync", "bookings", "--wait"],
       {
@@ -248,7 +257,7 @@ const records: readonly Case[] = [
           "collections.sync": { collections: ["bookings"], isOffline: false, sentence: "Pulling 1 collection." },
           "collections.list": list(collection({ state: "initial", asOf: null })),
           "queue.status": has.queueStatus(),
-          "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: now, remotes: [] },
+          "network.status": { status: "online", isWorkingOffline: false, pokes: [], lastCheckAt: now, remotes: [] },
           ...answers,
         },
       },
@@ -270,16 +279,7 @@ const records: readonly Case[] = [
 ];
 
 describe("the look of records", () => {
-  it.each(records)("%s", async (title, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "nothing from outside drives the terminal").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${title.replaceAll(" ", "-")}.txt`,
-    );
-  });
+  it.each(records)("%s", expectLook);
 });
 
 describe("what is typed becomes", () => {

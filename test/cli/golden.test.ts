@@ -1,17 +1,19 @@
 // Owns the committed look of every command, for people and as JSON, over a scripted daemon: fixed clock, fixed width, no colour.
 // Leaves exit codes to exit-codes.test.ts and real processes to end-to-end.test.ts. `vitest -u` writes the goldens anew.
-import { describe, expect, it } from "vitest";
+import { describe, it } from "vitest";
 import type { Local } from "../../src/cli/host.ts";
 import type { DaemonState } from "../../src/cli/local.ts";
 import { defaultSettings } from "../../src/shapes.ts";
 import type { Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
+import type { Look } from "./support/looks.ts";
+import { expectLook } from "./support/looks.ts";
 import { syncConfig } from "./support/record-fixtures.ts";
-import type { Script } from "./support/script.ts";
-import { now, play, screen } from "./support/script.ts";
+import { now } from "./support/script.ts";
 
 const running: DaemonState = {
   isRunning: true,
+  isSilent: false,
   home: "/home/ada/.local/share/holdfast",
   pid: 4711,
   port: 4780,
@@ -19,15 +21,8 @@ const running: DaemonState = {
   startedAt: now - 3_600_000,
   version: "0.1.0",
 };
-const stopped: DaemonState = {
-  ...running,
-  isRunning: false,
-  pid: null,
-  port: null,
-  socket: null,
-  startedAt: null,
-  version: null,
-};
+const nobody = { pid: null, port: null, socket: null, startedAt: null, version: null } as const;
+const stopped: DaemonState = { ...running, ...nobody, isRunning: false };
 
 const daemon = (more: Partial<Local["daemon"]>): Partial<Local> => ({
   daemon: {
@@ -58,27 +53,23 @@ const bulk = { done: [has.ids.note], refused: [] };
 const page = { operations: [has.waitingNote, has.runningUpload, has.failedPush, has.conflicting], next: null };
 const network: Output<"network.status"> = {
   status: "offline",
-  isWorkingOffline: false,
+  ...{ isWorkingOffline: false, pokes: has.pokes },
   lastCheckAt: now - 60_000,
   remotes: [has.offlineRemote, { ...has.onlineRemote, remote: "https://files.example.com" }],
 };
 const run = {
   startedAt: now - 5_000,
   endedAt: now - 1_000,
-  total: 3,
-  succeeded: 2,
-  failed: 1,
-  conflicts: 0,
-  remaining: 0,
+  ...{ total: 3, succeeded: 2, failed: 1, conflicts: 0, remaining: 0 },
+  ...{ pushed: 1, pulled: 4, merged: 0 },
   errors: [{ id: has.ids.push, title: "git push origin main", error: "git ended with exit code 128" }],
 };
 
+const ran = { isSyncing: false, mode: "eager", run } as const;
 const noRecords = { "collections.list": has.noCollections };
 const nothingSent = { total: 0, succeeded: 0, failed: 0, errors: [] };
 
-type Case = readonly [name: string, argv: readonly string[], script: Script];
-
-const reading: readonly Case[] = [
+const reading: readonly Look[] = [
   [
     "status at rest",
     ["status"],
@@ -167,7 +158,7 @@ const reading: readonly Case[] = [
   [
     "sync status",
     ["sync", "--status"],
-    { answers: { "sync.status": { isSyncing: false, mode: "eager", run }, "queue.status": has.troubled } },
+    { answers: { "sync.status": ran, "queue.status": has.troubled, "network.status": network } },
   ],
   [
     "ids get",
@@ -211,6 +202,7 @@ const reading: readonly Case[] = [
           nodeVersion: "v24.21.0",
           home: "/home/ada/.local/share/holdfast",
           doesExist: true,
+          configTrouble: null,
           loose: [{ path: "/home/ada/.local/share/holdfast/token", mode: "644", wanted: "600" }],
           isWritable: true,
           freeBytes: 120_000_000,
@@ -237,7 +229,7 @@ const reading: readonly Case[] = [
   ],
 ];
 
-const changing: readonly Case[] = [
+const changing: readonly Look[] = [
   ["queue retry", ["queue", "retry", "0f3a9c21"], { answers: { "queue.retry": bulk, "network.status": network } }],
   [
     "queue retry refused",
@@ -325,7 +317,7 @@ const changing: readonly Case[] = [
     {
       answers: {
         "sync.run": { pending: 3, isOffline: false, sentence: "Sending 3 operations." },
-        "sync.status": { isSyncing: false, mode: "eager", run },
+        "sync.status": ran,
         "queue.status": has.queueStatus(),
         "queue.get": ({ id }) => (id === has.ids.push ? has.failedPush : has.landedNote),
       },
@@ -409,7 +401,7 @@ const changing: readonly Case[] = [
 ];
 
 const online = { "queue.status": has.queueStatus(), "queue.add": has.receipt(), "queue.why": has.why() } as const;
-const enqueuing: readonly Case[] = [
+const enqueuing: readonly Look[] = [
   ["request", ["request", "POST", "https://api.example.com/notes", "--data", '{"text":"kelp"}'], { answers: online }],
   [
     "request offline",
@@ -487,14 +479,5 @@ describe.each([
   ["changing", changing],
   ["enqueuing", enqueuing],
 ])("the look of %s", (_group, cases) => {
-  it.each(cases)("%s", async (name, argv, script) => {
-    const human = screen(argv, await play(argv, script));
-    const asJson = argv.includes("--") ? [argv[0] ?? "", "--json", ...argv.slice(1)] : [...argv, "--json"];
-    const played = await play(asJson, script);
-    expect(human.includes("\u001b"), "no colour where nobody looks").toBe(false);
-    for (const stream of [played.out, played.err]) if (stream !== "" && name !== "daemon logs") JSON.parse(stream);
-    await expect(`${human}\n${screen(asJson, played)}`).toMatchFileSnapshot(
-      `../golden/cli/${name.replaceAll(" ", "-")}.txt`,
-    );
-  });
+  it.each(cases)("%s", expectLook);
 });

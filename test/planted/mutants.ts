@@ -80,14 +80,28 @@ export const mutants: readonly Mutant[] = [
     name: "rewrite ids outside the transaction that settles their creation",
     file: "src/engine/settle.ts",
     find: "  nameCreated(store, op, answer.serverId ?? null);",
-    replace: "  store.world.defer(() => nameCreated(store, op, answer.serverId ?? null));",
-    rules: ["I9", "payload"],
+    replace: "  store.world.defer(() => { try { nameCreated(store, op, answer.serverId ?? null); } catch {} });",
+    also: [
+      {
+        file: "src/engine/settle.ts",
+        find: "  nameCreated(store, op, serverId);",
+        replace: "  store.world.defer(() => { try { nameCreated(store, op, serverId); } catch {} });",
+      },
+    ],
+    rules: ["I8", "I9", "payload"],
   },
   {
     name: "book the late answer of a lost lease",
     file: "src/engine/settle.ts",
     find: " || op.lease !== settled.epoch) {",
     replace: ") {",
+    also: [
+      {
+        file: "src/engine/queue.ts",
+        find: "AND state = 3 AND lease = ? RETURNING channel",
+        replace: "AND state = 3 AND ? > 0 RETURNING channel",
+      },
+    ],
     rules: ["I11", "I2", "booking", "charge"],
   },
   {
@@ -125,5 +139,19 @@ export const mutants: readonly Mutant[] = [
     find: "return sequence - priority * weight;",
     replace: "return -priority;",
     rules: ["I7"],
+  },
+  {
+    name: "begin what is claimed ahead without another look",
+    file: "src/engine/ahead.ts",
+    find: "  if (sequence === ahead.seenAt) return true;",
+    replace: "  if (sequence >= 0) return true;",
+    rules: ["offline", "paused", "subject", "claim"],
+  },
+  {
+    name: "forget what is claimed ahead instead of giving it back",
+    file: "src/engine/ahead.ts",
+    find: "  giveBack(store, ahead);\n  return [];",
+    replace: "  return [];",
+    rules: ["liveness", "why"],
   },
 ];

@@ -13,12 +13,12 @@ export const recordMutants: readonly Mutant[] = [
   {
     name: "assign the sequence before the commit",
     file: "src/server/push.ts",
-    find: "const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });",
+    find: "const { answers, head, history, isMoved } = await core.store.write(work, { isRepeatable: true });",
     replace: `await core.store.write(async (tx) => {
       const { head: before } = await lockSpace(tx, request.space, { dialect: core.store.dialect, minting: core });
       await saveHead(tx, request.space, before + 1);
     });
-    const { answers, head, isMoved } = await core.store.write(work, { isRepeatable: true });`,
+    const { answers, head, history, isMoved } = await core.store.write(work, { isRepeatable: true });`,
     rules: ["S2"],
   },
   {

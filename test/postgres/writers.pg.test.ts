@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { openPostgres } from "../../src/server/postgres.ts";
-import { migrations } from "../../src/server/schema.ts";
+import { migrationsFor } from "../../src/server/schema.ts";
 import type { ServerStore } from "../../src/server/store.ts";
 import type { WireRecord } from "../../src/wire.ts";
 import type { Cluster } from "../support/postgres.ts";
@@ -78,7 +78,7 @@ async function openAdmin(): Promise<{ readonly store: ServerStore; readonly url:
   const url = await cluster.createDatabase();
   const store = await openPostgres({ url, connections: 2 });
   onTestFinished(() => store.close());
-  await store.migrate(migrations);
+  await store.migrate(migrationsFor(store.dialect));
   return { store, url, token: await newToken(store) };
 }
 

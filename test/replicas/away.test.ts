@@ -6,6 +6,7 @@ import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Input, Output, Verb } from "../../src/verbs.ts";
 import type { Replica } from "./replica.ts";
 import { openReplica } from "./replica.ts";
+import { openEmbeddedBase } from "./server-base.ts";
 import { openServerHost, space } from "./server-host.ts";
 
 const [writes, disputed] = [10_000, 500];
@@ -38,7 +39,12 @@ function exported(replica: Replica): number {
 test("thirty days offline: ten thousand writes land, five hundred disputes are asked, a suspension loses nothing, an export holds the rest", async () => {
   const scheduler = newScheduler();
   const random = seededRandom("away");
-  const server = await openServerHost({ scheduler, random: random.fork("server"), processes: 1 });
+  const server = await openServerHost({
+    scheduler,
+    random: random.fork("server"),
+    processes: 1,
+    base: openEmbeddedBase(),
+  });
   const make = (name: string): Replica => {
     const replica = openReplica({ name, scheduler, random: random.fork(name), server, processes: 1, log: () => {} });
     ends.push(() => replica.kill(0, "now"));
@@ -93,7 +99,7 @@ test("thirty days offline: ten thousand writes land, five hundred disputes are a
   const decided = ask(away, "conflicts.resolve", { filter: { collection: "notes" }, choose: "local" });
   expect(decided.done.length).toBe(disputed);
   expect(await scheduler.runUntil(() => ask(away, "queue.status", {}).unsent === 0, dayMs)).toBe(true);
-  const rows = server.database.prepare("SELECT key, value FROM hf_record WHERE space = ?").all(space);
+  const rows = await server.base.look((all) => all("SELECT key, value FROM hf_record WHERE space = ?", space));
   expect(rows.length).toBe(writes);
   for (const { key, value } of rows) expect(JSON.parse(String(value)).a).toBe(`away ${String(key).slice(1)}`);
 });

@@ -94,17 +94,17 @@ export async function passMonths(stage: Stage): Promise<void> {
   const days = 91 + random.below(60);
   server.jumpClock(days * dayMs);
   await server.compact();
-  if (random.chance(0.5)) server.forgetReceipts();
+  if (random.chance(0.5)) await server.forgetReceipts();
   stage.note(`${days} days pass at the server`);
 }
 
-export function forgetReceipts(stage: Stage): void {
-  stage.server.forgetReceipts();
+export async function forgetReceipts(stage: Stage): Promise<void> {
+  await stage.server.forgetReceipts();
   stage.note("receipts below the floors are forgotten");
 }
 
-export function copyServer(stage: Stage): void {
-  stage.server.copy();
+export async function copyServer(stage: Stage): Promise<void> {
+  await stage.server.copy();
   stage.note("the server is copied");
 }
 

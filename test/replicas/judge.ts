@@ -5,12 +5,14 @@ import { canonicalText } from "../../src/canonical.ts";
 import type { Database } from "../../src/database.ts";
 import type { Json } from "../../src/operation.ts";
 import type { Fields } from "../../src/record.ts";
+import type { ServerRow } from "../../src/server/store.ts";
 import type { Output } from "../../src/verbs.ts";
 import type { PushAnswer } from "../../src/wire.ts";
 import type { HistoryEvent } from "./history.ts";
 import type { Promises, Stage } from "./moves.ts";
 import { collectionNames, raiseNote } from "./programs.ts";
 import type { Replica } from "./replica.ts";
+import type { All } from "./server-base.ts";
 import type { ServerHost } from "./server-host.ts";
 import { space, uuidLength } from "./server-host.ts";
 
@@ -45,21 +47,28 @@ const spaceRow = "SELECT head, floor, history FROM hf_space WHERE name = ?";
 const serverRows = `SELECT collection, key, version, value FROM hf_record
   WHERE space = ? AND version > ? ORDER BY version`;
 const clientRows = `SELECT collection.name AS collection, record.key AS key, record.version AS version, record.value AS value,
-  record.pendings AS pendings,
+  record.pendings AS pendings, collection.mark AS mark,
   record.mark <> collection.mark AS unmet FROM record JOIN collection ON collection.id = record.collection`;
 const clientHistory = "SELECT history FROM space WHERE name = ?";
 const decidedRows = `SELECT conflict.id AS id, conflict.status AS status, collection.name AS collection, record.key AS key
   FROM conflict JOIN record ON record.id = conflict.record JOIN collection ON collection.id = record.collection
   WHERE conflict.status <> 'open'`;
-const newReceipts = "SELECT rowid AS seq, id, answer FROM hf_receipt WHERE rowid > ? ORDER BY rowid";
 
 /** Reads what the server has committed since the last look; versions only grow, none is used twice and none is left out. */
-export function judgeServer({ server, events, promises }: Stage, witnesses: Witnesses): Violation | null {
-  const [row] = server.database.prepare(spaceRow).all(space);
+export function judgeServer(stage: Stage, witnesses: Witnesses): Promise<Violation | null> {
+  return stage.server.base.look((all) => judgeRows(all, stage, witnesses));
+}
+
+async function judgeRows(
+  all: All,
+  { server, events, promises }: Stage,
+  witnesses: Witnesses,
+): Promise<Violation | null> {
+  const [row] = await all(spaceRow, space);
   if (row === undefined) return null;
   const history = String(row.history);
   if (history !== witnesses.history) Object.assign(witnesses, { history, head: 0 });
-  for (const row of server.database.prepare(serverRows).all(space, witnesses.head)) {
+  for (const row of await all(serverRows, space, witnesses.head)) {
     const version = Number(row.version);
     const record = `${row.collection}/${row.key}`;
     const owner = witnesses.given.get(`${history} ${version}`);
@@ -75,7 +84,7 @@ export function judgeServer({ server, events, promises }: Stage, witnesses: Witn
     const value = row.value === null ? null : raisedValue(String(row.collection), JSON.parse(text) as Fields);
     events.push({ kind: "commit", history, record, version, value });
   }
-  noteLandings(server, events, witnesses);
+  noteLandings(await server.base.receiptsAfter(all, witnesses.landed.get(history) ?? 0), events, witnesses);
   const newest = Math.max(witnesses.head, Number(row.floor));
   // A version that was given without being used is a hole past which a cursor goes before the change is there.
   if (Number(row.head) !== newest) return { rule: "S2", detail: `head ${row.head}, newest version ${newest}` };
@@ -95,11 +104,10 @@ const raisedValue = (collection: string, value: Fields): Fields =>
   collection === "notes" ? raiseNote(value, 1) : value;
 
 /** Receipts say which operation landed at which version. */
-function noteLandings(server: ServerHost, events: HistoryEvent[], witnesses: Witnesses): void {
+function noteLandings(rows: readonly ServerRow[], events: HistoryEvent[], witnesses: Witnesses): void {
   const { history } = witnesses;
-  const last = witnesses.landed.get(history) ?? 0;
-  for (const row of server.database.prepare(newReceipts).all(last)) {
-    witnesses.landed.set(history, Math.max(witnesses.landed.get(history) ?? 0, Number(row.seq)));
+  for (const row of rows) {
+    witnesses.landed.set(history, Math.max(witnesses.landed.get(history) ?? 0, Number(row.place)));
     const answer = JSON.parse(String(row.answer)) as PushAnswer;
     if (answer.outcome !== "applied") continue;
     for (const { collection, key, version } of answer.changes) {
@@ -121,8 +129,8 @@ export function observeReplica({ events }: Stage, replica: Replica, witnesses: W
   const known = String(database.prepare(clientHistory).get(space)?.history ?? "");
   for (const row of database.prepare(clientRows).all()) {
     const record = `${row.collection}/${row.key}`;
-    // While everything is read again, what was not met yet has a version of the history before.
-    const history = Number(row.unmet) === 1 ? `before ${known}` : known;
+    // While everything is read again, what was not met yet has a version of the history before; which one that was, each reading knows.
+    const history = Number(row.unmet) === 1 ? `before ${known}, reading ${row.mark}` : known;
     const facts = `${history} ${row.version} ${row.pendings} ${row.value}`;
     if (witnesses.shown.get(`${client} ${record}`) === facts) continue;
     witnesses.shown.set(`${client} ${record}`, facts);
@@ -167,8 +175,8 @@ function allTexts(database: Database): string {
 }
 
 /** I5: once everything is quiet and decided, every replica shows exactly what the server has. */
-export function judgeEquality(server: ServerHost, replicas: readonly Replica[]): Violation | null {
-  const truth = serverState(server);
+export async function judgeEquality(server: ServerHost, replicas: readonly Replica[]): Promise<Violation | null> {
+  const truth = await serverState(server);
   for (const replica of replicas) {
     const mine = replicaState(replica);
     if (mine === null) return { rule: "I5", detail: `${replica.name} does not answer` };
@@ -188,8 +196,8 @@ export function judgeEquality(server: ServerHost, replicas: readonly Replica[]):
 const textOf = (collection: string, value: Fields): string =>
   canonicalText((collection === "notes" ? raiseNote(value, 1) : value) as Json);
 
-function serverState(server: ServerHost): ReadonlyMap<string, string> {
-  const rows = server.database.prepare(serverRows).all(space, 0);
+async function serverState(server: ServerHost): Promise<ReadonlyMap<string, string>> {
+  const rows = await server.base.look((all) => all(serverRows, space, 0));
   return new Map(
     rows
       .filter((row) => row.value !== null)
@@ -215,8 +223,8 @@ function replicaState(replica: Replica): ReadonlyMap<string, Shown> | null {
 }
 
 /** I2: a meter has counted every step that was acknowledged, once. */
-export function judgeMeters(server: ServerHost, promises: Promises): Violation | null {
-  const truth = serverState(server);
+export async function judgeMeters(server: ServerHost, promises: Promises): Promise<Violation | null> {
+  const truth = await serverState(server);
   for (const [key, { least, most }] of promises.meters) {
     const { n } = JSON.parse(truth.get(`meters/${key}`) ?? "{}") as { readonly n?: number };
     if (n !== undefined && n >= least && n <= most) continue;

@@ -1,16 +1,12 @@
-// Owns the sync server of a simulated run: its machine, its database, one or two processes that come and go, copies of it that are
-// restored, and the log of all that it ever committed or answered. What lies between it and the clients is line.ts.
+// Owns the sync server of a simulated run: its machine, one or two processes that come and go, copies of it that are restored, and the
+// log of all that it ever answered. What it stores in is server-base.ts; what lies between it and the clients is line.ts.
 import { createHash } from "node:crypto";
-import type { Database, SqlValue } from "../../src/database.ts";
-import { openDatabase } from "../../src/node/sqlite.ts";
+import { isCode } from "../../src/errors.ts";
 import type { ServerCollection } from "../../src/server/collections.ts";
-import { openEmbeddedStore } from "../../src/server/embedded.ts";
 import type { SyncServer } from "../../src/server/server.ts";
 import { openServer } from "../../src/server/server.ts";
-import { mintHistories } from "../../src/server/spaces.ts";
 import type { ServerStore } from "../../src/server/store.ts";
 import { addToken, suspendAccount } from "../../src/server/tokens.ts";
-import { mortalDatabase } from "../../src/testing/mortal-database.ts";
 import type { Random } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
 import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
@@ -19,6 +15,7 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import { protocolVersion, routes } from "../../src/wire.ts";
 import { raiseNote } from "./programs.ts";
+import type { ServerBase } from "./server-base.ts";
 
 export const space = "reef";
 export const serverName = "https://sync.test";
@@ -30,7 +27,7 @@ export type Served = { readonly status: number; readonly headers: Headers; reado
 export type Pass = "valid" | "expired" | "suspended";
 
 export type ServerHost = {
-  readonly database: Database;
+  readonly base: ServerBase;
   /** Hands a request to a running process; never resolves when that process dies over it. */
   readonly handle: (route: string, text: string, pass: Pass) => Promise<Served>;
   readonly isUp: () => boolean;
@@ -42,19 +39,19 @@ export type ServerHost = {
   readonly onPoke: (listener: (head: number) => void) => () => void;
   readonly compact: () => Promise<void>;
   /** Forgets receipts below the floors that clients named: the contract lets a server do that at any time. */
-  readonly forgetReceipts: () => void;
+  readonly forgetReceipts: () => Promise<void>;
   /** From the next start of its processes on, the server has the second version of the schema. */
   readonly upgrade: () => void;
   readonly schemaVersion: () => 1 | 2;
   /** Keeps a copy of everything; `restore` goes back to it, with a new history, as `holdfast server restore` does. */
-  readonly copy: () => void;
+  readonly copy: () => Promise<void>;
   readonly restore: () => Promise<boolean>;
   /** How often each operation was pushed, and what was answered last. */
   readonly pushed: Map<string, { times: number; last: string }>;
   /** Answers "applied" that left the server in this history, by idempotency key. */
   readonly applied: Map<string, number>;
-  /** Called after every request that was handled. */
-  onHandled: () => void;
+  /** Called after every request that was handled, and after commits that others may hide before that. */
+  onHandled: () => Promise<void>;
 };
 
 export function serverCollections(version: 1 | 2): readonly ServerCollection[] {
@@ -81,20 +78,24 @@ const sha256 = (text: string): string => createHash("sha256").update(text).diges
 
 type Living = { readonly process: VirtualProcess; readonly server: SyncServer; readonly store: ServerStore };
 
-export type HostParts = { readonly scheduler: Scheduler; readonly random: Random; readonly processes: number };
+export type HostParts = {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly processes: number;
+  readonly base: ServerBase;
+};
 
-export async function openServerHost({ scheduler, random, processes }: HostParts): Promise<ServerHost> {
-  const database = openDatabase(":memory:", { synchronous: "OFF" });
+export async function openServerHost({ scheduler, random, processes, base }: HostParts): Promise<ServerHost> {
   const machine = newVirtualMachine({ scheduler, random: random.fork("machine"), hash: sha256 });
   const listeners = new Set<(head: number) => void>();
-  const state: HostState = { version: 1, kept: null, tokens: new Map() };
-  const fleet = openFleet({ database, machine, processes, listeners, state });
-  await fleet.boot();
+  const state: HostState = { version: 1, tokens: new Map() };
+  const onCommit = (): Promise<void> => host.onHandled();
+  const fleet = openFleet({ base, scheduler, machine, processes, listeners, state, onCommit });
   const host: ServerHost = {
-    database,
+    base,
     applied: new Map(),
     pushed: new Map(),
-    onHandled: () => {},
+    onHandled: async () => {},
     isUp: () => fleet.living().length > 0,
     handle: (route, text, pass) => {
       const up = fleet.living();
@@ -107,47 +108,57 @@ export async function openServerHost({ scheduler, random, processes }: HostParts
       const slot = up[random.below(Math.max(1, up.length))];
       if (slot !== undefined) fleet.kill(slot, moment);
     },
-    boot: fleet.boot,
+    boot: () => through(scheduler, fleet.boot()),
     jumpClock: (byMs) => machine.wallClock.jump(byMs),
     onPoke: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    compact: () => compactOne(fleet),
-    forgetReceipts: () => void database.prepare(forgetBelowFloors).run(),
+    compact: () => through(scheduler, compactOne(fleet)),
+    forgetReceipts: () => through(scheduler, base.change(forgetBelowFloors)),
     upgrade: () => {
       state.version = 2;
     },
     schemaVersion: () => state.version,
-    copy: () => {
-      state.kept = copyOf(database);
-    },
+    copy: () => base.copy(),
     restore: async () => {
-      if (state.kept === null) return false;
+      if (!base.hasCopy()) return false;
       for (const slot of fleet.slots.keys()) fleet.kill(slot, "now");
       await scheduler.settle();
-      putBack(database, state.kept);
-      const restoring = openEmbeddedStore(database);
-      const newId = (): string => random.fork(`history ${fleet.boots()}`).next().toString(36);
-      await restoring.write((tx) => mintHistories(tx, newId));
+      await base.restore(() => random.fork(`history ${fleet.boots()}`).next().toString(36));
       host.applied.clear();
-      await fleet.boot();
+      await host.boot();
       return true;
     },
   };
+  await host.boot();
   return host;
 }
 
 // ---- processes ------------------------------------------------------------------------------------------------------
 
-type HostState = { version: 1 | 2; kept: Copy | null; readonly tokens: Map<Pass, string> };
+/** Waits for what is under way; where that waits for something in virtual time, time goes on until it is done. */
+async function through<T>(scheduler: Scheduler, work: Promise<T>): Promise<T> {
+  let isDone = false;
+  const end = (): void => {
+    isDone = true;
+  };
+  work.then(end, end);
+  await scheduler.settle();
+  while (!isDone && (await scheduler.runNext()));
+  return work;
+}
+
+type HostState = { version: 1 | 2; readonly tokens: Map<Pass, string> };
 
 type FleetParts = {
-  readonly database: Database;
+  readonly base: ServerBase;
+  readonly scheduler: Scheduler;
   readonly machine: VirtualMachine;
   readonly processes: number;
   readonly listeners: ReadonlySet<(head: number) => void>;
   readonly state: HostState;
+  readonly onCommit: () => Promise<void>;
 };
 
 /** The server's processes by the slots that they run in; a restart takes the slot over. */
@@ -161,12 +172,15 @@ type Fleet = {
   readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
 };
 
-function openFleet({ database, machine, processes, listeners, state }: FleetParts): Fleet {
+function openFleet(parts: FleetParts): Fleet {
+  const { base, machine, processes, listeners, state } = parts;
   const slots: (Living | null)[] = Array.from({ length: processes }, () => null);
-  const turns = makeTurns();
   let boots = 0;
   const drop = (slot: number): void => {
-    void slots[slot]?.server.close();
+    const living = slots[slot] ?? null;
+    if (living === null) return;
+    void living.server.close();
+    base.abandon(living.process);
     slots[slot] = null;
   };
   const start = async (slot: number): Promise<void> => {
@@ -174,7 +188,7 @@ function openFleet({ database, machine, processes, listeners, state }: FleetPart
     drop(slot);
     boots += 1;
     const process = bootProcess(machine, `server ${boots}`);
-    const store = inTurn(openEmbeddedStore(mortalDatabase(database, machine, process)), turns);
+    const store = await base.open(process, parts);
     store.onPoke((_space, head) => {
       for (const listener of listeners) listener(head);
     });
@@ -192,6 +206,7 @@ function openFleet({ database, machine, processes, listeners, state }: FleetPart
       slots[slot] = { process, server, store };
     } catch (error) {
       if (!isDeath(error) && process.isAlive()) throw error;
+      base.abandon(process);
     }
   };
   return {
@@ -221,7 +236,7 @@ async function serveOne(host: ServerHost, fleet: Fleet, { slot, asked, route }: 
   try {
     const response = await server.fetch(asked);
     const body = await response.text();
-    host.onHandled();
+    await host.onHandled();
     if (process.isAlive()) {
       if (route === routes.push && response.status === 200) countAnswers(host, body);
       return { status: response.status, headers: response.headers, text: body };
@@ -239,6 +254,8 @@ async function compactOne(fleet: Fleet): Promise<void> {
   const serving = slot === undefined ? null : fleet.slots[slot];
   if (slot === undefined || serving === null || serving === undefined) return;
   await serving.server.compact().catch((error: unknown) => {
+    // Nobody knows what became of it when the connection was lost with the commit on its way.
+    if (isCode(error, "io_failed")) return;
     if (!isDeath(error) && serving.process.isAlive()) throw error;
     fleet.drop(slot);
   });
@@ -281,48 +298,3 @@ function countAnswers({ applied, pushed }: ServerHost, body: string): void {
 
 /** An idempotency key is the operation's id, with a number behind it once its body has changed. */
 export const uuidLength = 36;
-
-// ---- several processes on one database ----------------------------------------------------------------------------
-
-type Turns = { tail: Promise<unknown> };
-const makeTurns = (): Turns => ({ tail: Promise.resolve() });
-
-/** Two processes on one database wait for each other's transactions; within a process the store sees to that itself. */
-function inTurn(store: ServerStore, turns: Turns): ServerStore {
-  const wait = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = turns.tail.then(work);
-    turns.tail = mine.catch(() => {});
-    return mine;
-  };
-  return {
-    ...store,
-    write: (work, options) => wait(() => store.write(work, options)),
-    read: (work) => wait(() => store.read(work)),
-    migrate: (migrations) => wait(() => store.migrate(migrations)),
-  };
-}
-
-// ---- copies ---------------------------------------------------------------------------------------------------------
-
-type Copy = readonly { readonly table: string; readonly rows: readonly Record<string, unknown>[] }[];
-
-const tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'hf_%' AND name <> 'hf_migration'";
-
-const copyOf = (database: Database): Copy =>
-  database
-    .prepare(tables)
-    .all()
-    .map(({ name }) => ({ table: String(name), rows: database.prepare(`SELECT * FROM ${String(name)}`).all() }));
-
-function putBack(database: Database, copy: Copy): void {
-  database.exec("BEGIN IMMEDIATE");
-  for (const { table, rows } of copy) {
-    database.exec(`DELETE FROM ${table}`);
-    for (const row of rows) {
-      const marks = Object.keys(row).map(() => "?");
-      const insert = `INSERT INTO ${table} (${Object.keys(row).join(", ")}) VALUES (${marks.join(", ")})`;
-      database.prepare(insert).run(...(Object.values(row) as SqlValue[]));
-    }
-  }
-  database.exec("COMMIT");
-}

@@ -20,9 +20,14 @@ import { calm } from "./line.ts";
 import type { Stage } from "./moves.ts";
 import { decided, makeMove, meterKeys } from "./moves.ts";
 import { openReplica } from "./replica.ts";
+import type { ServerBase } from "./server-base.ts";
+import { openEmbeddedBase } from "./server-base.ts";
 import { openServerHost } from "./server-host.ts";
 
 export type RunOptions = { readonly seed: number; readonly steps: number; readonly isTraced?: boolean };
+
+/** What the server of a run stores in: SQLite, unless told otherwise. */
+export type OpenBase = () => Promise<ServerBase> | ServerBase;
 
 export type RunResult = {
   readonly seed: number;
@@ -47,14 +52,14 @@ const storeEvery = 60;
 const patienceRounds = 7;
 
 /** Runs one seed. Equal options give equal results. */
-export async function simulateReplicas(options: RunOptions): Promise<RunResult> {
+export async function simulateReplicas(options: RunOptions, openBase: OpenBase = openEmbeddedBase): Promise<RunResult> {
   const trace = newTrace(options.isTraced === true);
   const witnesses = newWitnesses();
-  const stage = await setUp(options.seed, trace);
+  const stage = await setUp(options.seed, trace, await openBase());
   // Right after each request, so that no version is overwritten before anybody has seen it.
   let unseen: Violation | null = null;
-  stage.server.onHandled = () => {
-    unseen ??= judgeServer(stage, witnesses);
+  stage.server.onHandled = async () => {
+    unseen ??= await judgeServer(stage, witnesses);
     // Nothing that follows could be judged, and a livelock would not come to its end.
     if (unseen !== null) for (let process = 0; process < 2; process += 1) stage.server.kill("now");
   };
@@ -62,7 +67,7 @@ export async function simulateReplicas(options: RunOptions): Promise<RunResult> 
   try {
     violation = await start(stage);
     for (let step = 1; violation === null && step <= options.steps; step += 1) {
-      violation = (await makeMove(stage)) ?? unseen ?? judgeStep(stage, witnesses, step);
+      violation = (await makeMove(stage)) ?? unseen ?? (await judgeStep(stage, witnesses, step));
     }
     violation ??= (await comeToRest(stage, witnesses, () => unseen)) ?? unseen;
     violation ??= checkHistory(stage.events);
@@ -75,7 +80,7 @@ export async function simulateReplicas(options: RunOptions): Promise<RunResult> 
     }
     for (let process = 0; process < 2; process += 1) stage.server.kill("now");
     await stage.scheduler.settle();
-    stage.server.database.close();
+    await stage.server.base.close();
   }
   const { writes, kills, decisions, restores, rollbacks } = stage.promises;
   return {
@@ -87,10 +92,11 @@ export async function simulateReplicas(options: RunOptions): Promise<RunResult> 
   };
 }
 
-async function setUp(seed: number, trace: Trace): Promise<Stage> {
+async function setUp(seed: number, trace: Trace, base: ServerBase): Promise<Stage> {
   const random = seededRandom(`replicas/${seed}`);
-  const scheduler = newScheduler();
+  const scheduler = newScheduler(base.turn);
   const server = await openServerHost({
+    base,
     scheduler,
     random: random.fork("server"),
     processes: random.chance(0.3) ? 2 : 1,
@@ -126,9 +132,9 @@ async function start(stage: Stage): Promise<Violation | null> {
   return (await scheduler.runUntil(isReady, hourMs)) ? null : { rule: "start", detail: "the meters do not arrive" };
 }
 
-function judgeStep(stage: Stage, witnesses: Witnesses, step: number): Violation | null {
+async function judgeStep(stage: Stage, witnesses: Witnesses, step: number): Promise<Violation | null> {
   const { replicas } = stage;
-  const found = judgeServer(stage, witnesses);
+  const found = await judgeServer(stage, witnesses);
   if (found !== null) return found;
   for (const replica of replicas) {
     observeReplica(stage, replica, witnesses);
@@ -167,7 +173,7 @@ async function comeToRest(
     // Most runs are quiet after minutes; the longest delays of the engine (auth, breakers, polls) need the later rounds.
     const spanMs = Math.min(hourMs, 2 * minuteMs * 2 ** round);
     await scheduler.runFor(spanMs);
-    const wrong = unseen() ?? judgeStep(stage, witnesses, round);
+    const wrong = unseen() ?? (await judgeStep(stage, witnesses, round));
     if (wrong !== null) return wrong;
     // Everybody decides, whoever else is not done yet.
     const resting = replicas.map((replica) => isAtRest(stage, replica, round));
@@ -179,8 +185,8 @@ async function comeToRest(
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
   return (
     judgePromises(promises, replicas, witnesses) ??
-    judgeEquality(server, replicas) ??
-    (promises.restores > 0 ? null : judgeMeters(server, promises)) ??
+    (await judgeEquality(server, replicas)) ??
+    (promises.restores > 0 ? null : await judgeMeters(server, promises)) ??
     replicas.reduce<Violation | null>((found, replica) => found ?? judgeStore(replica), null)
   );
 }

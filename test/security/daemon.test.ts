@@ -384,6 +384,15 @@ test("(k) a program that took the port of a dead daemon never sees the token", a
   own.remove();
 });
 
+test("(l) a question for the head of the event stream opens none, however often it is asked", async () => {
+  const headers = { authorization: `Bearer ${running.daemon.token}` };
+  const url = `http://127.0.0.1:${running.daemon.port}/v1/events`;
+  for (let asked = 0; asked < 5; asked += 1) {
+    const answer = await fetch(url, { method: "HEAD", headers });
+    expect([answer.status, answer.headers.get("content-type")]).toEqual([200, "text/event-stream; charset=utf-8"]);
+  }
+});
+
 test("(l) more event clients than allowed are refused, and a place becomes free again", async () => {
   const open = (): Promise<Response> =>
     fetch(`http://127.0.0.1:${running.daemon.port}/v1/events`, {

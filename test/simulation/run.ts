@@ -2,8 +2,9 @@
 // Runs are shared out in runs.ts; one run is simulator.ts.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import type { Plan, RunOptions, Simulation } from "./runs.ts";
+import type { Plan, Simulation } from "./runs.ts";
 import { describeFailure, freshSeeds, modeOf, runOne, runPlan, seedsFrom, shorten } from "./runs.ts";
+import type { RunOptions } from "./simulator.ts";
 
 const usage = `npm run sim -- [options]
   --seeds N      how many seeds (default 2000); fresh ones unless --seed is given

@@ -2,17 +2,10 @@
 // One run is simulator.ts; the command line is run.ts.
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Mode } from "./simulator.ts";
+import type { Mode, RunOptions } from "./simulator.ts";
 
 /** `queue`: one machine and remotes, simulator.ts. `replicas`: several clients and a sync server, test/replicas/simulator.ts. */
 export type Simulation = "queue" | "replicas";
-
-export type RunOptions = {
-  readonly seed: number;
-  readonly steps: number;
-  readonly mode: Mode;
-  readonly isTraced?: boolean;
-};
 
 /** What both simulations tell of a run. */
 export type RunResult = {

@@ -241,14 +241,22 @@ export function boot(sim: Simulation, slot: number): void {
   };
   const tokenOf = (subject: string): number => sim.tokens.get(subject) ?? 0;
   const types = simulatedTypes({ process, network, watcher: watcherOf(sim), tokenOf, runJob }, sim.isLaterKnown);
+  const narrow = random.fork(`narrow ${counts.boots}`);
+  const isNarrow = narrow.chance(0.4);
   try {
     const engine = openEngine({
       database: mortalDatabase(sim.facts.db, machine, process),
       world: process.world,
       types,
       ageing,
+      // Few at once and many ahead, or the other way round: what is claimed ahead is what has no room.
+      wavesAhead: isNarrow ? 1 + narrow.below(4) : 0,
       // Nothing is dropped unasked, not even on a full disk: the model knows an end only by looking at the row.
-      settings: { retainMs: 400 * 86_400_000, overflow: "reject" },
+      settings: {
+        retainMs: 400 * 86_400_000,
+        overflow: "reject",
+        ...(isNarrow ? { concurrency: 2, concurrencyPerRemote: 1 + narrow.below(2) } : {}),
+      },
     });
     if (slot === 0 || random.chance(0.7)) engine.start();
     // One listener is enough for the trace; the others would only read the same feed again.

@@ -16,7 +16,8 @@ export function parse(file: string, text: string): ts.SourceFile {
   const key = `${file}\n${text}`;
   const known = sources.get(key);
   if (known !== undefined) return known;
-  const source = ts.createSourceFile(file, text, ts.ScriptTarget.ESNext, true);
+  const how = { languageVersion: ts.ScriptTarget.ESNext, jsDocParsingMode: ts.JSDocParsingMode.ParseNone };
+  const source = ts.createSourceFile(file, text, how, true);
   sources.set(key, source);
   return source;
 }
@@ -25,13 +26,23 @@ export function lineOf(source: ts.SourceFile, node: ts.Node): number {
   return source.getLineAndCharacterOfPosition(node.getStart(source)).line + 1;
 }
 
-/** Calls `visit` with every node of the file. */
+const nodes = new WeakMap<ts.SourceFile, readonly ts.Node[]>();
+
+/** Calls `visit` with every node of the file, parents first. Every law walks the same files, so the way is kept. */
 export function walk(source: ts.SourceFile, visit: (node: ts.Node) => void): void {
+  const known = nodes.get(source) ?? nodesOf(source);
+  nodes.set(source, known);
+  for (const node of known) visit(node);
+}
+
+function nodesOf(source: ts.SourceFile): readonly ts.Node[] {
+  const found: ts.Node[] = [];
   const descend = (node: ts.Node): void => {
-    visit(node);
+    found.push(node);
     ts.forEachChild(node, descend);
   };
   descend(source);
+  return found;
 }
 
 /** Imports of values and of types, re-exports, `import()` as call and as type, `require` and built-in look-ups. */

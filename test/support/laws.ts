@@ -4,6 +4,7 @@ import path from "node:path";
 import ts from "typescript";
 import type { Import } from "./imports.ts";
 import { findImports, lineOf, parse, walk } from "./imports.ts";
+import type { Write } from "./sql-writes.ts";
 import { computed, findTables, findWrites } from "./sql-writes.ts";
 
 /** The texts of the tree by path from the root, with forward slashes. */
@@ -31,7 +32,6 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "zod/mini": ["rules", "src/node/", "src/cli/", "src/server/openapi.ts"],
   "@standard-schema/spec": ["rules"],
   "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
-  "node-diff3": ["src/merge-text.ts"],
   uuid: ["src/node/world.ts"],
   jose: ["src/server/auth.ts"],
   "env-paths": ["src/node/"],
@@ -136,8 +136,9 @@ function judgePurity(file: string, source: ts.SourceFile): readonly string[] {
   const place = placeOf(file);
   if ((place !== "rules" && place !== "engine") || isTest(file)) return [];
   const violations: string[] = [];
+  const isSynchronous = file !== "src/engine/loop.ts";
   walk(source, (node) => {
-    const wrong = judgeNode(node, file !== "src/engine/loop.ts");
+    const wrong = judgeNode(node, isSynchronous);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
@@ -184,8 +185,9 @@ function judgeShape(file: string, source: ts.SourceFile): readonly string[] {
     violations.push(`${file}:1 has ${lines.length} lines, more than ${fileLimitLines}`);
   const opening = lines.find((line) => !line.startsWith("#!"));
   if (!/^\s*(\/\/|\/\*)/.test(opening ?? "")) violations.push(`${file}:1 does not open with what it owns`);
+  const isInPlace = placeOf(file) !== undefined;
   walk(source, (node) => {
-    const wrong = judgeLength(source, node) ?? (placeOf(file) ? judgeClass(node) : undefined);
+    const wrong = judgeLength(source, node) ?? (isInPlace ? judgeClass(node) : undefined);
     if (wrong !== undefined) violations.push(`${file}:${lineOf(source, node)} ${wrong}`);
   });
   return violations;
@@ -213,33 +215,53 @@ function judgeClass(node: ts.Node): string | undefined {
 
 // ---- tables -----------------------------------------------------------------------------------------------------
 
-const schemaFile = "src/engine/schema.ts";
+/** The places that have tables of their own, and the file that creates them without owning them. */
+const schemaFiles: Readonly<Record<string, string>> = {
+  engine: "src/engine/schema.ts",
+  server: "src/server/schema.ts",
+};
 
-/** Law 3: which file of the engine writes which table. */
-export function findOwners(tree: Tree): ReadonlyMap<string, readonly string[]> {
+const isSchema = (file: string): boolean => Object.values(schemaFiles).includes(file);
+
+type Writing = Write & { readonly file: string };
+
+/** Every statement of src/ that writes, read once: the tree is large. */
+function findWritings(tree: Tree): readonly Writing[] {
+  return [...tree]
+    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && !isSchema(file))
+    .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })));
+}
+
+/** Law 3: which file of a place writes which of its tables. */
+export function findOwners(tree: Tree, place: string): ReadonlyMap<string, readonly string[]> {
+  return ownersAmong(findWritings(new Map([...tree].filter(([file]) => placeOf(file) === place))), place);
+}
+
+function ownersAmong(writings: readonly Writing[], place: string): ReadonlyMap<string, readonly string[]> {
   const owners = new Map<string, readonly string[]>();
-  for (const [file, text] of tree) {
-    if (placeOf(file) !== "engine" || isTest(file) || file === schemaFile) continue;
-    for (const { table } of findWrites(parse(file, text))) {
-      if (table !== computed) owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
-    }
+  for (const { file, table } of writings) {
+    if (placeOf(file) !== place || table === computed) continue;
+    owners.set(table, [...new Set([...(owners.get(table) ?? []), file])]);
   }
   return owners;
 }
 
 function judgeWrites(tree: Tree): readonly string[] {
-  const shared = [...findOwners(tree)]
+  const writings = findWritings(tree);
+  return Object.entries(schemaFiles).flatMap(([place, schemaFile]) => {
+    const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
+    return judgeWritesOf(place, tables, writings);
+  });
+}
+
+function judgeWritesOf(place: string, tables: ReadonlySet<string>, writings: readonly Writing[]): readonly string[] {
+  const shared = [...ownersAmong(writings, place)]
     .filter(([, files]) => files.length > 1)
     .map(([table, files]) => `${files.join(" and ")} both write the table ${table}`);
-  const tables = new Set(findTables(parse(schemaFile, tree.get(schemaFile) ?? "")));
-  const strange = [...tree]
-    .filter(([file]) => placeOf(file) !== undefined && !isTest(file) && file !== schemaFile)
-    .flatMap(([file, text]) => findWrites(parse(file, text)).map((write) => ({ file, ...write })))
-    .flatMap(({ file, table, line }) => {
-      if (placeOf(file) === "engine" && table === computed)
-        return [`${file}:${line} writes a table whose name is computed`];
-      const isForeign = placeOf(file) !== "engine" && tables.has(table);
-      return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the engine`] : [];
-    });
+  const strange = writings.flatMap(({ file, table, line }) => {
+    if (placeOf(file) === place && table === computed) return [`${file}:${line} writes a table whose name is computed`];
+    const isForeign = placeOf(file) !== place && tables.has(table);
+    return isForeign ? [`${file}:${line} writes the table ${table}, which belongs to the ${place}`] : [];
+  });
   return [...shared, ...strange];
 }

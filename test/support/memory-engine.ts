@@ -71,6 +71,7 @@ export function openMemoryEngine(initial: Partial<Settings> = {}): MemoryEngine 
     },
     register: () => {},
     start: () => {},
+    setSync: async () => {},
     stop: async () => {},
     close: () => {
       state.isClosed = true;
@@ -134,7 +135,7 @@ function otherAnswers({ state, operations, feed }: Parts): Partial<Answers> {
     "ids.assign": (input) => ({ ...input, rewritten: 0 }),
     "sync.run": () => ({ pending: operations.length, isOffline: false, sentence: "Sending." }),
     "sync.status": () => ({ isSyncing: false, mode: state.settings.syncMode, run: null }),
-    "network.status": () => ({ status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [] }),
+    "network.status": () => ({ status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [], pokes: [] }),
     "network.check": () => ({ checking: [] }),
     "network.offline": () => ({ isWorkingOffline: true }),
     "network.online": () => ({ isWorkingOffline: false }),

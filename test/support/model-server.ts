@@ -16,6 +16,7 @@ import type {
 import {
   fetchRequest,
   fetchResponse,
+  historyChanged,
   pullRequest,
   pullResponse,
   pushRequest,
@@ -196,7 +197,11 @@ function writeAs(model: Model, record: Omit<NewStored, "schema">): number {
 }
 
 function push(model: Model, request: PushRequest, author: string): PushResponse {
+  const { history } = model.server;
+  const isOther = request.history !== undefined && request.history !== history;
   const answers = request.items.map((item): PushAnswer => {
+    if (isOther)
+      return { id: item.id, outcome: "retry", problem: { code: historyChanged, message: "restored" }, afterMs: 1_000 };
     const known = model.state.receipts.get(item.id);
     if (known !== undefined) return known.outcome === "applied" ? { ...known, outcome: "duplicate" } : known;
     const made = applyItem(model, item, author);
@@ -204,7 +209,7 @@ function push(model: Model, request: PushRequest, author: string): PushResponse 
     return made;
   });
   tell(model);
-  return { answers, now: model.options.now() };
+  return { answers, history, now: model.options.now() };
 }
 
 /** All changes or none. */

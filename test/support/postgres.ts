@@ -5,6 +5,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   cpSync,
@@ -25,8 +26,8 @@ import postgres from "postgres";
 import { freePort, isAlive, until } from "./processes.ts";
 
 export type Cluster = {
-  /** Makes a new, empty database and returns its address. */
-  readonly createDatabase: () => Promise<string>;
+  /** Makes a new, empty database and returns its address. `locale`, e.g. "ICU_LOCALE 'sv'", is for one that sorts by a language. */
+  readonly createDatabase: (locale?: string) => Promise<string>;
   readonly port: number;
   /** As if the power went: no goodbye to anybody, nothing flushed. */
   readonly kill: () => Promise<void>;
@@ -36,6 +37,12 @@ export type Cluster = {
   readonly shutDown: () => Promise<void>;
   /** Ends it and removes everything. Safe to call at any time, more than once. */
   readonly stop: () => Promise<void>;
+};
+
+export type ClusterOptions = {
+  readonly isDurable?: boolean;
+  /** Key and certificate in PEM; the server then takes TLS. */
+  readonly tls?: { readonly key: string; readonly cert: string };
 };
 
 type Binaries = { readonly initdb: string; readonly postgres: string; readonly as: Identity };
@@ -62,7 +69,7 @@ const flags = [
  * afterAll(cluster.stop);
  * const store = openPostgres({ url: await cluster.createDatabase() });
  */
-export async function startPostgres({ isDurable = false } = {}): Promise<Cluster> {
+export async function startPostgres({ isDurable = false, tls }: ClusterOptions = {}): Promise<Cluster> {
   const binaries = findBinaries();
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-postgres-"));
   if (binaries.as.uid !== undefined) chownSync(folder, binaries.as.uid, binaries.as.gid ?? 0);
@@ -71,7 +78,7 @@ export async function startPostgres({ isDurable = false } = {}): Promise<Cluster
   let child: ChildProcess | undefined;
   const cluster: Cluster = {
     port,
-    createDatabase: () => createDatabase(port),
+    createDatabase: (locale) => createDatabase(port, locale),
     kill: () => endChild("SIGKILL"),
     shutDown: () => endChild("SIGINT"),
     start: async () => {
@@ -100,6 +107,7 @@ export async function startPostgres({ isDurable = false } = {}): Promise<Cluster
   process.once("exit", killAtExit);
   try {
     initialise(binaries, folder, data);
+    if (tls !== undefined) enableTls(binaries.as, data, tls);
     await cluster.start();
   } catch (error) {
     await cluster.stop();
@@ -124,6 +132,19 @@ function initialise(binaries: Binaries, folder: string, data: string): void {
     cwd: folder,
     stdio: ["ignore", "ignore", "pipe"],
   });
+}
+
+/** PostgreSQL looks for these names in its data directory, and wants a key that nobody else can read. */
+function enableTls(as: Identity, data: string, { key, cert }: NonNullable<ClusterOptions["tls"]>): void {
+  for (const [name, text] of [
+    ["server.key", key],
+    ["server.crt", cert],
+  ] as const) {
+    const file = path.join(data, name);
+    writeFileSync(file, text, { mode: 0o600 });
+    if (as.uid !== undefined) chownSync(file, as.uid, as.gid ?? 0);
+  }
+  appendFileSync(path.join(data, "postgresql.conf"), "ssl = on\n");
 }
 
 function launch(binaries: Binaries, data: string, port: number, isDurable: boolean): Promise<ChildProcess> {
@@ -154,11 +175,11 @@ function launch(binaries: Binaries, data: string, port: number, isDurable: boole
   });
 }
 
-async function createDatabase(port: number): Promise<string> {
+async function createDatabase(port: number, locale = ""): Promise<string> {
   const name = `t${randomUUID().replaceAll("-", "")}`;
   const sql = postgres(urlOf(port, "postgres"), { max: 1, onnotice: () => {} });
   try {
-    await sql.unsafe(`CREATE DATABASE ${name} TEMPLATE template0`);
+    await sql.unsafe(`CREATE DATABASE ${name} TEMPLATE template0 ${locale}`);
   } finally {
     await sql.end({ timeout: 1 });
   }

@@ -32,6 +32,8 @@ export type Bench = {
   readonly get: (id: string) => Output<"queue.get">;
   /** Runs everything that happens within this time. */
   readonly run: (ms?: number) => Promise<void>;
+  /** Opens the store in one more process, which only queues. */
+  readonly another: () => Engine;
   /** Ends the process as kill -9 does and starts another one on the same store. */
   readonly crash: () => void;
   /** Names of the inputs in the order in which they arrived. */
@@ -43,6 +45,7 @@ export type BenchOptions = {
   readonly types?: readonly OperationType[];
   readonly settings?: Partial<Settings>;
   readonly ageing?: number;
+  readonly wavesAhead?: number;
   readonly isStopped?: boolean;
 };
 
@@ -93,22 +96,8 @@ export function startBench(options: BenchOptions = {}): Bench {
     probe: async () => state.probe,
   });
   const database = openDatabase(":memory:");
-  const note: OperationType = {
-    type: "note",
-    remoteOf: () => remote,
-    run: async (attempt) => {
-      sent.push({
-        id: attempt.operation.id,
-        key: attempt.idempotencyKey,
-        input: attempt.input,
-        at: scheduler.elapsed(),
-      });
-      const answer = answers.shift() ?? applied;
-      return typeof answer === "function" ? answer(attempt) : answer;
-    },
-    ...options.type,
-  };
-  const boot = (): { process: VirtualProcess; engine: Engine } => {
+  const note = noteType({ sent, answers, now: scheduler.elapsed }, options.type);
+  const open = (): { process: VirtualProcess; engine: Engine } => {
     state.boots += 1;
     const process = bootProcess(machine, `process ${state.boots}`);
     const engine = openEngine({
@@ -117,7 +106,12 @@ export function startBench(options: BenchOptions = {}): Bench {
       types: [note, ...(options.types ?? [])],
       ...(options.settings === undefined ? {} : { settings: options.settings }),
       ...(options.ageing === undefined ? {} : { ageing: options.ageing }),
+      ...(options.wavesAhead === undefined ? {} : { wavesAhead: options.wavesAhead }),
     });
+    return { process, engine };
+  };
+  const boot = (): { process: VirtualProcess; engine: Engine } => {
+    const { process, engine } = open();
     engine.subscribe((event) => events.push(event));
     if (options.isStopped !== true) engine.start();
     return { process, engine };
@@ -142,10 +136,26 @@ export function startBench(options: BenchOptions = {}): Bench {
     ask,
     get: (id) => ask("queue.get", { id }),
     run: (ms = 100) => scheduler.runFor(ms),
+    another: () => open().engine,
     crash: () => {
       living.process.kill();
       living = boot();
     },
     order: () => sent.map((each) => each.input),
+  };
+}
+
+type Heard = { readonly sent: Sent[]; readonly answers: Bench["answers"]; readonly now: () => number };
+
+function noteType({ sent, answers, now }: Heard, given: Partial<OperationType> | undefined): OperationType {
+  return {
+    type: "note",
+    remoteOf: () => remote,
+    run: async (attempt) => {
+      sent.push({ id: attempt.operation.id, key: attempt.idempotencyKey, input: attempt.input, at: now() });
+      const answer = answers.shift() ?? applied;
+      return typeof answer === "function" ? answer(attempt) : answer;
+    },
+    ...given,
   };
 }

@@ -205,3 +205,15 @@ export function event(more: Partial<HoldfastEvent> = {}): HoldfastEvent {
 }
 
 export const noCollections: Output<"collections.list"> = { collections: [], lastSyncAt: null, clockOffsetMs: 0 };
+
+/** One space whose pokes come through, one whose do not. */
+export const pokes: Output<"network.status">["pokes"] = [
+  {
+    ...{ space: "team", state: "listening", pollMs: 300_000, lastError: null },
+    ...{ since: now - 3_600_000, lastPokeAt: now - 120_000 },
+  },
+  {
+    ...{ space: "archive", state: "polling", pollMs: 30_000, since: now - 300_000, lastPokeAt: null },
+    lastError: { at: now - 20_000, reason: "it answered text/html, no stream" },
+  },
+];

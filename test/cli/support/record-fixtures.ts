@@ -125,6 +125,7 @@ export const run = {
 export const network: Output<"network.status"> = {
   status: "online",
   isWorkingOffline: false,
+  pokes: [],
   lastCheckAt: null,
   remotes: [],
 };

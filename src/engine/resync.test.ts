@@ -1,0 +1,145 @@
+/**
+ * Owns the proof of what a client keeps when the server is restored from a backup. Other resets and plain pages are pull.test.ts.
+ */
+import { expect, test } from "vitest";
+import { startRecords } from "../../test/support/record-bench.ts";
+
+test("a server restored from a backup: what it lost of ours stays here and is in the inbox, all else follows it", async () => {
+  const { server, client, run } = startRecords();
+  server.write("notes", "same", { n: 1 });
+  server.write("notes", "edited", { n: 1 });
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  ada.put("created", { n: 1 });
+  ada.update("edited", { n: 2 });
+  await run();
+  ada.offline();
+  ada.put("unsent", { n: 1 });
+  ada.update("same", { mine: 1 });
+  server.restore(backup, "h2");
+  server.write("notes", "other", { n: 7 });
+  ada.online();
+  await run(10_000);
+  expect(ada.value("created")).toEqual({ n: 1 });
+  expect(ada.value("edited")).toEqual({ n: 2 });
+  expect(ada.value("other")).toEqual({ n: 7 });
+  expect(server.all("notes")).toEqual({ same: { n: 1, mine: 1 }, edited: { n: 1 }, other: { n: 7 }, unsent: { n: 1 } });
+  const open = ada.conflicts("open");
+  expect(open.map(({ kind, key, local, remote }) => ({ kind, key, local, remote }))).toEqual(
+    expect.arrayContaining([
+      { kind: "deleted_upstream", key: "created", local: { n: 1 }, remote: null },
+      { kind: "version_mismatch", key: "edited", local: { n: 2 }, remote: { n: 1 } },
+    ]),
+  );
+  expect(open).toHaveLength(2);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(5_000);
+  expect(server.all("notes")).toMatchObject({ created: { n: 1 }, edited: { n: 2 } });
+  expect(ada.conflicts("open")).toEqual([]);
+  expect([ada.state("created"), ada.state("edited")]).toEqual(["synced", "synced"]);
+});
+
+test("what a restored server takes before anybody has told of the restore stays visible, and is what the inbox shows", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  for (const n of [1, 2, 3]) {
+    ada.put("noted", { n });
+    await run();
+  }
+  ada.remove("noted");
+  ada.put("kept", { n: 1, title: "a" });
+  await run();
+  server.restore(backup, "h2");
+  // Pushed at once: versions of the new history are lower than those that are known here.
+  ada.put("noted", { n: 9 });
+  ada.update("kept", { n: 2 });
+  await run(20_000);
+  expect(ada.value("noted")).toEqual({ n: 9 });
+  expect(ada.value("kept")).toEqual({ n: 2, title: "a" });
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(20_000);
+  expect(server.all("notes")).toEqual({ noted: { n: 9 }, kept: { n: 2, title: "a" } });
+  expect(ada.ask("queue.status", {}).unsent).toBe(0);
+});
+
+test("a write on what a restored server no longer has overrides nobody there: it is a conflict", async () => {
+  const { server, client, run } = startRecords();
+  server.write("notes", "n1", { n: 1 });
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  for (const n of [2, 3, 4]) server.write("notes", "n1", { n });
+  await run();
+  expect(ada.value("n1")).toEqual({ n: 4 });
+  server.restore(backup, "h2");
+  server.write("notes", "n1", { n: 5 });
+  // Its version here is above every version there.
+  ada.update("n1", { n: 9 });
+  await run(20_000);
+  expect(server.all("notes")).toEqual({ n1: { n: 5 } });
+  expect(ada.conflicts("open").map(({ key, local, remote }) => ({ key, local, remote }))).toEqual([
+    { key: "n1", local: { n: 9 }, remote: { n: 5 } },
+  ]);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(20_000);
+  expect(server.all("notes")).toEqual({ n1: { n: 9 } });
+});
+
+test("an answer from before a restore that comes after it is asked for again", async () => {
+  const { server, client, run } = startRecords();
+  let hold = false;
+  let release = (): void => {};
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      push: async (request, signal) => {
+        const isHeld = hold;
+        hold = false;
+        const reply = await port.push(request, signal);
+        if (isHeld)
+          await new Promise<void>((resolve) => {
+            release = resolve;
+          });
+        return reply;
+      },
+    }),
+  });
+  server.write("notes", "other", { n: 1 });
+  await run();
+  const backup = server.backup();
+  hold = true;
+  ada.put("n1", { n: 1 });
+  await run(2_000);
+  expect(server.all("notes")).toMatchObject({ n1: { n: 1 } });
+  server.restore(backup, "h2");
+  ada.ask("collections.sync", {});
+  await run(2_000);
+  release();
+  await run(10_000);
+  expect(server.all("notes")).toMatchObject({ n1: { n: 1 } });
+  expect(ada.get("n1")).toMatchObject({ value: { n: 1 }, state: "synced" });
+});
+
+test("what was removed in a history that a restored server has lost hides nothing that gets its key there", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  const backup = server.backup();
+  for (const n of [1, 2, 3]) {
+    ada.put("n1", { n });
+    await run();
+  }
+  ada.remove("n1");
+  await run();
+  server.restore(backup, "h2");
+  const before = server.log.length;
+  await run(900_000);
+  // What was told of the lost history must not be pulled for without end.
+  expect(server.log.length - before).toBeLessThan(20);
+  server.write("notes", "n1", { n: 9 });
+  await run(900_000);
+  expect(ada.value("n1")).toEqual({ n: 9 });
+});

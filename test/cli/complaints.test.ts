@@ -1,0 +1,140 @@
+// Owns what the command says to words that are nearly right: the field and what was expected, the command and not the verb.
+// Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
+import { describe, expect, it } from "vitest";
+import * as has from "./support/fixtures.ts";
+import { syncConfig } from "./support/record-fixtures.ts";
+import type { Script } from "./support/script.ts";
+import { play } from "./support/script.ts";
+
+const said = async (argv: readonly string[], script: Script = {}): Promise<readonly [number, string]> => {
+  const { exit, err } = await play(argv, script);
+  return [exit, err];
+};
+
+describe("an input that the contract refuses", () => {
+  it.each<[readonly string[], string, string]>([
+    [["queue", "show", "abc"], "id: expected at least 4 characters", "queue show"],
+    [["conflicts", "show", "ab"], "id: expected at least 4 characters", "conflicts show"],
+    [
+      ["request", "POST", "https://api.example.com/notes", "--lane", "a".repeat(201)],
+      "lane: expected at most 200 characters",
+      "request",
+    ],
+    [["records", "get", "notes", ""], "key: expected at least 1 character", "records get"],
+    [
+      ["collections", "declare", "notes", "--merge", "title=bogus"],
+      "merge.title.rule: expected one of critical, prefer-local, prefer-remote, override, max, min, counter, set, list, text",
+      "collections declare",
+    ],
+  ])("%j is told with the command that was typed", async (argv, message, command) =>
+    expect(await said(argv, { answers: { "collections.list": has.noCollections } })).toEqual([
+      2,
+      `✗ ${message}\n→ see \`holdfast help ${command}\`\n`,
+    ]),
+  );
+});
+
+describe("a time", () => {
+  it("that may be a duration says so", async () =>
+    expect((await said(["request", "POST", "https://a.example", "--expires", "soon"]))[1]).toContain(
+      "write 2d or 1h30m",
+    ));
+});
+
+describe("a body", () => {
+  const url = "https://api.example.com/notes";
+  const answers = { "queue.add": has.receipt(), "queue.why": has.why() } as const;
+
+  it("that looks like JSON and is none goes as text, and that is said", async () => {
+    const played = await play(["request", "POST", url, "--data", '{"a":1'], { answers });
+    expect(played.calls[0]?.[1]).toMatchObject({ payload: { body: { text: '{"a":1' } } });
+    expect(played.err).toMatch(
+      /^! the body looks like JSON and is none, so it goes as text: .+\n→ --json-body refuses/,
+    );
+  });
+
+  it("whose numbers would change on the way goes as text without a word", async () => {
+    const played = await play(["request", "POST", url, "--data", '{"a":12345678901234567890}'], { answers });
+    expect([played.exit, played.err]).toEqual([0, ""]);
+  });
+
+  it("comes from stdin as - and, as curl writes it, as @-", async () => {
+    for (const data of ["-", "@-"]) {
+      const played = await play(["request", "POST", url, "--data", data], { answers, stdin: "kelp" });
+      expect(played.calls[0]?.[1]).toMatchObject({ payload: { body: { text: "kelp" } } });
+    }
+  });
+
+  it("on stdin that is no text, or too much of it, is told apart", async () => {
+    const binary = await said(["request", "POST", url, "--data", "-"], { stdin: new Uint8Array([0xff, 0xfe]) });
+    const much = await said(["request", "POST", url, "--data", "-"], { stdin: "a".repeat(600_000) });
+    expect([binary[0], binary[1]]).toEqual([2, expect.stringContaining("no UTF-8")]);
+    expect([much[0], much[1]]).toEqual([2, expect.stringMatching(/600.*at most 524/)]);
+  });
+});
+
+it("a direction of an order is asc or desc", async () => {
+  const [exit, err] = await said(["records", "list", "notes", "--order", "stars:down"]);
+  expect([exit, err.split("\n")[0]]).toEqual([2, '✗ --order: "down" is no direction']);
+});
+
+it("a remote to look at is one that is known, or an address", async () => {
+  const answers: NonNullable<Script["answers"]> = {
+    "network.status": { status: "unknown", isWorkingOffline: false, lastCheckAt: null, remotes: [], pokes: [] },
+    "network.check": { checking: [] },
+  };
+  const misspelt = await play(["network", "check", "foo"], { answers });
+  expect([misspelt.exit, misspelt.err.split("\n")[0]]).toEqual([4, '✗ there is no remote "foo"']);
+  const address = await play(["network", "check", "https://api.example.com/notes?x"], { answers });
+  expect(address.calls).toContainEqual(["network.check", { remote: "https://api.example.com" }]);
+});
+
+it("a file with hundreds of wrong lines is refused in a screenful", async () => {
+  const stdin = Array.from({ length: 300 }, (_, at) => `garbage ${at}`).join("\n");
+  const played = await play(["queue", "import", "-"], {
+    stdin,
+    answers: {
+      "queue.import": ({ lines }) => ({
+        imported: [],
+        skipped: [],
+        refused: lines.map((_, at) => ({
+          id: `line ${at + 1}`,
+          code: "invalid_input",
+          message: `line ${at + 1}: it is not JSON`,
+          hint: "give one exported operation per line, unchanged",
+        })),
+      }),
+    },
+  });
+  const lines = played.err.trimEnd().split("\n");
+  expect(lines).toHaveLength(22);
+  expect(lines.at(-1)).toBe("  … and 280 more refusals; --json names them all");
+  expect([played.exit, played.out]).toEqual([2, "! Imported 0 operations\n"]);
+});
+
+describe("a sync server that gives nothing", () => {
+  const refusedBy = async (reason: string): Promise<string> => {
+    const out = { subject: "", remote: "https://sync.example.com", reason, since: 0, pending: 1 };
+    const before = has.queueStatus();
+    const status = { ...before, counts: { ...before.counts, pending: 1 }, unsent: 1, signedOut: [out] };
+    const played = await play(["sync", "--wait"], {
+      local: syncConfig({ "sync.url": "https://sync.example.com", "sync.credential": "sync" }),
+      answers: {
+        "sync.run": { pending: 1, isOffline: false, sentence: "Sending 1 operation." },
+        "sync.status": { mode: "eager", isSyncing: false, run: null },
+        "queue.status": status,
+      },
+    });
+    expect(played.exit).toBe(5);
+    return played.out;
+  };
+
+  it("is told by what would change it: a token, another token, or the person who runs it", async () => {
+    const missing = await refusedBy('there is no credential "sync" yet');
+    expect(missing).toMatch(/wants a token: .*\n→ store/);
+    const invalid = await refusedBy("the token has expired");
+    expect(invalid).toMatch(/refuses the token: .*\n→ store/);
+    const suspended = await refusedBy("the account ana is suspended");
+    expect(suspended).toMatch(/lets nobody in with this token: .*\n→ ask who runs it; .*queue export/);
+  });
+});

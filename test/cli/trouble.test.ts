@@ -1,0 +1,115 @@
+// Owns what a person is told when the data directory is in trouble: real processes, real damage, no wait for what cannot come.
+// Leaves every look and word to the scripted tests beside it, and damage of the store itself to test/crash.
+import { spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, expect, it } from "vitest";
+
+const main = path.resolve("src/cli/main.ts");
+const scratch = mkdtempSync(path.join(tmpdir(), "holdfast-trouble-"));
+const home = path.join(scratch, "home");
+const at = (name: string): string => path.join(home, name);
+
+type Ran = { readonly exit: number | null; readonly out: string; readonly err: string };
+
+function run(...argv: readonly string[]): Promise<Ran> {
+  const env = { ...process.env, HOLDFAST_HOME: home, FORCE_COLOR: "", NO_COLOR: "" };
+  const child = spawn(process.execPath, [main, ...argv], { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
+  let out = "";
+  let err = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (err += text));
+  return new Promise((resolve, reject) =>
+    child.once("error", reject).once("close", (exit) => resolve({ exit, out, err })),
+  );
+}
+
+type Finding = { readonly check: string; readonly level: string; readonly message: string; readonly hint: string };
+
+/** What doctor finds besides what is well. */
+async function complaints(): Promise<readonly Finding[]> {
+  const { out } = await run("doctor", "--json");
+  return (JSON.parse(out) as { readonly findings: readonly Finding[] }).findings.filter(({ level }) => level !== "ok");
+}
+
+afterAll(async () => {
+  await run("daemon", "stop", "--force");
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+it("a daemon whose token is gone is named at once, with the way out, and --force takes it", async () => {
+  expect((await run("status")).exit).toBe(0);
+  rmSync(at("token"));
+  const startedAt = performance.now();
+  const status = await run("status");
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  expect([status.exit, status.err]).toEqual([3, expect.stringMatching(/token file .*token is gone.*process \d+/)]);
+  expect(status.err).toContain("holdfast daemon stop --force");
+  expect((await run("daemon", "status")).out).toContain("does not answer");
+  expect((await run("daemon", "stop")).err).toContain("token file");
+  expect((await complaints()).map(({ check }) => check)).toEqual(["daemon"]);
+  expect((await run("daemon", "stop", "--force")).exit).toBe(0);
+  expect((await run("status")).exit).toBe(0);
+});
+
+it("a daemon writes its port file again when somebody has removed it", async () => {
+  const before = readFileSync(at("daemon.json"), "utf8");
+  rmSync(at("daemon.json"));
+  for (let tries = 0; tries < 100 && !existsSync(at("daemon.json")); tries += 1) await sleep(50);
+  expect(readFileSync(at("daemon.json"), "utf8")).toBe(before);
+  expect((await run("daemon", "stop")).exit).toBe(0);
+  expect(existsSync(at("daemon.json"))).toBe(false);
+});
+
+it("doctor names the line of a damaged configuration, and the file of types that cannot be loaded", async () => {
+  writeFileSync(at("config.toml"), '[queue]\nmax_operations = "many"\n');
+  const [config, daemon] = await complaints();
+  expect(config).toMatchObject({
+    check: "config",
+    level: "problem",
+    message: expect.stringContaining("config.toml:2: "),
+  });
+  expect(daemon?.check).toBe("daemon");
+  writeFileSync(at("config.toml"), "");
+  expect((await run("status")).exit).toBe(0);
+  // The daemon runs on with what it had; only doctor reads the file anew.
+  writeFileSync(at("config.toml"), 'types = ["./nope.mjs"]\n');
+  expect(await complaints()).toMatchObject([{ check: "config", message: expect.stringContaining("nope.mjs") }]);
+  rmSync(at("config.toml"));
+});
+
+it("doctor minds a configuration that others can write, not one that they could read in a closed directory", async () => {
+  writeFileSync(at("config.toml"), "");
+  chmodSync(at("config.toml"), 0o644);
+  expect(await complaints()).toEqual([]);
+  chmodSync(at("config.toml"), 0o666);
+  expect(await complaints()).toMatchObject([{ check: "directory", level: "problem" }]);
+  chmodSync(at("config.toml"), 0o600);
+});
+
+it("an unclean end that cost nothing is no warning", async () => {
+  const { pid } = JSON.parse((await run("daemon", "status", "--json")).out) as { readonly pid: number };
+  process.kill(pid, "SIGKILL");
+  await sleep(200);
+  expect(await complaints()).toEqual([]);
+});
+
+it("changes of records without a server are told as that, not as a type that somebody forgot", async () => {
+  await run("collections", "declare", "notes");
+  await run("records", "put", "notes", "n1", "--data", "{}");
+  expect(await complaints()).toMatchObject([
+    { check: "sync", message: "1 change of records waits: no sync server is named" },
+  ]);
+});
+
+it("a wrong key for config set is a wrong word, not a fault of the file", async () => {
+  const unknown = await run("config", "set", "network.probe", "x");
+  expect([unknown.exit, unknown.err]).toEqual([
+    4,
+    "✗ there is no configuration key network.probe\n→ did you mean network.probes?\n",
+  ]);
+  const wrong = await run("config", "set", "daemon.port", "many");
+  expect([wrong.exit, wrong.err.split("\n")[0]]).toEqual([2, "✗ daemon.port: expected a number"]);
+});
