@@ -166,12 +166,18 @@ function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
     if ((isBulk ? claiming.bulkSlots : claiming.slots) < leastShare) continue;
     const { remote } = candidate.channel;
     if (remote !== "" && claiming.derived > derived) continue;
-    if (!hasRoom(store, { channel: candidate.channel, isBulk, capacity, settings, taken })) continue;
+    // What may not be claimed ahead takes the next free slot, so nothing behind it may be claimed before it.
+    const isOvertaking = capacity.roomAhead !== undefined && !isBulk;
+    if (!hasRoom(store, { channel: candidate.channel, isBulk, capacity, settings, taken })) {
+      if (isOvertaking) break;
+      continue;
+    }
     const run = claimRun(store, candidate, capacity.roomAhead !== undefined);
     if (run.length === 0) {
       const now = getBrief(store, candidate.seq);
       if (isParked(now)) return "changed";
       if (now !== null && now.channel !== candidate.channel.id) claiming.derived += 1;
+      if (isOvertaking) break;
       continue;
     }
     claimed.push(...run);
@@ -226,7 +232,7 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
     const batch = type.runBatch?.max ?? 1;
     // Members of a batch take parts of a slot, and a limit has to be a whole number.
     const room = Math.min(Math.max(capacity.slots, capacity.bulkSlots), capacity.roomAhead?.(channel) ?? Infinity);
-    const limit = Math.ceil(Math.max(0, room) * batch);
+    const limit = Math.max(capacity.roomAhead === undefined ? 0 : 1, Math.ceil(room * batch));
     if (limit === 0) continue;
     for (const ready of store.db.prepare(readyOf).all(channel.id, limit)) {
       found.push({ seq: integer(ready.seq), rank: integer(ready.rank), channel, type });

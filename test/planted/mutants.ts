@@ -150,8 +150,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget what is claimed ahead instead of giving it back",
     file: "src/engine/ahead.ts",
-    find: "  giveBack(store, ahead);\n  return [];",
-    replace: "  return [];",
-    rules: ["liveness", "why"],
+    find: "  const claimed = ahead.requests.flat();",
+    replace: "  const claimed = ahead.requests.flat().slice(0, 0);",
+    rules: ["I7", "liveness", "why"],
   },
 ];

@@ -3,6 +3,7 @@
 import { isSameJson } from "../../src/canonical.ts";
 import type { Answer, Json } from "../../src/operation.ts";
 import type { Change, Fields } from "../../src/record.ts";
+import { isDeath } from "../../src/testing/virtual-world.ts";
 import type {
   Poke,
   PullRequest,
@@ -171,7 +172,16 @@ function answer<T>(
 
 function tell({ server, state, watchers }: Model): void {
   if (!server.isPoking) return;
-  for (const { space, listener } of watchers) listener({ space, head: state.head });
+  for (const watcher of watchers) {
+    const { space, listener } = watcher;
+    try {
+      listener({ space, head: state.head });
+    } catch (error) {
+      if (!isDeath(error)) throw error;
+      // The stream of a process that is dead breaks at the next word to it.
+      watchers.delete(watcher);
+    }
+  }
 }
 
 type NewStored = Omit<Stored, "version" | "at" | "fieldVersions">;
