@@ -8,7 +8,7 @@ import { State } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
 import { recordOrigins, recordWriteType } from "../record.ts";
 import { rewriteSealed } from "./mending-writes.ts";
-import { logRecord } from "./record-log.ts";
+import { afterOf, logRecord } from "./record-log.ts";
 import { Status } from "./records.ts";
 import { isGenuine } from "./row-hash.ts";
 import type { SealedTable } from "./row-seal.ts";
@@ -26,6 +26,12 @@ const pageOf = (table: SealedTable, key: string): string =>
 const pagePending = `SELECT * FROM pending WHERE (record, op) > (?, ?) ORDER BY record, op LIMIT ${pageRows}`;
 const pendingOf = "SELECT * FROM pending WHERE record = ? ORDER BY op";
 const historyOf = "SELECT * FROM record_history WHERE record = ? ORDER BY seq DESC";
+const historyGaps = `SELECT seq FROM (SELECT seq, lead(seq) OVER (ORDER BY seq) AS next FROM record_history) WHERE next > seq + 1`;
+const pageSilent = `SELECT *, ${afterOf} AS shown,
+  (SELECT min(next.seq) FROM record_history AS next WHERE next.record = record_history.record AND next.seq > record_history.seq) AS later,
+  EXISTS (SELECT 1 FROM record WHERE id = record_history.record AND version = record_history.version AND pendings = 0) AS isSame
+  FROM record_history WHERE seq > ? AND origin = 'pull' AND before IS NULL AND after IS NULL AND detail IS NULL
+  ORDER BY seq LIMIT ${pageRows}`;
 const operation = "SELECT * FROM op WHERE seq = ?";
 const recordRow = "SELECT * FROM record WHERE id = ?";
 const collectionRow = "SELECT * FROM collection WHERE id = ?";
@@ -35,8 +41,13 @@ const idOf = "SELECT found.id AS id FROM record AS found WHERE found.collection 
 const hasLocal = "SELECT 1 AS n FROM record WHERE collection = ? AND status = 4 LIMIT 1";
 const topMark = "SELECT max(mark) AS mark FROM record WHERE collection = ?";
 
+/** How the detail of an entry begins that storage has changed. */
+const brokenDetail = `{"code":"${brokenCode}"`;
+/** The same for SQL. */
+export const brokenPattern = `${brokenDetail}*`;
+
 /** Whether an entry of the history can be read only, because storage has changed it. */
-export const isBrokenEntry = (entry: Row): boolean => text(entry.detail).startsWith(`{"code":"${brokenCode}"`);
+export const isBrokenEntry = (entry: Row): boolean => text(entry.detail).startsWith(brokenDetail);
 
 /** How a broken row was put right. */
 export type How = "proven" | "rebuilt" | "gone";
@@ -169,6 +180,27 @@ export function breakSilent(store: Store, entry: Row, after: SqlValue): boolean 
   if (!isSilent(entry) || !isIntact("record_history", entry)) return false;
   breakEntry(store, entry, { before: null, after });
   return true;
+}
+
+/** Where entries were lost, one that leaves to the next what it was is believed only if nothing is missing between them. */
+export function breakUncertain(store: Store): readonly Row[] {
+  const gaps = store.db
+    .prepare(historyGaps)
+    .all()
+    .map(({ seq }) => integer(seq));
+  const uncertain: Row[] = [];
+  let gap = 0;
+  for (let after = -1; ; ) {
+    const rows = store.db.prepare(pageSilent).all(after);
+    for (const row of rows) {
+      after = integer(row.seq);
+      while ((gaps[gap] ?? Number.POSITIVE_INFINITY) < after) gap += 1;
+      const isTorn =
+        row.later === null ? row.isSame !== 1 : (gaps[gap] ?? Number.POSITIVE_INFINITY) < integer(row.later);
+      if (isTorn && breakSilent(store, row, row.shown ?? null)) uncertain.push(row);
+    }
+    if (rows.length < pageRows) return uncertain;
+  }
 }
 
 function breakEntry(store: Store, row: Row, kept: { readonly before: SqlValue; readonly after: SqlValue }): void {

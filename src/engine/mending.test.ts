@@ -116,3 +116,50 @@ test("one changed bit anywhere in a row gives another seal", () => {
   ];
   for (const other of others) expect(sealOf(other)).not.toBe(seal);
 });
+
+const afterSalvage = (note: object): string =>
+  `INSERT INTO meta (name, value) VALUES ('mend', '${JSON.stringify(note)}') ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
+
+test("an entry that leaves to the next one what it was is not believed when the next one is lost", async () => {
+  const { client, server, run } = startRecords();
+  const ada = client({ collections });
+  for (const key of ["a", "b", "c"]) server.write("notes", key, { title: "first" });
+  await run();
+  for (const title of ["second", "third"]) {
+    for (const key of ["a", "b"]) ada.update(key, { title });
+    await run();
+  }
+  const history = (key: string) => ada.ask("records.history", { collection: "notes", key }).entries;
+  const [first] = history("a").slice(-1);
+  expect(first?.after).toEqual({ title: "first" });
+  const kept = history("b");
+  // The entries of "b" before the gap, and what was never changed, are as certain as ever.
+  ada.rows(`DELETE FROM record_history WHERE seq = ${history("a").slice(-2)[0]?.sequence}`);
+  ada.rows(afterSalvage({ resync: [], isHistoryTorn: true }));
+  ada.crash();
+  expect(history("a").slice(-1)).toMatchObject([{ before: null, after: null, detail: { code: "record_corrupt" } }]);
+  expect(history("b").slice(0, 2)).toEqual(kept.slice(0, 2));
+  expect(history("c")).toMatchObject([{ after: { title: "first" }, detail: null }]);
+  expect(() => ada.ask("records.restore", { collection: "notes", key: "a", sequence: first?.sequence ?? 0 })).toThrow(
+    /was changed by the storage/,
+  );
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+});
+
+test("what a lost record number stood for is not taken over: the history says which numbers were given", async () => {
+  const { client, server, run } = startRecords();
+  const ada = client({ collections: [{ name: "notes", maxBytes: 2_000 }] });
+  for (let n = 0; n < 60; n += 1) server.write("notes", `old${n}`, { text: "x".repeat(200) });
+  await run(120_000);
+  const evicted = ada.rows("SELECT max(record) AS id FROM evicted")[0]?.id;
+  expect(Number(evicted)).toBeGreaterThan(0);
+  ada.rows("UPDATE evicted SET record = (SELECT max(id) FROM record) WHERE record = (SELECT min(record) FROM evicted)");
+  ada.rows("DELETE FROM meta WHERE name = 'gone'");
+  ada.rows(afterSalvage({ resync: [] }));
+  ada.crash();
+  ada.offline();
+  ada.put("another", { text: "new" });
+  expect(ada.ask("records.history", { collection: "notes", key: "another" }).entries).toHaveLength(1);
+  const shared = "SELECT count(*) AS n FROM record JOIN evicted ON evicted.record = record.id";
+  expect(ada.rows(shared)).toEqual([{ n: 0 }]);
+});

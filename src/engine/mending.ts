@@ -11,10 +11,13 @@ import { applyChange, recordWriteType, touchedFields } from "../record.ts";
 import { collectionOf, listInfos, recountRecords, startResync } from "./collections.ts";
 import { openConflict, openConflictsOf, openConflictsOfOperation } from "./conflicts.ts";
 import { wantRecord } from "./errands.ts";
+import { mendEvicted, takeEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
 import { mendConflict } from "./mending-conflicts.ts";
 import type { How, KeyOf } from "./mending-rows.ts";
 import {
+  breakUncertain,
+  brokenPattern,
   brokenRows,
   changesOf,
   mendCollection,
@@ -30,7 +33,7 @@ import { groundOf, replay } from "./overlay.ts";
 import { pendingsOf, pendingsOfOperation, statusFor } from "./pending.ts";
 import { getBrief } from "./queue.ts";
 import { ensureIndexes } from "./record-query.ts";
-import { countUnsettled, fieldsOf, getRecord, markStatus, Status } from "./records.ts";
+import { countUnsettled, fieldsOf, getRecord, lastRecordId, markStatus, Status } from "./records.ts";
 import { isIntact } from "./row-seal.ts";
 import { getSpace, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -80,7 +83,11 @@ export type MendedCollection = {
 type Tally = { -readonly [name in keyof MendedCollection]: MendedCollection[name] };
 
 /** What a salvage could not carry over: collections that lack rows, or all of them where that is not known. */
-export type Missing = { readonly resync: readonly number[] | "all" };
+export type Missing = {
+  readonly resync: readonly number[] | "all";
+  /** Entries of the history are missing between others. */
+  readonly isHistoryTorn?: boolean;
+};
 
 type Work = {
   readonly store: Store;
@@ -93,7 +100,8 @@ type Work = {
 /** Mends what a salvage has carried over, before anything else works on it. */
 export function mendAfterSalvage(store: Store): void {
   const missing = getMeta(store, "mend");
-  if (missing !== null && missing !== "") mendRecords(store, parsed<Missing>(missing, { resync: "all" }));
+  if (missing !== null && missing !== "")
+    mendRecords(store, parsed<Missing>(missing, { resync: "all", isHistoryTorn: true }));
 }
 
 /** Looks through every row of the records and puts right what no longer fits its seal. In a transaction of its own. */
@@ -108,6 +116,9 @@ export function mendRecords(store: Store, missing: Missing = { resync: [] }): vo
   mendCollections(work);
   for (const row of brokenRows(store, "record_history"))
     tell(work, row.record, mendEntry(store, row), "historyDamaged");
+  if (missing.isHistoryTorn === true)
+    for (const row of breakUncertain(store)) tell(work, row.record, "rebuilt", "historyDamaged");
+  mendEvicted(store, brokenPattern);
   mendPendings(work);
   mendBrokenRecords(work, broken, keys);
   addLonely(work);
@@ -244,7 +255,8 @@ function addRecord(work: Work, collection: string, key: string, version: number,
   const spec = parsed<CollectionSpec>(text(home.spec), { name: collection });
   const now = store.world.now();
   insertSealed(store, "record", {
-    ...(id === undefined ? {} : { id }),
+    // A number that was given before is not given again: another record's history stands under it.
+    id: id ?? takeEvicted(store, integer(home.id), key) ?? lastRecordId(store) + 1,
     ...{ collection: home.id ?? 0, key, version, value: null, snapshot: null, schema: spec.version ?? 1, author: "" },
     ...{ changed: now, status: Status.pending, pendings: 1, used: now, bytes: 0 },
   });

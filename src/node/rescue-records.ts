@@ -64,14 +64,14 @@ export function rescueRecords(work: RecordsWork, hasDependencies: boolean): void
   const isWhole = copySealed(work, table.record, "id");
   const lost = isWhole ? [] : lostRecords(work);
   copySmall(work, table.pending);
-  copySealed(work, table.history, "seq");
+  const isHistoryWhole = copySealed(work, table.history, "seq");
   copySealed(work, table.conflict, "seq");
-  tellLost(work);
+  const [, entries = 0] = tellLost(work);
   // Every operation on a record waits for the one before it; which that is can be read from the records again.
   if (!hasDependencies) fresh.exec(dependenciesByRecord);
   if (Number(fresh.prepare(hasAny).get()?.n ?? 0) === 0 && work.image !== null) return;
   const resync = isWhole ? [] : lost === null ? "all" : [...new Set(lost)];
-  fresh.prepare(storeMend).run(JSON.stringify({ resync }));
+  fresh.prepare(storeMend).run(JSON.stringify({ resync, isHistoryTorn: !isHistoryWhole || entries > 0 }));
 }
 
 /** Copies a table by its rowid; what cannot be read is looked for in raw pages, where only an intact row is believed. */
@@ -137,13 +137,14 @@ function lostRecords(work: RecordsWork): readonly number[] | null {
   return lost;
 }
 
-/** Indexes that hold every row of their table know how many there were. */
-function tellLost({ image, fresh, findings }: RecordsWork): void {
-  for (const [what, known, kept] of counted) {
+/** Indexes that hold every row of their table know how many there were. Returns how many are lost of each. */
+function tellLost({ image, fresh, findings }: RecordsWork): readonly number[] {
+  return counted.map(([what, known, kept]) => {
     const before = attempt(() => image?.prepare(known).get()?.n ?? null);
     const lost = Number(before ?? 0) - Number(fresh.prepare(kept).get()?.n ?? 0);
     if (lost > 0) findings.push(`${lost} ${what}`);
-  }
+    return lost;
+  });
 }
 
 function highestOf({ image }: Copying, name: string, key: string): number {
