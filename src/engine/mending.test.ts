@@ -120,6 +120,50 @@ test("one changed bit anywhere in a row gives another seal", () => {
 const afterSalvage = (note: object): string =>
   `INSERT INTO meta (name, value) VALUES ('mend', '${JSON.stringify(note)}') ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
 
+test("unsent changes whose operations were lost are queued anew, and what was disputed is disputed again", async () => {
+  const { ada, server, run } = await everything();
+  const before = values(ada);
+  const lost = ada.rows("DELETE FROM op WHERE state < 8 RETURNING seq");
+  expect(lost).toHaveLength(3);
+  ada.rows(afterSalvage({ resync: [] }));
+  ada.crash();
+  expect(values(ada)).toEqual(before);
+  ada.online();
+  await run(600_000);
+  expect(server.all("notes")).toMatchObject({ b: { title: "unsent" }, new: { title: "unsent, too" } });
+  expect(server.all("notes").e).toEqual({ title: "theirs again", n: 1 });
+  const open = ada.conflicts("open");
+  expect(open).toMatchObject([{ key: "e", local: { title: "ours again" }, remote: { title: "theirs again" } }]);
+  ada.ask("conflicts.resolve", { ids: [open[0]?.id ?? ""], choose: "local" });
+  await run(60_000);
+  expect(server.all("notes").e).toEqual({ title: "ours again", n: 1 });
+});
+
+test("an unsent change on which a later one was made is not queued after it, but named, and its values are in the history", async () => {
+  const { client, server, run } = startRecords();
+  const ada = client({ collections });
+  server.write("notes", "a", { title: "first", n: 1 });
+  await run();
+  ada.offline();
+  ada.update("a", { title: "second" });
+  ada.ask("records.transaction", {
+    writes: [
+      { kind: "update", collection: "notes", key: "a", fields: { n: 2 } },
+      { kind: "put", collection: "notes", key: "b", value: { title: "with it" } },
+    ],
+  });
+  ada.rows("DELETE FROM op WHERE seq = (SELECT min(op) FROM pending)");
+  ada.rows(afterSalvage({ resync: [] }));
+  ada.crash();
+  expect(ada.value("a")).toEqual({ title: "first", n: 2 });
+  const { recovery } = ada.ask("engine.info", {});
+  expect(recovery).toMatchObject({ records: { findings: [expect.stringContaining('an unsent change of "a"')] } });
+  const { entries } = ada.ask("records.history", { collection: "notes", key: "a" });
+  expect(entries.some(({ after }) => after?.title === "second")).toBe(true);
+  const { operations } = ada.ask("queue.list", { limit: 10 });
+  expect(operations.map(({ status }) => status)).toEqual(["pending"]);
+});
+
 test("an entry that leaves to the next one what it was is not believed when the next one is lost", async () => {
   const { client, server, run } = startRecords();
   const ada = client({ collections });

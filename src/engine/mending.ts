@@ -27,6 +27,8 @@ import {
   mendRecord,
   recordOfChange,
 } from "./mending-rows.ts";
+import type { LostWrite } from "./mending-unsent.ts";
+import { queueAnew, takeLostWrites } from "./mending-unsent.ts";
 import { dropSealed, insertSealed, rewriteSealed } from "./mending-writes.ts";
 import { getMeta, setMeta } from "./meta.ts";
 import { groundOf, replay } from "./overlay.ts";
@@ -124,7 +126,10 @@ export function mendRecords(store: Store, missing: Missing = { resync: [] }): vo
   addLonely(work);
   for (const row of store.db.prepare(miscounted).all()) work.touched.add(integer(row.id));
   mendConflicts(work);
+  const unsent = takeLostWrites(store);
+  for (const { records } of unsent) for (const id of records) work.touched.add(id);
   settleViews(work);
+  for (const lost of unsent) tellUnsent(work, lost, queueAnew(store, lost));
   reopenConflicts(work);
   readAgain(work, missing);
   for (const info of listInfos(store)) {
@@ -159,6 +164,20 @@ function tell(work: Work, recordId: Row[string] | undefined, how: How, otherwise
   const tally = tallyOf(work, integer(row?.collection));
   if (how === "proven") tally.proven += 1;
   else tally[otherwise] += 1;
+}
+
+function tellUnsent(work: Work, { records }: LostWrite, isQueued: boolean): void {
+  for (const id of records) {
+    const row = getRecord(work.store, id);
+    if (row === null) continue;
+    if (isQueued) tallyOf(work, row.collection).restored += 1;
+    else {
+      const { name } = collectionOf(work.store, row.collection);
+      work.findings.push(
+        `an unsent change of "${row.key}" of "${name}" was lost; its values are in the record's history`,
+      );
+    }
+  }
 }
 
 // ---- rows -----------------------------------------------------------------------------------------------------
