@@ -5,6 +5,7 @@
 import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json, Operation } from "./operation.ts";
+import type { Fields } from "./record.ts";
 import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
@@ -14,16 +15,21 @@ const exported = z.object({
   holdfast: z.literal(exportVersion),
   isRedacted: z.boolean(),
   operation: z.looseObject({ id: z.uuid(), type: z.string(), status: z.string() }),
+  /** What each change of a record was made on. */
+  bases: z.optional(z.array(z.nullable(z.record(z.string(), z.unknown())))),
 });
 
+export type ExportedLine = { readonly operation: Operation; readonly bases: readonly (Fields | null)[] };
+
 /** One operation as a line, without its secrets when `isRedacted`. */
-export function lineOf(operation: Operation, isRedacted: boolean): Json {
+export function lineOf(operation: Operation, isRedacted: boolean, bases?: readonly unknown[]): Json {
   const plain = operation as unknown as { readonly [key: string]: Json };
-  return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain };
+  const stand = bases === undefined || isRedacted ? {} : { bases: bases as Json };
+  return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain, ...stand };
 }
 
 /** Reads one exported line; throws `invalid_input` that names the line and what is wrong with it. */
-export function readLine(line: string, index: number): Operation {
+export function readLine(line: string, index: number): ExportedLine {
   const refuse = (what: string, hint: string): never => {
     throw new HoldfastError("invalid_input", `line ${index + 1}: ${what}`, hint);
   };
@@ -33,6 +39,12 @@ export function readLine(line: string, index: number): Operation {
   } catch {
     return refuse("it is not JSON", "give one exported operation per line, unchanged");
   }
+  const version = (value as { readonly holdfast?: unknown } | null)?.holdfast;
+  if (typeof version === "number" && version !== exportVersion)
+    return refuse(
+      `it is of version ${version}; this program reads ${exportVersion}`,
+      "export it with the version that reads it here",
+    );
   const parsed = z.safeParse(exported, value);
   if (!parsed.success)
     return refuse("it is no exported operation", "export with `holdfast queue export` of this version");
@@ -41,5 +53,5 @@ export function readLine(line: string, index: number): Operation {
   const operation = parsed.data.operation as unknown as Operation;
   if (["completed", "cancelled", "expired"].includes(operation.status))
     return refuse("it is finished", "only unsent operations are imported");
-  return operation;
+  return { operation, bases: (parsed.data.bases ?? []) as readonly (Fields | null)[] };
 }

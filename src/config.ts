@@ -128,6 +128,7 @@ const configShape = z.strictObject({
       credential: optional(z.string().check(z.minLength(1), z.maxLength(100))),
       subject: optional(z.string().check(z.maxLength(200))),
       record_history: optional(duration),
+      record_history_count: optional(z.int().check(z.gte(1))),
       decision_stale: optional(duration),
     }),
   ),
@@ -278,6 +279,7 @@ export function settingsOf(config: Config): Partial<Settings> {
     ...named("syncMode", config.sync?.mode),
     ...named("syncIntervalMs", parseDuration(config.sync?.interval)),
     ...named("recordHistoryMs", parseDuration(config.sync?.record_history)),
+    ...named("recordHistoryCount", config.sync?.record_history_count),
     ...named("conflictStaleMs", parseDuration(config.sync?.decision_stale)),
     ...named("isCommandEnabled", config.command?.enabled),
   };
@@ -383,6 +385,7 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "sync.credential", meaning: "Name of the credential for the sync server", standard: "none" },
   { key: "sync.subject", meaning: "Whose writes these are", standard: "the store's owner" },
   { key: "sync.record_history", meaning: "How long the history of records is kept", standard: '"90d"' },
+  { key: "sync.record_history_count", meaning: "Entries of the history that are kept of one record", standard: "100" },
   {
     key: "sync.decision_stale",
     meaning: "A decision of a conflict that is older is asked again when the server has moved meanwhile",

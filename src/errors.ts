@@ -35,6 +35,7 @@ export const errorTable = {
   database_busy: traits(503, 1, true),
   database_newer: traits(500, 1),
   database_corrupt: traits(500, 1),
+  record_corrupt: traits(500, 1, true),
   io_failed: traits(500, 1, true),
   engine_closed: traits(503, 3, true),
   daemon_unreachable: traits(503, 3, true),

@@ -235,6 +235,8 @@ export const settingsShape = z.strictObject({
   conflictStaleMs: durationMs,
   /** How long the history of records is kept. */
   recordHistoryMs: durationMs,
+  /** How many entries of the history of one record are kept, the newest of them. */
+  recordHistoryCount: z.int().check(z.gte(1)),
 });
 export type Settings = z.infer<typeof settingsShape>;
 
@@ -258,6 +260,7 @@ export const defaultSettings: Settings = {
   isCommandEnabled: false,
   conflictStaleMs: 7 * 86_400_000,
   recordHistoryMs: 90 * 86_400_000,
+  recordHistoryCount: 100,
 };
 
 export const settingsPatch = z.partial(settingsShape);

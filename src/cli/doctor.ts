@@ -157,7 +157,9 @@ function recovered(recovery: Json): readonly Finding[] {
     (range: { readonly from?: unknown; readonly to?: unknown }) => `${range.from} to ${range.to}`,
   );
   const aside = textsOf(quarantinedFiles).map(plain);
-  if (lost.length === 0 && aside.length === 0) return [ok("recovery", said.join("; "))];
+  const mended = mendedRecords(recovery);
+  if (lost.length === 0 && aside.length === 0)
+    return said.length === 0 ? mended : [ok("recovery", said.join("; ")), ...mended];
   const gone = lost.length === 0 ? [] : [`lost: operations number ${lost.join(", ")}`];
   return [
     warning(
@@ -167,11 +169,44 @@ function recovered(recovery: Json): readonly Finding[] {
         ? "look what is missing: holdfast queue list --all"
         : `the damaged file is kept: ${aside.join(", ")}; delete it when nothing is missed`,
     ),
+    ...mended,
   ];
 }
 
 function textsOf(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.map(String) : [];
+}
+
+type Mended = { readonly collections: Readonly<Record<string, Readonly<Record<string, number | boolean>>>> };
+
+/** What was found of each collection, in words: what is certain, what was taken from elsewhere, and what is gone. */
+const mendedWords = [
+  ["proven", "put right with proof"],
+  ["restored", "restored from history or unsent work"],
+  ["again", "asked of the server again"],
+  ["lost", "lost"],
+  ["historyDamaged", "entries of the history that can only be read"],
+  ["conflictsReopened", "conflicts made again"],
+  ["conflictsDamaged", "decided conflicts without their sides"],
+] as const;
+
+function mendedRecords(recovery: Json): readonly Finding[] {
+  const { records } = recovery as { readonly records?: Json };
+  if (records === undefined || records === null) return [];
+  return Object.entries((records as unknown as Mended).collections).flatMap(([name, tally]) => {
+    const told = mendedWords.flatMap(([field, words]) =>
+      Number(tally[field]) > 0 ? [`${tally[field]} ${words}`] : [],
+    );
+    if (tally.isReadAgain === true) told.push("everything is read again from the server");
+    if (told.length === 0) return [];
+    const kept = `${plural(Number(tally.records), "record")} kept, ${tally.unsent} unsent, ${plural(Number(tally.openConflicts), "open conflict")}`;
+    const message = `collection ${plain(name)}: ${kept}; ${told.join(", ")}`;
+    const hint =
+      Number(tally.lost) > 0
+        ? `holdfast records list ${plain(name)} --state failed   shows what is missing; the damaged file is beside the store`
+        : `holdfast records list ${plain(name)} --state failed,conflict`;
+    return [warning("records", message, hint)];
+  });
 }
 
 async function checkTypes(session: Session): Promise<readonly Finding[]> {

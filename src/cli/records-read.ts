@@ -21,12 +21,13 @@ type ListOptions = {
   readonly state?: readonly string[];
   readonly limit: string;
   readonly count?: boolean;
+  readonly all?: boolean;
 };
 type Query = Input<"records.query">;
 type Page = Output<"records.query">;
 
 export const runRecordList: Handler<[string], ListOptions> = async (context, [collection], options) => {
-  const wanted = parseLimit(options.limit);
+  const wanted = options.all === true ? Number.POSITIVE_INFINITY : parseLimit(options.limit);
   const states = options.state?.map((each) => parseChoice(each, "--state", recordStates));
   const where = options.where === undefined ? undefined : (parseWhere(options.where, "--where") as Query["where"]);
   const session = await context.session();
@@ -39,9 +40,7 @@ export const runRecordList: Handler<[string], ListOptions> = async (context, [co
     if (page.records.length === 0)
       return where === undefined && states === undefined ? "There are no records." : "Nothing matches.";
     const more =
-      page.next === null
-        ? ""
-        : `\n${context.paint.dim(`… and more (--limit ${page.records.length * 2}, or --limit 0 for all)`)}`;
+      page.next === null ? "" : `\n${context.paint.dim(`… and more (--limit ${page.records.length * 2}, or --all)`)}`;
     return `${renderRecords(context, page.records)}${more}`;
   });
   return 0;

@@ -38,6 +38,7 @@ function addReading(records: Command, bind: Bind): void {
     .option("--order <fields>", "fields to order by; with :desc for descending, with commas", parseList)
     .option("--state <states>", "synced, pending, failed, conflict, local-only; with commas", parseList)
     .option("--limit <n>", "how many at most; 0 for all", "50")
+    .option("--all", "all of them, as --limit 0")
     .option("--count", "only how many there are")
     .description("Lists records, with what is unsent already in them.")
     .addHelpText(
@@ -46,6 +47,7 @@ function addReading(records: Command, bind: Bind): void {
         "holdfast records list notes",
         "holdfast records list bookings --where status=open --where 'fee>5' --order start:desc",
         "holdfast records list notes --state pending,conflict --json",
+        "holdfast records list notes --all --json > notes.json",
         "holdfast records list notes --count",
       ),
     );

@@ -2,12 +2,16 @@
  * Owns the check of the store against itself: SQLite's own check, every unsent payload's hash, every counter against a recount,
  * and that whatever can move is where a claim finds it.
  */
+import type { Json } from "../operation.ts";
 import type { Output } from "../verbs.ts";
+import { brokenRows } from "./mending-rows.ts";
 import { getMeta } from "./meta.ts";
 import { hashedColumns, isGenuine } from "./row-hash.ts";
+import type { SealedTable } from "./row-seal.ts";
+import { sealedTables } from "./row-seal.ts";
 import { schemaVersion } from "./schema.ts";
 import type { Store } from "./store.ts";
-import { integer, readSequence, text, writeCounts } from "./store.ts";
+import { integer, parsed, readSequence, text, writeCounts } from "./store.ts";
 
 /** Findings that are listed; one more line says how many were left out. */
 export const findingLimit = 100;
@@ -37,8 +41,16 @@ export function engineInfo(store: Store): Output<"engine.info"> {
     drainer: getMeta(store, "drainer") || null,
     isDrainer: store.memory.epoch !== 0,
     types: [...store.types.keys()].sort(),
-    recovery: store.recovery as Output<"engine.info">["recovery"],
+    recovery: withRecords(store.recovery, getMeta(store, "mended")) as Output<"engine.info">["recovery"],
   };
+}
+
+/** What was found when the store was opened, and what was mended of its records then or since. */
+function withRecords(recovery: Json, mended: string | null): Json {
+  const records = parsed<Json>(mended ?? "null", null);
+  if (records === null) return recovery;
+  const found = (recovery ?? { kind: "mended" }) as { readonly [name: string]: Json };
+  return { ...found, records };
 }
 
 /** Looks for everything that should never be; an empty list of findings means sound. */
@@ -46,7 +58,13 @@ export function checkStore(store: Store): Output<"engine.check"> {
   // In a commit shared with writes there may be counts that are not in the table yet.
   writeCounts(store);
   const payload = checkPayloads(store);
-  const findings = [...checkFile(store), ...checkCounters(store), ...checkReadiness(store), ...payload.findings];
+  const findings = [
+    ...checkFile(store),
+    ...checkCounters(store),
+    ...checkReadiness(store),
+    ...payload.findings,
+    ...checkRecords(store),
+  ];
   const shown = findings.slice(0, findingLimit);
   if (findings.length > shown.length) shown.push(`and ${findings.length - shown.length} more`);
   return { isSound: findings.length === 0, findings: shown, checked: payload.checked };
@@ -109,6 +127,17 @@ function checkReadiness(store: Store): readonly string[] {
     .all()
     .map((row) => `lane "${text(row.lane)}" has ${integer(row.n)} operations that could go at once`);
   return [...waits, ...alone, ...heads, ...doubled];
+}
+
+function checkRecords(store: Store): readonly string[] {
+  return (Object.keys(sealedTables) as SealedTable[]).flatMap((table) => {
+    const count = brokenRows(store, table).length;
+    return count === 0
+      ? []
+      : [
+          `${count} rows of "${table}" no longer match their seal; they are put right when they are read, or in idle time`,
+        ];
+  });
 }
 
 function checkPayloads(store: Store): { readonly findings: readonly string[]; readonly checked: number } {

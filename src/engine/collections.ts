@@ -14,15 +14,16 @@ import { record } from "./history.ts";
 import { raisePendings } from "./overlay.ts";
 import { ensureIndexes, lacksIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
+import { intact, reseal, sealedTables } from "./row-seal.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed, text } from "./store.ts";
 
-const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, floor, mark, resync";
+const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, floor, mark, resync, seal";
 const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
 const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
 const all = `SELECT ${columns} FROM collection ORDER BY name`;
-const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?)";
+const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?) RETURNING id";
 const setSpec = "UPDATE collection SET spec = ?, space = ? WHERE id = ?";
 const setProgress =
   "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
@@ -30,7 +31,18 @@ const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
 const setAsked = "UPDATE collection SET state = ?, problem = NULL WHERE id = ?";
+const recount = `UPDATE collection SET records = (SELECT count(*) FROM record WHERE collection = ? AND value IS NOT NULL),
+  bytes = (SELECT coalesce(sum(bytes), 0) FROM record WHERE collection = ? AND value IS NOT NULL) WHERE id = ? RETURNING records`;
 const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
+
+/** How `mending.ts` puts rows right that storage has changed. */
+export const collectionRepair = {
+  read: "SELECT * FROM collection WHERE id = ?",
+  seal: "UPDATE collection SET seal = ? WHERE id = ?",
+  rewrite: `UPDATE collection SET name = ?, space = ?, spec = ?, cursor = ?, state = ?, floor = ?, mark = ?, resync = ?, seal = ?   WHERE id =
+  ?`,
+  insert: `INSERT OR IGNORE INTO collection (id, name, space, spec, cursor, state, seal) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+} as const;
 
 /** Why everything is read again, and what was known when that began. */
 export type Resync = {
@@ -71,6 +83,8 @@ export type CollectionInfo = {
 export function requireCollection(store: Store, name: string): CollectionInfo {
   const row = store.db.prepare(byName).get(name);
   if (row !== undefined) return toInfo(store, row);
+  // A name that storage has changed is not found either: looking at all of them finds that out.
+  listInfos(store);
   throw new HoldfastError(
     "not_found",
     `there is no collection "${name}"`,
@@ -99,7 +113,8 @@ export function listInfos(store: Store): readonly CollectionInfo[] {
     .map((row) => toInfo(store, row));
 }
 
-function toInfo(store: Store, row: Row): CollectionInfo {
+function toInfo(store: Store, cells: Row): CollectionInfo {
+  const row = looked(store, cells);
   const name = text(row.name);
   const spec = specOf(store, name, text(row.spec));
   const declared = store.collections.get(name);
@@ -121,6 +136,16 @@ function toInfo(store: Store, row: Row): CollectionInfo {
     resync: row.resync === null ? null : parsed<Resync | null>(text(row.resync), null),
     ...(declared === undefined ? {} : { declared }),
   };
+}
+
+/** A collection is read with every request: a row that was found intact is only compared with. */
+function looked(store: Store, row: Row): Row {
+  const { rows } = store.memory.sync;
+  const known = rows.get(text(row.name));
+  if (known !== undefined && sealedTables.collection.covered.every((column) => known[column] === row[column]))
+    if (known.seal === row.seal) return row;
+  rows.set(text(row.name), intact("collection", row));
+  return row;
 }
 
 /** A specification is read with every request, so its text is parsed only when it has changed. */
@@ -155,12 +180,13 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
   const written = JSON.stringify(spec);
   if (known === null) {
     const state = spec.isSynced === false ? "local" : "initial";
-    store.db.prepare(insert).run(spec.name, spec.space ?? "", written, state);
+    const made = store.db.prepare(insert).get(spec.name, spec.space ?? "", written, state);
+    reseal(store, "collection", collectionRepair, integer(made?.id));
     tellCollection(store, spec.name, "declared");
-    const made = requireCollection(store, spec.name);
-    ensureIndexes(store, made);
-    if (made.isSynced) wantPull(store, made.space);
-    return made;
+    const fresh = requireCollection(store, spec.name);
+    ensureIndexes(store, fresh);
+    if (fresh.isSynced) wantPull(store, fresh.space);
+    return fresh;
   }
   if (JSON.stringify(known.spec) === written) {
     ensureIndexes(store, known);
@@ -168,6 +194,7 @@ function declare(store: Store, spec: CollectionSpec): CollectionInfo {
   }
   refuseMove(store, known, spec);
   store.db.prepare(setSpec).run(written, spec.space ?? "", known.id);
+  reseal(store, "collection", collectionRepair, known.id);
   const now = requireCollection(store, spec.name);
   ensureIndexes(store, now);
   if (now.version > known.version) raisePendings(store, now);
@@ -239,18 +266,21 @@ export function moveCursor(
   store.db
     .prepare(setProgress)
     .run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
+  reseal(store, "collection", collectionRepair, info.id);
   if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
 }
 
 /** Everything is read again from the beginning; unsent work is kept. */
 export function startResync(store: Store, info: CollectionInfo, resync: Resync): void {
   store.db.prepare(setResync).run(JSON.stringify(resync), info.mark + 1, info.id);
+  reseal(store, "collection", collectionRepair, info.id);
   tellCollection(store, info.name, "resync", { reason: resync.reason });
 }
 
 /** The server refuses to give a collection away; it is asked again later. */
 export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {
   store.db.prepare(setRefused).run(JSON.stringify(problem), info.id);
+  reseal(store, "collection", collectionRepair, info.id);
   if (info.state !== "refused") tellCollection(store, info.name, "refused", { problem });
 }
 
@@ -259,11 +289,17 @@ export function retryRefused(store: Store, info: CollectionInfo): void {
   if (info.state !== "refused") return;
   const state = info.resync !== null ? "resync" : info.cursor === 0 ? "initial" : "pulling";
   store.db.prepare(setAsked).run(state, info.id);
+  reseal(store, "collection", collectionRepair, info.id);
 }
 
 /** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */
 export function countRecords(store: Store, collection: number, records: number, bytes: number): void {
   if (records !== 0 || bytes !== 0) store.db.prepare(addCounts).run(records, bytes, collection);
+}
+
+/** Counts what a collection holds anew, after rows were put in or right by themselves. */
+export function recountRecords(store: Store, collection: number): number {
+  return integer(store.db.prepare(recount).get(collection, collection, collection)?.records);
 }
 
 function tellCollection(store: Store, collection: string, state: string, more: { readonly [name: string]: Json } = {}) {

@@ -3,6 +3,7 @@
  * When two sides meet is `overlay.ts`; the inbox's verbs are `inbox.ts`; the merge of fields is the rule `merge.ts`.
  */
 
+import { isSameJson } from "../canonical.ts";
 import type { Choice, ConflictKind, ConflictStatus, ConflictView, Decider, Sides } from "../conflict.ts";
 import { defaultStrategies } from "../conflict.ts";
 import type { Row, SqlValue } from "../database.ts";
@@ -14,6 +15,7 @@ import { record } from "./history.ts";
 import { getSettings } from "./meta.ts";
 import type { Brief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
+import { intact, reseal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
@@ -25,7 +27,7 @@ export const decisionRounds = 20;
 
 const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS status, conflict.kind AS kind, conflict.collection AS collection,
   conflict.record AS record, conflict.op AS op, fields, base, local, remote, remote_version, remote_author, message, strategy, created, decided,
-  decided_by, choice, outcome, detail`;
+  decided_by, choice, outcome, detail, conflict.seal AS seal`;
 const byId = `SELECT ${columns} FROM conflict WHERE id = ?`;
 const openOf = `SELECT ${columns} FROM conflict WHERE record = ? AND status = 'open' ORDER BY seq DESC LIMIT 1`;
 const openOfOperation = `SELECT ${columns} FROM conflict WHERE op = ? AND status = 'open' ORDER BY seq`;
@@ -36,11 +38,22 @@ const insert = `INSERT INTO conflict (id, status, kind, collection, record, op, 
 const refresh = `UPDATE conflict SET kind = ?, fields = ?, base = ?, local = ?, remote = ?, remote_version = ?, remote_author = ?, message = ?,
   strategy = ? WHERE seq = ?`;
 const setDecided = `UPDATE conflict SET status = ?, decided = ?, decided_by = ?, choice = ?, outcome = ?, detail = ? WHERE seq = ?`;
+const seqOf = "SELECT seq FROM conflict WHERE id = ?";
+const undoable = `SELECT ${columns} FROM conflict WHERE record = ? AND status <> 'undone' ORDER BY seq DESC LIMIT 100`;
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
 const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
 const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
   ON CONFLICT (record) DO UPDATE SET choose = excluded.choose, version = excluded.version, at = excluded.at`;
 const dropChoice = "DELETE FROM choice WHERE record = ?";
+
+/** How `mending.ts` puts rows right that storage has changed. */
+export const conflictRepair = {
+  read: "SELECT * FROM conflict WHERE seq = ?",
+  seal: "UPDATE conflict SET seal = ? WHERE seq = ?",
+  rewrite: `UPDATE conflict SET id = ?, status = ?, kind = ?, collection = ?, record = ?, op = ?, fields = ?, base = ?, local = ?, remote = ?,
+  remote_version = ?, remote_author = ?, message = ?, strategy = ?, created = ?, decided = ?, decided_by = ?, choice = ?, outcome
+  = ?, detail = ?, seal = ?   WHERE seq = ?`,
+} as const;
 
 /** Two sides of a record that dispute something. */
 export type Meeting = {
@@ -100,7 +113,9 @@ export const conflictColumns = columns;
 const fieldsOf = (value: SqlValue | undefined): Fields | null =>
   parsed<Fields | null>(textOrNull(value) ?? "null", null);
 
-export const toConflict = (row: Row): ConflictRow => ({
+export const toConflict = (cells: Row): ConflictRow => read(intact("conflict", cells));
+
+const read = (row: Row): ConflictRow => ({
   seq: integer(row.seq),
   id: text(row.id),
   status: text(row.status) as ConflictStatus,
@@ -247,6 +262,7 @@ export function openConflict(store: Store, meeting: Meeting, verdict: Undecided,
         verdict.strategy,
         known.seq,
       );
+    reseal(store, "conflict", conflictRepair, known.seq);
     tellConflict(store, known.id, { state: "changed", kind: sides.kind, collection: info.name, key: row.key });
     return message;
   }
@@ -309,8 +325,13 @@ function addConflict(store: Store, meeting: Meeting, row: NewConflict): void {
       jsonOf(decided?.value ?? null),
       decided === null ? null : JSON.stringify({ before: sides.local, how: decided.detail }),
     );
+  sealNewest(store, id);
   const state = row.status === "open" ? "opened" : "decided";
   tellConflict(store, id, { state, kind: sides.kind, collection: info.name, key: about.key });
+}
+
+function sealNewest(store: Store, id: string): void {
+  reseal(store, "conflict", conflictRepair, integer(store.db.prepare(seqOf).get(id)?.seq));
 }
 
 const jsonOf = (value: Fields | null): string | null => (value === null ? null : JSON.stringify(value));
@@ -342,6 +363,14 @@ export function openConflictOf(store: Store, recordId: number): string | null {
   return textOrNull(store.db.prepare(openOf).get(recordId)?.id);
 }
 
+/** Since when the history of a record is needed: by its open conflict, or by a decision that can still be taken back. */
+export function conflictNeedsSince(store: Store, recordId: number, value: string | null): number {
+  const rows = store.db.prepare(undoable).all(recordId).map(toConflict);
+  const now = value === null ? null : (JSON.parse(value) as Fields);
+  const needing = rows.filter(({ status, outcome }) => status === "open" || isSameJson(outcome as Json, now as Json));
+  return Math.min(Number.MAX_SAFE_INTEGER, ...needing.map(({ created }) => created));
+}
+
 /** Open conflicts that one operation is parked for. */
 export function openConflictsOfOperation(store: Store, op: number): readonly ConflictRow[] {
   return store.db.prepare(openOfOperation).all(op).map(toConflict);
@@ -364,6 +393,7 @@ export function settleConflict(store: Store, conflict: ConflictRow, to: Settleme
   store.db
     .prepare(setDecided)
     .run(to.status, decided, to.by, to.choice, jsonOf(to.outcome), JSON.stringify(to.detail), conflict.seq);
+  reseal(store, "conflict", conflictRepair, conflict.seq);
   tellConflict(store, conflict.id, { state: to.status, choice: to.choice });
 }
 

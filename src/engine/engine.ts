@@ -17,6 +17,8 @@ import { dispatch } from "./dispatch.ts";
 import { readFeedAfter } from "./history.ts";
 import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
+import { isBrokenRow, mendAfterSalvage, mendRecords } from "./mending.ts";
+import { getMeta } from "./meta.ts";
 import { adoptRemote, makeRecordWrite, useServer } from "./push.ts";
 import { takeWantedNews } from "./record-cache.ts";
 import { ensureIndexes } from "./record-query.ts";
@@ -113,9 +115,14 @@ type Face = {
 export function openEngine(options: EngineOptions): Engine {
   migrate(options.database);
   const listeners = new Set<(event: HoldfastEvent) => void>();
-  const store = newStore(options, (event) => tellAll(store, listeners, event));
+  const onDamage = (error: unknown): void => {
+    if (!isBrokenRow(error)) options.onDamage?.(error);
+    else if (mend(store, error)) face.loop?.poke();
+  };
+  const store = newStore({ ...options, onDamage }, (event) => tellAll(store, listeners, event));
   const face: Face = { store, listeners, asked: [], loop: null, isWanted: false };
   store.types.set(recordWriteType, makeRecordWrite(store));
+  if (!options.database.isReadOnly) mendSalvaged(store);
   const hasRecords = store.collections.size > 0 || store.sync !== null;
   if (hasRecords && !options.database.isReadOnly) prepareRecords(store);
   if (!options.database.isReadOnly) repairIndexes(store);
@@ -128,7 +135,7 @@ export function openEngine(options: EngineOptions): Engine {
     face.loop?.poke();
   });
   return {
-    handle: (verb, input) => handle(face, verb, input),
+    handle: (verb, input) => mended(store, () => handle(face, verb, input)),
     submit: (verb, input) => submit(face, verb, input),
     subscribe: (listener) => {
       if (listeners.size === 0 && !store.memory.isClosed) store.memory.told = readSequence(store);
@@ -156,17 +163,43 @@ export function openEngine(options: EngineOptions): Engine {
   };
 }
 
+/** What a salvage has carried over is put right before anything is read of it. */
+function mendSalvaged(store: Store): void {
+  if ((getMeta(store, "mend") ?? "") !== "") transact(store, () => mendAfterSalvage(store));
+}
+
+/** Puts broken rows of records right, so that what was asked can be asked again; false where that is not what is wrong. */
+function mend(store: Store, error: unknown): boolean {
+  if (!isBrokenRow(error) || store.db.isReadOnly || store.memory.isClosed) return false;
+  store.world.log("error", "a row of records is damaged; everything that is damaged is put right", {
+    error: String(error),
+  });
+  transact(store, () => mendRecords(store));
+  return true;
+}
+
+function mended<T>(store: Store, ask: () => T): T {
+  try {
+    return ask();
+  } catch (error) {
+    if (!mend(store, error)) throw error;
+    return ask();
+  }
+}
+
 /** Keeps what the program declares, and leads what is queued to the server that it names; writes nothing when nothing has changed. */
 function prepareRecords(store: Store): void {
-  transact(store, () => {
-    declareAll(store);
-    adoptRemote(store);
-  });
+  mended(store, () =>
+    transact(store, () => {
+      declareAll(store);
+      adoptRemote(store);
+    }),
+  );
 }
 
 /** Queries name their indexes, so one that is missing would fail them; looking costs a read, and nothing is written when all is there. */
 function repairIndexes(store: Store): void {
-  if (unindexedCollections(store).length === 0) return;
+  if (mended(store, () => unindexedCollections(store)).length === 0) return;
   transact(store, () => {
     for (const info of unindexedCollections(store)) ensureIndexes(store, info);
   });
@@ -300,7 +333,8 @@ function flush(face: Face): void {
   try {
     refuseClosed(face.store);
     if (asked.some((each) => changesWhatGoes(each.verb))) face.loop?.takeBack();
-    for (const answer of answerTogether(face, asked, isWriting)) answer();
+    const answers = mended(face.store, () => answerTogether(face, asked, isWriting));
+    for (const answer of answers) answer();
   } catch (error) {
     for (const each of asked) each.reject(error);
     return;
@@ -385,7 +419,7 @@ function exchangeServer(face: Face, sync: SyncPort | null, graceMs: number): Pro
     if (store.memory.isClosed) return;
     useServer(store, sync);
     store.types.set(recordWriteType, makeRecordWrite(store));
-    if (!store.db.isReadOnly) commit(face, () => adoptRemote(store));
+    if (!store.db.isReadOnly) mended(store, () => commit(face, () => adoptRemote(store)));
     if (face.isWanted) start(face);
   });
 }

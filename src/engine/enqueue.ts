@@ -9,6 +9,7 @@ import { recordWriteType } from "../record.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
+import { adoptWrite } from "./adopting.ts";
 import { requireOperation } from "./find.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
@@ -33,7 +34,6 @@ import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { takeSequence, text } from "./store.ts";
-import { adoptWrite } from "./writes.ts";
 
 const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND state < 8 ORDER BY seq`;
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";

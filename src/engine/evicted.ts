@@ -13,6 +13,10 @@ const any = "SELECT 1 AS n FROM evicted WHERE collection = ? LIMIT 1";
 // Without a history there is nothing to find.
 const forget = `DELETE FROM evicted WHERE record = ?
   AND NOT EXISTS (SELECT 1 FROM record_history WHERE record_history.record = evicted.record)`;
+// A number that a record has, or that no history stands under, was changed by the storage.
+const unbelievable = `DELETE FROM evicted WHERE record IN (SELECT id FROM record)
+  OR record NOT IN (SELECT record FROM record_history)`;
+const highestLogged = "SELECT max(record) AS id FROM record_history WHERE detail IS NULL OR detail NOT GLOB ?";
 
 /** The highest number of a record that is gone: none is given twice, or another record would inherit a history. */
 export function highestGone(store: Store): number {
@@ -51,4 +55,10 @@ export function takeEvicted(store: Store, collection: number, key: string): numb
 export function pruneEvicted(store: Store, records: readonly number[]): void {
   if (highestGone(store) === 0) return;
   for (const record of new Set(records)) store.db.prepare(forget).run(record);
+}
+
+/** After the history was put right: what it speaks of was here, whatever the storage has made of the note about it. */
+export function mendEvicted(store: Store, brokenDetail: string): void {
+  store.db.prepare(unbelievable).run();
+  noteGone(store, integer(store.db.prepare(highestLogged).get(brokenDetail)?.id));
 }

@@ -437,7 +437,7 @@ function meetTrouble(loop: Draining, error: unknown): void {
     }
   }
   sleep(loop, troubleMs);
-  if (isCode(error, "database_corrupt")) store.onDamage(error);
+  if (isCode(error, "database_corrupt") || isCode(error, "record_corrupt")) store.onDamage(error);
 }
 
 async function stop(loop: Draining, graceMs: number): Promise<void> {

@@ -12,10 +12,11 @@ import type { CollectionInfo } from "./collections.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, getRow, replacePayload, resetBudget, toBrief } from "./queue.ts";
 import { Status } from "./records.ts";
+import { intact, sealOf } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
-const columns = "record, op, place, base_value, acked, due, overlay";
+const columns = "record, op, place, base_value, acked, due, overlay, seal";
 const ofRecord = `SELECT ${columns} FROM pending WHERE record = ? ORDER BY op`;
 const ofOperation = `SELECT ${columns} FROM pending WHERE op = ? ORDER BY place`;
 const newestOf = "SELECT max(op) AS op FROM pending WHERE record = ? AND acked = 0";
@@ -26,12 +27,19 @@ const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
 const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending
   JOIN op ON op.seq = pending.op WHERE pending.record = ? AND pending.acked = 0 ORDER BY pending.op`;
-const insert = "INSERT INTO pending (record, op, place, base_value, overlay) VALUES (?, ?, ?, ?, ?)";
-const setAck = "UPDATE pending SET acked = ?, due = ?, overlay = ? WHERE record = ? AND op = ?";
-const setChange = "UPDATE pending SET base_value = ?, overlay = ? WHERE record = ? AND op = ?";
+const insert = "INSERT INTO pending (record, op, place, base_value, overlay, seal) VALUES (?, ?, ?, ?, ?, ?)";
+const setAck = "UPDATE pending SET acked = ?, due = ?, overlay = ?, seal = ? WHERE record = ? AND op = ?";
+const setChange = "UPDATE pending SET base_value = ?, overlay = ?, seal = ? WHERE record = ? AND op = ?";
 const setDue = "UPDATE pending SET due = ? WHERE record = ? AND op = ?";
-const setRecord = "UPDATE pending SET record = ? WHERE record = ?";
+const setRecord = "UPDATE pending SET record = ?, seal = ? WHERE record = ? AND op = ?";
 const remove = "DELETE FROM pending WHERE record = ? AND op = ?";
+
+/** How `mending.ts` puts rows right that storage has changed. */
+export const pendingRepair = {
+  rewrite: `UPDATE pending SET place = ?, base_value = ?, acked = ?, overlay = ?, seal = ?   WHERE record = ? AND op = ?`,
+  insert: `INSERT OR IGNORE INTO pending (record, op, place, base_value, acked, overlay, seal) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+  drop: "DELETE FROM pending WHERE record = ? AND op = ?",
+} as const;
 
 /** A change as it is replayed: without the names of its record. */
 export type Overlay = Omit<Change, "collection" | "key">;
@@ -49,7 +57,9 @@ export type Pending = {
   readonly change: Overlay;
 };
 
-const toPending = (row: Row): Pending => ({
+const toPending = (cells: Row): Pending => read(intact("pending", cells));
+
+const read = (row: Row): Pending => ({
   record: integer(row.record),
   op: integer(row.op),
   place: integer(row.place),
@@ -70,9 +80,10 @@ export function pendingsOfOperation(store: Store, op: number): readonly Pending[
 }
 
 export function addPending(store: Store, pending: Omit<Pending, "acked" | "due">): void {
-  store.db
-    .prepare(insert)
-    .run(pending.record, pending.op, pending.place, pending.baseValue, JSON.stringify(pending.change));
+  const { record, op, place, baseValue, change } = pending;
+  const overlay = JSON.stringify(change);
+  const seal = sealOf([record, op, place, baseValue, 0, overlay]);
+  store.db.prepare(insert).run(record, op, place, baseValue, overlay, seal);
 }
 
 /** Records on which anything is pending. */
@@ -95,7 +106,10 @@ export function lowestUnsettled(store: Store): number | null {
 }
 
 export function changePending(store: Store, pending: Pending, baseValue: string | null, change: Overlay): void {
-  store.db.prepare(setChange).run(baseValue, JSON.stringify(change), pending.record, pending.op);
+  const { record, op, place, acked } = pending;
+  const overlay = JSON.stringify(change);
+  const seal = sealOf([record, op, place, baseValue, acked, overlay]);
+  store.db.prepare(setChange).run(baseValue, overlay, seal, record, op);
 }
 
 /** The server has it: it stays replayed until the snapshot has come that far. */
@@ -104,7 +118,10 @@ export function ackPending(
   pending: Pending,
   ack: { readonly version: number; readonly due: number; readonly change: Overlay },
 ): void {
-  store.db.prepare(setAck).run(ack.version, ack.due, JSON.stringify(ack.change), pending.record, pending.op);
+  const { record, op, place, baseValue } = pending;
+  const overlay = JSON.stringify(ack.change);
+  const seal = sealOf([record, op, place, baseValue, ack.version, overlay]);
+  store.db.prepare(setAck).run(ack.version, ack.due, overlay, seal, record, op);
 }
 
 export function dropPending(store: Store, pending: Pick<Pending, "record" | "op">): void {
@@ -113,7 +130,10 @@ export function dropPending(store: Store, pending: Pick<Pending, "record" | "op"
 
 /** Two rows turned out to be one record. */
 export function movePendings(store: Store, from: number, to: number): void {
-  store.db.prepare(setRecord).run(to, from);
+  for (const { op, place, baseValue, acked, change } of pendingsOf(store, from)) {
+    const seal = sealOf([to, op, place, baseValue, acked, JSON.stringify(change)]);
+    store.db.prepare(setRecord).run(to, seal, from, op);
+  }
 }
 
 /** Acknowledged changes whose echo has not come in time. */

@@ -9,9 +9,11 @@ import type { Input, Output, RecordEntry } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import { findEvicted } from "./evicted.ts";
+import { isBrokenEntry } from "./mending-rows.ts";
 import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
+import { intact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";
@@ -19,7 +21,7 @@ import { writeRecords } from "./writes.ts";
 /** Entries of a page when the caller names no number. */
 const entryPage = 100;
 
-const columns = `seq, at, origin, run, version, before, ${afterOf} AS after, detail`;
+const columns = `seq, record, at, origin, run, version, before, after, detail, seal, ${afterOf} AS shown`;
 const pageOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq < ? ORDER BY seq DESC LIMIT +?`;
 const entryOf = `SELECT ${columns} FROM record_history WHERE record = ? AND seq = ?`;
 
@@ -48,7 +50,14 @@ export function restoreRecord(store: Store, input: Input<"records.restore">): Ou
       "see `holdfast records history`; old entries are forgotten after a while",
     );
   }
-  const value = fieldsOf(textOrNull(entry[side]));
+  if (isBrokenEntry(intact("record_history", entry))) {
+    throw new HoldfastError(
+      "refused_by_state",
+      `entry ${sequence} of the history of record "${key}" was changed by the storage, so its values cannot be trusted`,
+      "read what is left of it with `holdfast records history`, and write what you want to keep",
+    );
+  }
+  const value = fieldsOf(textOrNull(side === "after" ? entry.shown : entry.before));
   const restored = restoreValue(store, { info, row, value }, { origin: "restore", detail: { sequence, side } });
   const now = findRecord(store, info, row.key) ?? row;
   return { ...restored, record: toRecordView(store, now) as Output<"records.restore">["record"] };
@@ -89,7 +98,8 @@ function refuseUnknown(info: CollectionInfo, key: string): never {
   );
 }
 
-function toEntry(row: Row): RecordEntry {
+function toEntry(cells: Row): RecordEntry {
+  const row = intact("record_history", cells);
   return {
     sequence: integer(row.seq),
     at: integer(row.at),
@@ -97,7 +107,7 @@ function toEntry(row: Row): RecordEntry {
     run: integerOrNull(row.run),
     version: integer(row.version),
     before: fieldsOf(textOrNull(row.before)) as RecordEntry["before"],
-    after: fieldsOf(textOrNull(row.after)) as RecordEntry["after"],
+    after: fieldsOf(textOrNull(row.shown)) as RecordEntry["after"],
     detail: json(row, "detail"),
   };
 }

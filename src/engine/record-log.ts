@@ -6,32 +6,49 @@ import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
 import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
+import { intact, sealOf, sealOfRow, silentSeal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
 /** Rows that one pass of retention deletes. */
 export const historyPruneLimit = 500;
 
-const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+/** Records whose history is counted in one pass of retention. */
+export const trimPass = 500;
+
+const crowded = `SELECT record FROM record_history WHERE record > ? AND record <= ? GROUP BY record HAVING count(*) > ?`;
+const nthNewest = "SELECT seq, run FROM record_history WHERE record = ? ORDER BY seq DESC LIMIT 1 OFFSET +?";
+// Of a run that is still in it all is kept: a rollback must not take an entry from the middle for the first one.
+const trim = `DELETE FROM record_history WHERE record = ? AND seq IN (SELECT seq FROM record_history WHERE record = ? AND seq < ?
+  AND at < ? AND (run IS NULL OR run IS NOT ?) ORDER BY seq LIMIT +?)`;
+const insert = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail, seal)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const last = "SELECT max(seq) AS seq FROM record_history";
 /**
  * A record that was pulled for the first time is as it came until something else is logged of it. Its row has neither side: a copy of the
  * value would double what a first pull writes. The next row of the record says what it was, or else the record itself.
  */
-const logPulledNew = `INSERT INTO record_history (record, at, origin, run, version)
-  SELECT id, ?, 'pull', ?, version FROM record WHERE id BETWEEN ? AND ?`;
+const logPulledNew = `INSERT INTO record_history (record, at, origin, run, version, seal)
+  SELECT record, at, 'pull', run, version, ${silentSeal}
+  FROM (SELECT id AS record, ? AS at, ? AS run, version FROM record WHERE id BETWEEN ? AND ?)`;
 /** The value after an entry of the table `record_history` under its own name. */
-export const afterOf = `CASE WHEN record_history.before IS NULL AND record_history.after IS NULL THEN coalesce(
+export const afterOf = `CASE WHEN record_history.before IS NULL AND record_history.after IS NULL AND record_history.detail IS NULL THEN coalesce(
   (SELECT next.before FROM record_history AS next WHERE next.record = record_history.record AND next.seq > record_history.seq
     ORDER BY next.seq LIMIT 1),
   (SELECT value FROM record WHERE id = record_history.record)) ELSE record_history.after END`;
-const write = `UPDATE record_history SET after = ${afterOf} WHERE record = ? AND before IS NULL AND after IS NULL`;
-const move = "UPDATE record_history SET record = ? WHERE record = ?";
+/** The entries of a record of which only the record, or the next entry, says what it was. */
+const silentOf = `SELECT *, ${afterOf} AS shown FROM record_history WHERE record = ?
+  AND before IS NULL AND after IS NULL AND detail IS NULL`;
+const write = "UPDATE record_history SET after = ?, seal = ? WHERE seq = ?";
+const move = "UPDATE record_history SET record = ?, seal = ? WHERE seq = ?";
+const ofRecord = "SELECT * FROM record_history WHERE record = ?";
 const prune =
   "DELETE FROM record_history WHERE seq IN (SELECT seq FROM record_history ORDER BY seq LIMIT +?) AND at < ? RETURNING record";
-const logSwept = `INSERT INTO record_history (record, at, origin, run, version, before, after, detail)
-  SELECT id, ?, 'pull', ?, version, value, NULL, NULL FROM record
-  WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
+/** How `mending.ts` puts rows right that storage has changed. */
+export const historyRepair = {
+  rewrite: `UPDATE record_history SET record = ?, at = ?, origin = ?, run = ?, version = ?, before = ?, after = ?, detail = ?, seal = ?
+  WHERE seq = ?`,
+} as const;
 
 export type LogEntry = {
   readonly record: number;
@@ -49,18 +66,10 @@ export type LogEntry = {
 /** Notes one change of a record in the transaction that makes it. */
 export function logRecord(store: Store, entry: LogEntry): void {
   const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
-  store.db
-    .prepare(insert)
-    .run(
-      entry.record,
-      entry.at ?? store.world.now(),
-      entry.origin,
-      entry.run,
-      entry.version,
-      entry.before,
-      entry.after,
-      detail,
-    );
+  const { record, origin, run, version, before, after } = entry;
+  const at = entry.at ?? store.world.now();
+  const seal = sealOf([record, at, origin, run, version, before, after, detail]);
+  store.db.prepare(insert).run(record, at, origin, run, version, before, after, detail, seal);
 }
 
 /** Notes that records of a range of ids have come from the server for the first time. */
@@ -78,22 +87,39 @@ export function lastLogged(store: Store): number {
 
 /** A record is about to go: what its history leaves to the record is written out. */
 export function completeLog(store: Store, record: number): void {
-  store.db.prepare(write).run(record);
+  for (const row of store.db.prepare(silentOf).all(record)) {
+    const written = { ...intact("record_history", row), after: row.shown ?? null };
+    if (written.after === null) continue;
+    store.db.prepare(write).run(written.after, sealOfRow("record_history", written), integer(row.seq));
+  }
 }
 
 /** Two rows turned out to be one record. */
 export function moveLog(store: Store, from: number, to: number): void {
   // Between the rows of another one, the next row no longer says what came before it.
-  for (const record of [from, to]) store.db.prepare(write).run(record);
-  store.db.prepare(move).run(to, from);
+  for (const record of [from, to]) completeLog(store, record);
+  for (const row of store.db.prepare(ofRecord).all(from)) {
+    const moved = { ...intact("record_history", row), record: to };
+    store.db.prepare(move).run(to, sealOfRow("record_history", moved), integer(row.seq));
+  }
 }
 
-/** Notes what a resync is about to drop: see `sweepRecords`. */
-export function logSweep(
+/** Records, from one number to another, whose history has more entries than `keep`. */
+export function crowdedLogs(
   store: Store,
-  sweep: { readonly collection: number; readonly mark: number; readonly below: number; readonly run: number | null },
-): void {
-  store.db.prepare(logSwept).run(store.world.now(), sweep.run, sweep.collection, sweep.mark, sweep.below);
+  range: { readonly after: number; readonly to: number; readonly keep: number },
+) {
+  const rows = store.db.prepare(crowded).all(range.after, range.to, range.keep);
+  return rows.map((row) => integer(row.record));
+}
+
+/** Forgets what is older than the newest `keep` entries of a record, but nothing from `since` on. */
+export function trimLog(store: Store, record: number, by: { readonly keep: number; readonly since: number }): void {
+  const oldest = store.db.prepare(nthNewest).get(record, by.keep - 1);
+  if (oldest === undefined) return;
+  // What is forgotten between two entries no longer says what came before it.
+  completeLog(store, record);
+  store.db.prepare(trim).run(record, record, oldest.seq ?? 0, by.since, oldest.run ?? null, historyPruneLimit);
 }
 
 /** Forgets the oldest rows once they are past their time, some at a time. */

@@ -9,6 +9,7 @@ import { recordLimits, recordStates } from "../record.ts";
 import { comparisonOf } from "../where.ts";
 import type { Bound, Term } from "./record-terms.ts";
 import { columnOf, isOwnColumn, pathOf, termsOf } from "./record-terms.ts";
+import { intact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 
@@ -78,7 +79,7 @@ export function findRecords(
   const rows: Row[] = [];
   for (const part of partsOf(plan, asked.cursor)) {
     const found = store.db.prepare(sqlOf(store, plan, part)).all(...part.values, limit + 1 - rows.length);
-    rows.push(...found);
+    for (const row of found) rows.push(intact("record", row));
     if (rows.length > limit) break;
   }
   const page = rows.slice(0, limit);

@@ -2,7 +2,7 @@
  * Owns the tables `record` and `mention`: every record as the person sees it beside the server's snapshot, and which records mention local ids.
  * What a local write does is `writes.ts`; what waits to be sent for a record is `pending.ts`; the changes' log is `record-log.ts`.
  */
-import type { SqlValue } from "../database.ts";
+import type { Row, SqlValue } from "../database.ts";
 import { assert } from "../errors.ts";
 import { rewriteReferences } from "../id.ts";
 import type { Json } from "../operation.ts";
@@ -15,29 +15,30 @@ import { openConflictOf } from "./conflicts.ts";
 import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
-import { logSweep } from "./record-log.ts";
+import { logRecord } from "./record-log.ts";
+import { intact, reseal, sealOf } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, parsed } from "./store.ts";
 
 const columns =
-  "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark";
+  "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark, seal";
 const byKey = `SELECT ${columns} FROM record WHERE collection = ? AND key = ?`;
 const byId = `SELECT ${columns} FROM record WHERE id = ?`;
 const insert = `INSERT INTO record
-  (id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING`;
+  (id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO NOTHING`;
 /** Pulled records that are inserted by one statement: that costs half of one each. */
 export const pulledTogether = 16;
 const insertPulled = (rows: number): string => `INSERT OR IGNORE INTO record
-  (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used, bytes, mark)
-  VALUES ${Array.from({ length: rows }, () => "(?,?,?,?,?,?,?,?,?,0,0,?,?,?)").join(",")}`;
+  (id, collection, key, version, value, schema, author, confirmed, changed, status, pendings, used, bytes, mark, seal)
+  VALUES ${Array.from({ length: rows }, () => "(?,?,?,?,?,?,?,?,?,0,0,?,?,?,?)").join(",")}`;
 const insertOnePulled = insertPulled(1);
 const insertManyPulled = insertPulled(pulledTogether);
 const idsBetween = "SELECT id FROM record WHERE id BETWEEN ? AND ?";
 const lastId = "SELECT max(id) AS id FROM record";
 const update = `UPDATE record SET version = ?, value = ?, snapshot = ?, schema = ?, author = ?, confirmed = ?, changed = ?, status = ?,
-  pendings = ?, used = max(used, ?), bytes = ?, mark = ? WHERE id = ?`;
-const setStatus = "UPDATE record SET status = ? WHERE id = ? AND status <> ?";
+  pendings = ?, used = max(used, ?), bytes = ?, mark = ?, seal = ? WHERE id = ?`;
+const setStatus = "UPDATE record SET status = ?, seal = ? WHERE id = ?";
 const setMark = "UPDATE record SET mark = ?, confirmed = ? WHERE id = ?";
 const setUsed = "UPDATE record SET used = max(used, ?) WHERE id = ?";
 const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
@@ -52,8 +53,25 @@ const dropMentions = "DELETE FROM mention WHERE local = ?";
 const unmarked = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > ? AND (pendings > 0 OR version > ?)`;
 const sweptSize = `SELECT count(*) AS n, sum(bytes) AS bytes FROM record
   WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0 AND value IS NOT NULL`;
-const sweep = `UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = CASE ? WHEN 1 THEN 0 ELSE version END WHERE collection = ? AND mark <> ? AND version > 0
-  AND version <= ? AND pendings = 0`;
+const swept = `SELECT ${columns} FROM record WHERE collection = ? AND mark <> ? AND version > 0 AND version <= ? AND pendings = 0`;
+const sweep = "UPDATE record SET value = NULL, bytes = 0, changed = ?, mark = ?, version = ?, seal = ? WHERE id = ?";
+
+/** How `mending.ts` puts rows right that storage has changed. */
+export const recordRepair = {
+  read: "SELECT * FROM record WHERE id = ?",
+  seal: "UPDATE record SET seal = ? WHERE id = ?",
+  rewrite: `UPDATE record SET collection = ?, key = ?, version = ?, value = ?, snapshot = ?, schema = ?, author = ?, status = ?, pendings = ?,
+  seal = ?   WHERE id = ?`,
+  insert: `INSERT OR IGNORE INTO record (id, collection, key, version, value, snapshot, schema, author, changed, status, pendings, used,
+  bytes, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  drop: "DELETE FROM record WHERE id = ?",
+} as const;
+
+/** Only what nothing speaks of any more: neither unsent work, nor a conflict, a choice, nor history that could restore it. */
+const tombstones = `SELECT id FROM record WHERE id > ? AND id <= ? AND value IS NULL AND snapshot IS NULL AND pendings = 0
+  AND ((status = 0 AND version > 0 AND confirmed < ?) OR (status = 4 AND changed < ?))
+  AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.record = record.id) AND NOT EXISTS (SELECT 1 FROM record_history WHERE record_history.record = record.id)
+  AND NOT EXISTS (SELECT 1 FROM conflict WHERE conflict.record = record.id) AND NOT EXISTS (SELECT 1 FROM choice WHERE choice.record = record.id)`;
 
 /** The states of `recordStates` as they are kept. */
 export const Status = { synced: 0, pending: 1, failed: 2, conflict: 3, localOnly: 4 } as const;
@@ -82,19 +100,47 @@ export type RecordRow = {
 
 export type NewRecord = Omit<RecordRow, "id" | "pinned" | "bytes" | "used">;
 
+const toRow = (row: Row): RecordRow => intact("record", row) as unknown as RecordRow;
+
+type Sealed = Pick<
+  RecordRow,
+  "collection" | "key" | "version" | "value" | "snapshot" | "schema" | "author" | "status" | "pendings"
+>;
+
+/** In the order of the covered columns of `row-seal.ts`. */
+const sealed = (row: Sealed): number =>
+  sealOf([
+    row.collection,
+    row.key,
+    row.version,
+    row.value,
+    row.snapshot,
+    row.schema,
+    row.author,
+    row.status,
+    row.pendings,
+  ]);
+
 /** Finds a record by its key, or by the local key that it had before the server named it. */
 export function findRecord(store: Store, collection: Pick<CollectionInfo, "id">, key: string): RecordRow | null {
   const row = store.db.prepare(byKey).get(collection.id, key);
-  if (row !== undefined) return row as unknown as RecordRow;
+  if (row !== undefined) return toRow(row);
   const server = knowsAliases(store) ? serverIdOf(store, key) : null;
-  return server === null
-    ? null
-    : ((store.db.prepare(byKey).get(collection.id, server) as unknown as RecordRow | undefined) ?? null);
+  const named = server === null ? undefined : store.db.prepare(byKey).get(collection.id, server);
+  return named === undefined ? null : toRow(named);
 }
 
 export function getRecord(store: Store, id: number): RecordRow | null {
-  return (store.db.prepare(byId).get(id) as unknown as RecordRow | undefined) ?? null;
+  const row = store.db.prepare(byId).get(id);
+  return row === undefined ? null : toRow(row);
 }
+
+/** What a person reads on a record that storage has changed, until the server has told it again. */
+const corruptRecord = {
+  code: "record_corrupt",
+  message: "the storage has changed this record; it is not certain what it was",
+  hint: "a synced one is read again from the server; for another see `holdfast records history`, and write it anew",
+} as const;
 
 /** One record as clients see it; whoever has its collection at hand saves reading it. */
 export function toRecordView(store: Store, row: RecordRow, known?: CollectionInfo): RecordView {
@@ -110,7 +156,7 @@ export function toRecordView(store: Store, row: RecordRow, known?: CollectionInf
     confirmedAt: row.confirmed,
     changedAt: row.changed,
     operations: operations.map(({ id }) => id),
-    problem: refused?.problem ?? null,
+    problem: refused?.problem ?? (row.status === Status.failed && row.pendings === 0 ? corruptRecord : null),
     conflict: refused === undefined ? null : openConflictOf(store, row.id),
     isPinned: row.pinned === 1,
   };
@@ -160,6 +206,7 @@ export function insertRecord(store: Store, row: NewRecord): RecordRow {
       made.used,
       made.bytes,
       made.mark,
+      sealed(made),
     );
   assert(changes === 1, `record "${row.key}" appeared within a transaction`);
   return made;
@@ -188,8 +235,10 @@ export function insertPulledRecords(
   at: number,
 ): readonly number[] {
   const parameters: SqlValue[] = [];
-  for (const [place, { collection, key, version, value, schema, author, bytes, mark }] of rows.entries())
-    parameters.push(first + place, collection, key, version, value, schema, author, at, at, at, bytes, mark);
+  for (const [place, { collection, key, version, value, schema, author, bytes, mark }] of rows.entries()) {
+    const seal = sealed({ collection, key, version, value, snapshot: null, schema, author, status: 0, pendings: 0 });
+    parameters.push(first + place, collection, key, version, value, schema, author, at, at, at, bytes, mark, seal);
+  }
   const statement = store.db.prepare(rows.length === 1 ? insertOnePulled : insertManyPulled);
   const { changes } = statement.run(...parameters);
   if (changes === rows.length) return [];
@@ -225,6 +274,7 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): R
       after.used,
       bytes,
       after.mark,
+      sealed(after),
       after.id,
     );
   const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
@@ -233,7 +283,8 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): R
 }
 
 export function markStatus(store: Store, id: number, status: number): void {
-  store.db.prepare(setStatus).run(status, id, status);
+  const row = getRecord(store, id);
+  if (row !== null && row.status !== status) store.db.prepare(setStatus).run(status, sealed({ ...row, status }), id);
 }
 
 /** A record was read; see `record-cache.ts`. */
@@ -255,7 +306,7 @@ export function countUnsettled(store: Store, collection: number): number {
 }
 
 export function unsettledRecords(store: Store, collection: number): readonly RecordRow[] {
-  return store.db.prepare(unsettledOf).all(collection) as unknown as readonly RecordRow[];
+  return store.db.prepare(unsettledOf).all(collection).map(toRow);
 }
 
 export function hasRecords(store: Store, collection: number): boolean {
@@ -269,8 +320,15 @@ export function dropRecord(store: Store, row: RecordRow): void {
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
 }
 
+/** Removed records that can be forgotten, among those numbered from one to another: the server has confirmed it long ago. */
+export function oldTombstones(store: Store, range: { readonly after: number; readonly to: number }, before: number) {
+  const rows = store.db.prepare(tombstones).all(range.after, range.to, before, before);
+  return rows.map((row) => getRecord(store, integer(row.id))).filter((row) => row !== null);
+}
+
 export function setRecordKey(store: Store, id: number, key: string): void {
   store.db.prepare(setKey).run(key, id);
+  reseal(store, "record", recordRepair, id);
 }
 
 /** Records that a resync has not met although the server should have them: with unsent work, or above the version `sure`. */
@@ -279,7 +337,7 @@ export function unmetRecords(
   info: CollectionInfo,
   sure: { readonly mark: number; readonly below: number },
 ): readonly RecordRow[] {
-  return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below) as unknown as readonly RecordRow[];
+  return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below).map(toRow);
 }
 
 /** Drops what the server no longer has after everything was read again; each keeps its history. Returns how many. */
@@ -291,11 +349,15 @@ export function sweepRecords(
 ): number {
   const size = store.db.prepare(sweptSize).get(info.id, by.mark, by.below);
   const gone = integer(size?.n);
-  if (gone > 0) {
-    logSweep(store, { collection: info.id, mark: by.mark, below: by.below, run: by.run });
-    countRecords(store, info.id, -gone, -integer(size?.bytes));
+  if (gone > 0) countRecords(store, info.id, -gone, -integer(size?.bytes));
+  const now = store.world.now();
+  for (const row of store.db.prepare(swept).all(info.id, by.mark, by.below).map(toRow)) {
+    const { id: record, version, value: before } = row;
+    const entry = { record, at: now, origin: "pull", run: by.run, version, before, after: null } as const;
+    if (before !== null) logRecord(store, entry);
+    const after = { ...row, value: null, version: by.isForeign ? 0 : version };
+    store.db.prepare(sweep).run(now, by.mark, after.version, sealed(after), record);
   }
-  store.db.prepare(sweep).run(store.world.now(), by.mark, by.isForeign ? 1 : 0, info.id, by.mark, by.below);
   return gone;
 }
 

@@ -8,11 +8,13 @@ import { recordWriteType } from "../record.ts";
 import { forgetOperation, pruneStoreHistory, record } from "./history.ts";
 import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
+import { scrub } from "./mending-rows.ts";
 import { getSettings } from "./meta.ts";
 import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, getRow, selectBrief } from "./queue.ts";
 import { pruneLog } from "./record-log.ts";
+import { pruneRecords } from "./record-retention.ts";
 import { corruptProblem, isGenuine } from "./row-hash.ts";
 import { Counter } from "./schema.ts";
 import { giveUp, park } from "./settle.ts";
@@ -97,6 +99,8 @@ export function prune(store: Store): number {
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
   pruneLog(store);
+  pruneRecords(store);
+  scrub(store);
   return byCount + byAge;
 }
 

@@ -5,10 +5,12 @@
 import { HoldfastError } from "../errors.ts";
 import type { Input, Output } from "../verbs.ts";
 import { collectionOf } from "./collections.ts";
+import { isBrokenEntry } from "./mending-rows.ts";
 import { restoreValue } from "./record-history.ts";
 import { afterOf } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status } from "./records.ts";
+import { intact } from "./row-seal.ts";
 import type { Run } from "./runs.ts";
 import { ensureRun, getRun, noteRollback } from "./runs.ts";
 import type { Store } from "./store.ts";
@@ -19,7 +21,7 @@ const changedIn = `SELECT record, min(seq) AS first, max(seq) AS last, count(*) 
   WHERE seq BETWEEN ? AND ? AND run = ? GROUP BY record ORDER BY first`;
 const entriesBetween = "SELECT count(*) AS n FROM record_history WHERE record = ? AND seq BETWEEN ? AND ?";
 const newestOf = "SELECT max(seq) AS seq FROM record_history WHERE record = ?";
-const sidesOf = `SELECT before, ${afterOf} AS after FROM record_history WHERE seq = ?`;
+const sidesOf = `SELECT *, ${afterOf} AS shown FROM record_history WHERE seq = ?`;
 
 type Touched = { readonly record: number; readonly first: number; readonly last: number; readonly entries: number };
 type Skipped = Output<"sync.rollback">["skipped"][number];
@@ -75,10 +77,13 @@ function restore(store: Store, run: Run, touched: Touched): Skipped | "unchanged
   // Without its row a record was evicted or became another one: there is nothing here that could be wrong.
   if (row === null) return "unchanged";
   const info = collectionOf(store, row.collection);
-  const before = textOrNull(store.db.prepare(sidesOf).get(touched.first)?.before);
-  const after = textOrNull(store.db.prepare(sidesOf).get(touched.last)?.after);
+  const [first, last] = [touched.first, touched.last].map((seq) => store.db.prepare(sidesOf).get(seq) ?? {});
+  const entries = [first, last].map((entry) => intact("record_history", entry ?? {}));
+  const before = textOrNull(entries[0]?.before);
+  const after = textOrNull(entries[1]?.shown);
   if (before === after) return "unchanged";
   const skip = (reason: string): Skipped => ({ collection: info.name, key: row.key, reason });
+  if (entries.some(isBrokenEntry)) return skip("the storage has changed its history");
   const obstacle = obstacleTo(store, touched, row, { before, after });
   if (obstacle !== null) return skip(obstacle);
   const refusal = apart(store, () => {

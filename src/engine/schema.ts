@@ -122,7 +122,8 @@ CREATE TABLE collection (
   bytes INTEGER NOT NULL DEFAULT 0,
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
-  resync TEXT
+  resync TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE record (
   id INTEGER PRIMARY KEY,
@@ -141,6 +142,7 @@ CREATE TABLE record (
   pinned INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL,
   mark INTEGER NOT NULL DEFAULT 0,
+  seal INTEGER NOT NULL DEFAULT 0,
   UNIQUE (collection, key)
 );
 CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
@@ -152,6 +154,7 @@ CREATE TABLE pending (
   acked INTEGER NOT NULL DEFAULT 0,
   due INTEGER,
   overlay TEXT NOT NULL,
+  seal INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (record, op)
 ) WITHOUT ROWID;
 CREATE INDEX pending_op ON pending (op, place);
@@ -166,7 +169,8 @@ CREATE TABLE record_history (
   version INTEGER NOT NULL,
   before TEXT,
   after TEXT,
-  detail TEXT
+  detail TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX record_history_record ON record_history (record, seq);
 CREATE TABLE evicted (
@@ -193,7 +197,8 @@ CREATE TABLE conflict (
   decided_by TEXT,
   choice TEXT,
   outcome TEXT,
-  detail TEXT
+  detail TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX conflict_open ON conflict (collection, kind, seq) WHERE status = 'open';
 CREATE INDEX conflict_op ON conflict (op) WHERE status = 'open';

@@ -67,6 +67,10 @@ export type SyncMemory = {
   port: SyncPort | null;
   /** Parsed specifications beside the text they came from, by name. */
   readonly specs: Map<string, { readonly text: string; readonly spec: CollectionSpec }>;
+  /** Rows of collections that were found intact, by name. */
+  readonly rows: Map<string, Row>;
+  /** The row up to which each table of records was looked through in idle time. */
+  readonly scrubbed: Map<string, number>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
   /** What is known of each space that is listened to. */
@@ -91,6 +95,8 @@ export type Watching = {
 export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
   port,
   specs: new Map(),
+  rows: new Map(),
+  scrubbed: new Map(),
   poked: new Map(),
   watching: new Map(),
   trusted: new Set(),
@@ -276,7 +282,7 @@ export function bearWitness(store: Store): void {
   }
 }
 
-const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "database_corrupt"];
+const storageCodes = ["disk_full", "read_only", "io_failed", "database_busy", "database_corrupt", "record_corrupt"];
 
 /** Whether an error came from the storage and not from the request; a refusal for lack of free space is the request's. */
 export function isStorageFailure(error: unknown): boolean {

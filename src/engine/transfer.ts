@@ -5,12 +5,17 @@
 
 import { lineOf, readLine } from "../bundle.ts";
 import type { Operation } from "../operation.ts";
+import { recordWriteType } from "../record.ts";
 import type { AddInput, Input, Output, Refusal } from "../verbs.ts";
 import { parseInput } from "../verbs.ts";
+import type { Bases } from "./adopting.ts";
+import { adoptWrite, standOn } from "./adopting.ts";
 import { addOperation } from "./enqueue.ts";
 import { leaveLane } from "./lanes.ts";
 import { listOperations } from "./list.ts";
+import { pendingsOfOperation } from "./pending.ts";
 import { findById, getBrief, resetBudget } from "./queue.ts";
+import { fieldsOf } from "./records.ts";
 import { park } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { apart } from "./store.ts";
@@ -20,9 +25,17 @@ export function exportOperations(store: Store, input: Input<"queue.export">): Ou
   const unsent = filter.status ?? (["draft", "pending", "in_progress", "failed"] as const);
   const page = listOperations(store, { ...filter, status: [...unsent], order: "oldest" });
   const lines = page.operations.map((operation) =>
-    JSON.stringify(lineOf(hidden(store, operation as Operation, redact === true), redact === true)),
+    JSON.stringify(
+      lineOf(hidden(store, operation as Operation, redact === true), redact === true, basesOf(store, operation)),
+    ),
   );
   return { lines, next: page.next };
+}
+
+/** What changes of records stand on travels with them: elsewhere they meet the server's side without it as if they had none. */
+function basesOf(store: Store, { type, id }: Pick<Operation, "type" | "id">): Bases | undefined {
+  const op = type === recordWriteType ? findById(store, id) : null;
+  return op === null ? undefined : pendingsOfOperation(store, op.seq).map(({ baseValue }) => fieldsOf(baseValue));
 }
 
 function hidden(store: Store, operation: Operation, isRedacted: boolean): Operation {
@@ -36,16 +49,19 @@ export function importOperations(store: Store, input: Input<"queue.import">): Ou
   const refused: Refusal[] = [];
   input.lines.forEach((line, index) => {
     const refusal = apart(store, () => {
-      const operation = readLine(line, index);
+      const { operation, bases } = readLine(line, index);
       if (findById(store, operation.id) !== null) skipped.push(operation.id);
-      else imported.push(importOne(store, operation, input.subject));
+      else imported.push(importOne(store, operation, { subject: input.subject, bases }));
     });
     if (refusal !== null) refused.push({ id: `line ${index + 1}`, ...refusal });
   });
   return { imported, skipped, refused };
 }
 
-function importOne(store: Store, operation: Operation, subject: string | undefined): string {
+type Carried = { readonly subject: string | undefined; readonly bases: Bases };
+
+function importOne(store: Store, operation: Operation, { subject, bases }: Carried): string {
+  const isRecords = operation.type === recordWriteType;
   const known = operation.dependsOn.filter((id) => findById(store, id) !== null);
   const candidate: AddInput = {
     id: operation.id,
@@ -54,7 +70,7 @@ function importOne(store: Store, operation: Operation, subject: string | undefin
     lane: operation.lane,
     priority: operation.priority,
     after: known,
-    subject: subject ?? operation.subject,
+    subject: subject ?? (isRecords ? "" : operation.subject),
     remote: operation.remote,
     retry: operation.retry as AddInput["retry"],
     onFailure: operation.onFailure,
@@ -68,18 +84,23 @@ function importOne(store: Store, operation: Operation, subject: string | undefin
     ...(operation.expiresAt === null ? {} : { expiresAt: operation.expiresAt }),
     ...(operation.conflict === null ? {} : { conflict: operation.conflict }),
   };
-  const receipt = addOperation(store, parseInput("queue.add", candidate));
+  const checked = parseInput("queue.add", candidate);
+  const receipt = isRecords ? adoptWrite(store, checked, bases) : addOperation(store, checked);
   restoreAttempts(store, receipt.sequence, operation);
+  if (isRecords) standOn(store, receipt.sequence, bases);
   return receipt.id;
 }
 
 /** What was tried elsewhere keeps its key and its doubt; what was parked stays parked. */
 function restoreAttempts(store: Store, seq: number, operation: Operation): void {
-  const generation = Number(operation.idempotencyKey.slice(operation.id.length + 1)) || 0;
+  const told = Number(operation.idempotencyKey.slice(operation.id.length + 1)) || 0;
+  // A dispute about records is decided here, by what this device knows; the server's answer of then is no answer to that.
+  const isDispute = operation.type === recordWriteType && operation.reason === "conflict";
+  const generation = told + (isDispute ? 1 : 0);
   const isUnsure = operation.mayHaveLanded || operation.status === "in_progress";
   resetBudget(store, seq, { generation, isUnsure, rounds: 0 });
   const op = getBrief(store, seq);
-  if (op === null || operation.status !== "failed") return;
+  if (op === null || operation.status !== "failed" || isDispute) return;
   const problem = operation.problem ?? { code: "imported", message: "it had failed where it was exported" };
   park(store, op, {
     reason: operation.reason ?? "rejected",

@@ -7,8 +7,8 @@ import type { Json } from "../operation.ts";
 import { State, textBytes } from "../operation.ts";
 import { applyMergePatch, applyPatch } from "../patch.ts";
 import type { Change, Fields, RecordOrigin, RecordWrite } from "../record.ts";
-import { applyChange, recordLimits, recordWriteType } from "../record.ts";
-import type { AddInput, Input, Output, Receipt, RecordWriteInput } from "../verbs.ts";
+import { recordLimits, recordWriteType } from "../record.ts";
+import type { Input, Output, Receipt, RecordWriteInput } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { countRecords, requireCollection, versionOf } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
@@ -27,9 +27,9 @@ import {
   rewriteChange,
   statusFor,
 } from "./pending.ts";
-import { checkRecordWrite, clientId } from "./push.ts";
+import { clientId } from "./push.ts";
 import type { Brief } from "./queue.ts";
-import { findById, getBrief } from "./queue.ts";
+import { getBrief } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import {
@@ -65,7 +65,7 @@ export type Written = {
 type Kept = { readonly info: CollectionInfo; readonly row: RecordRow };
 
 /** One record under way through a request: what it was, what it shall be. */
-type Draft = {
+export type Draft = {
   readonly info: CollectionInfo;
   readonly key: string;
   readonly row: RecordRow | null;
@@ -125,7 +125,7 @@ function draftAll(store: Store, writes: readonly RecordWriteInput[]): readonly D
     const key = write.key ?? newKey(store, info);
     const row = findRecord(store, info, key);
     const name = `${info.id}\n${row?.key ?? key}`;
-    const draft = drafts.get(name) ?? open(info, row?.key ?? key, row);
+    const draft = drafts.get(name) ?? openDraft(info, row?.key ?? key, row);
     if (drafts.has(name)) draft.between.push(draft.after);
     draft.after = checked(store, info, key, wanted(draft, write));
     drafts.set(name, draft);
@@ -137,7 +137,7 @@ function draftAll(store: Store, writes: readonly RecordWriteInput[]): readonly D
 const newKey = (store: Store, info: CollectionInfo): string =>
   info.spec.keys === "server" ? `local-${store.world.newId()}` : store.world.newId();
 
-function open(info: CollectionInfo, key: string, row: RecordRow | null): Draft {
+export function openDraft(info: CollectionInfo, key: string, row: RecordRow | null): Draft {
   if (row !== null && row.value !== null && row.schema > info.version) {
     throw new HoldfastError(
       "refused_by_state",
@@ -220,7 +220,7 @@ const changeOf = (draft: Draft, base: number): Overlay | null =>
   changeBetween(draft.info, { before: draft.before, after: draft.after }, base);
 
 /** The operation that carries the drafts. `changes` is null where it was there already; `id` is null where nothing is left to send. */
-type Sending = {
+export type Sending = {
   readonly id: string | null;
   readonly seq: number;
   readonly warning: string | null;
@@ -263,7 +263,7 @@ function send(store: Store, drafts: readonly Draft[]): Sending {
 }
 
 /** The newest operations that carry changes of these records: what comes after them waits for them. */
-function needsOf(store: Store, drafts: readonly Pick<Draft, "row">[]): readonly Brief[] {
+export function needsOf(store: Store, drafts: readonly Pick<Draft, "row">[]): readonly Brief[] {
   const needs = new Map<number, Brief>();
   for (const { row } of drafts) {
     const newest = row === null || row.pendings === 0 ? null : newestOperation(store, row.id);
@@ -273,7 +273,7 @@ function needsOf(store: Store, drafts: readonly Pick<Draft, "row">[]): readonly 
 }
 
 /** The server will name it: until then the key is a local id like any other, and stays its alias for ever. */
-function declareKey(store: Store, { info, key, row }: Draft, by: Receipt): void {
+export function declareKey(store: Store, { info, key, row }: Draft, by: Receipt): void {
   if (info.spec.keys !== "server" || (row !== null && row.version > 0)) return;
   declareLocalId(store, key, { seq: by.sequence, id: by.id, isFree: (seq) => isSettled(store, seq) });
 }
@@ -314,7 +314,7 @@ const canJoin = (store: Store, op: Brief, last: Pending): boolean =>
 // ---- what is kept here ----------------------------------------------------------------------------------------
 
 /** Writes the record as it is from now on, with its history; the view changes in the transaction of the write. */
-function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | null): RecordRow {
+export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sending | null): RecordRow {
   const { info, key, row, after } = draft;
   const now = store.world.now();
   const value = after === null ? null : JSON.stringify(after);
@@ -406,26 +406,4 @@ export function tellRecords(
 export function tellKeys(store: Store, collection: string, keys: readonly string[], origin: RecordOrigin): void {
   const told = keys.length <= eventKeyLimit ? { keys } : { count: keys.length };
   record(store, { op: 0, id: null, kind: "record", status: null, detail: { collection, ...told, origin } });
-}
-
-// ---- operations that come from elsewhere ----------------------------------------------------------------------
-
-/** An operation with record changes that was exported, or queued by hand: its changes are replayed here as if they had been written here. */
-export function adoptWrite(store: Store, input: AddInput): Receipt {
-  const known = input.id === undefined ? null : findById(store, input.id);
-  if (known !== null) return addOperation(store, input, []);
-  const payload = checkRecordWrite(input.payload as Json);
-  clientId(store);
-  const drafts = payload.changes.map((each): Draft => {
-    const info = requireCollection(store, each.collection);
-    const row = findRecord(store, info, each.key);
-    const draft = open(info, each.key, row);
-    const ground = each.kind === "update" ? (draft.before ?? {}) : draft.before;
-    return { ...draft, after: applyChange(ground, each) };
-  });
-  const receipt = addOperation(store, { ...input, payload: payload as unknown as Json }, needsOf(store, drafts));
-  const sending = { id: receipt.id, seq: receipt.sequence, warning: receipt.warning, changes: payload.changes };
-  for (const draft of drafts) keep(store, draft, { origin: "import" }, sending);
-  tellRecords(store, drafts, "import");
-  return receipt;
 }

@@ -1,12 +1,14 @@
 /**
  * Owns carrying rows out of a damaged store's image into a fresh store: row by row around bad pages, each payload proven by its hash.
- * It is the one place outside the engine that writes the engine's tables, while nobody has the fresh store open.
+ * Records are `rescue-records.ts`. It is with that one the one place outside the engine that writes the engine's tables, while nobody has the fresh store open.
  * Where the image comes from and where the files go is left to `salvage.ts`.
  */
-import type { Database, Row, SqlValue } from "../database.ts";
+import type { Database, Row } from "../database.ts";
 import { hashedText } from "../engine/row-hash.ts";
-import { isCode } from "../errors.ts";
 import { carveRows } from "./carve.ts";
+import type { Copying, SequenceRange } from "./rescue-copy.ts";
+import { attempt, columnsOf, copyRange, copySmall, eachInRange, inserter } from "./rescue-copy.ts";
+import { rescueRecords } from "./rescue-records.ts";
 import { openDatabase } from "./sqlite.ts";
 
 /** Tables are named here and nowhere else in this file; columns are taken as they are found. */
@@ -19,13 +21,7 @@ const table = {
   others: ["meta", "lift", "alias", "ref", "gate", "remote"],
 } as const;
 const sequenceCounter = 100;
-/** Failing look-ups before the rest of a table is given up; a bad root page makes every one of them fail. */
-const missLimit = 200_000;
 
-const columnsOf = (name: string): string => `SELECT name FROM pragma_table_info('${name}')`;
-const readRange = (name: string, key: string): string => `SELECT * FROM ${name} WHERE ${key} BETWEEN ? AND ?`;
-const readAll = (name: string): string => `SELECT * FROM ${name}`;
-const readNth = (name: string): string => `SELECT * FROM ${name} LIMIT 1 OFFSET ?`;
 const highestKey = (name: string, key: string): string => `SELECT max(${key}) AS n FROM ${name}`;
 const knownOperations = `SELECT id, seq FROM ${table.operation} INDEXED BY sqlite_autoindex_op_1 ORDER BY id`;
 const countedOperations = `SELECT sum(n) AS n FROM ${table.counter} WHERE id <= 8`;
@@ -58,7 +54,6 @@ const dependenciesByOptions = `INSERT OR IGNORE INTO ${table.dependency} (needs,
   SELECT n.seq, o.seq FROM ${table.operation} o, json_each(CASE WHEN json_valid(o.options) THEN o.options ELSE '{}' END, '$.after') a JOIN ${table.operation} n ON n.id = a.value
   WHERE o.state < 8 AND n.state < 8`;
 
-export type SequenceRange = { readonly from: number; readonly to: number };
 export type Rescue = {
   readonly savedOperations: number;
   readonly lostSequences: readonly SequenceRange[];
@@ -74,15 +69,14 @@ export type RescueInput = {
   readonly witness: number;
 };
 
-type Work = RescueInput & {
-  readonly image: Database | null;
-  /** The highest sequence in the image, and in the image or the witness. */
-  readonly ending: number;
-  readonly highest: number;
-  readonly findings: string[];
-  readonly saved: Set<number>;
-  readonly missed: SequenceRange[];
-};
+export type Work = RescueInput &
+  Copying & {
+    /** The highest sequence in the image, and in the image or the witness. */
+    readonly ending: number;
+    readonly highest: number;
+    readonly saved: Set<number>;
+    readonly missed: SequenceRange[];
+  };
 
 /** Fills `fresh` with what can be proven and says what could not. */
 export function rescueRows(input: RescueInput): Rescue {
@@ -94,6 +88,7 @@ export function rescueRows(input: RescueInput): Rescue {
     const work: Work = { ...input, image, ending, highest, findings, saved: new Set(), missed: [] };
     input.fresh.exec("BEGIN IMMEDIATE");
     const known = image === null ? null : readKnown(image);
+    let hasDependencies = false;
     if (image !== null) {
       copyRange(work, table.channel, { key: "id", highest: 100_000 });
       for (const name of table.others) copySmall(work, name);
@@ -102,8 +97,9 @@ export function rescueRows(input: RescueInput): Rescue {
     carveMissing(work, known);
     if (image !== null) {
       copyRange(work, table.history, { key: "seq", highest });
-      copySmall(work, table.dependency);
+      hasDependencies = copySmall(work, table.dependency);
     }
+    rescueRecords(work, hasDependencies);
     reconcile(work);
     const lostSequences = lostOf(work, known);
     input.fresh.exec("COMMIT");
@@ -146,7 +142,7 @@ function readKnown(image: Database): ReadonlyMap<string, number> | null {
 
 function copyOperations(work: Work): void {
   const put = inserter(work.fresh, table.operation);
-  eachInRange(work, { name: table.operation, key: "seq", highest: work.highest }, (row) => {
+  const missed = eachInRange(work, { name: table.operation, key: "seq", highest: work.highest }, (row) => {
     const seq = Number(row.seq);
     if (isProven(work, row)) {
       if (put(row)) work.saved.add(seq);
@@ -157,6 +153,7 @@ function copyOperations(work: Work): void {
     work.saved.add(seq);
     work.findings.push(`operation ${String(row.id)} does not match its hash; it is parked`);
   });
+  work.missed.push(...missed);
 }
 
 function marked(row: Row): Row {
@@ -213,75 +210,6 @@ function isProven(work: Work, row: Row): boolean {
   return work.hash(hashedText(row)) === row.hash;
 }
 
-function copyRange(work: Work, name: string, range: { readonly key: string; readonly highest: number }): void {
-  const put = inserter(work.fresh, name);
-  eachInRange(work, { name, ...range }, put);
-}
-
-function copySmall(work: Work, name: string): void {
-  const image = work.image;
-  if (image === null) return;
-  const put = inserter(work.fresh, name);
-  const whole = attempt(() => image.prepare(readAll(name)).all());
-  if (whole !== null) {
-    for (const row of whole) put(row);
-    return;
-  }
-  work.findings.push(`the table "${name}" is damaged; what could be read of it was kept`);
-  for (let index = 0; ; index += 1) {
-    const row = attempt(() => image.prepare(readNth(name)).get(index));
-    if (row === null || row === undefined) return;
-    put(row);
-  }
-}
-
-type Range = { readonly name: string; readonly key: string; readonly highest: number };
-
-/** Reads a table by ranges of its rowid and halves a range that fails, until what cannot be read is a single row. */
-function eachInRange(work: Work, range: Range, visit: (row: Row) => void): void {
-  const image = work.image;
-  if (image === null) return;
-  const read = attempt(() => image.prepare(readRange(range.name, range.key)));
-  const open: SequenceRange[] = [];
-  for (let from = 1; from <= range.highest; from += 4_096)
-    open.push({ from, to: Math.min(from + 4_095, range.highest) });
-  open.reverse();
-  let misses = 0;
-  while (open.length > 0) {
-    const { from, to } = open.pop() as SequenceRange;
-    const rows = read === null || misses > missLimit ? null : attempt(() => read.all(from, to));
-    if (rows !== null) {
-      for (const row of rows) visit(row);
-      continue;
-    }
-    misses += 1;
-    if (from === to || read === null || misses > missLimit) {
-      if (range.name === table.operation) work.missed.push({ from, to });
-      continue;
-    }
-    const middle = Math.floor((from + to) / 2);
-    open.push({ from: middle + 1, to }, { from, to: middle });
-  }
-  if (misses > 0) work.findings.push(`the table "${range.name}" has pages that cannot be read`);
-}
-
-/** Inserts a row by the columns that both sides know; one that clashes with a saved row or lacks what it needs is left out. */
-function inserter(fresh: Database, name: string): (row: Row) => boolean {
-  const columns = new Set(
-    fresh
-      .prepare(columnsOf(name))
-      .all()
-      .map((row) => String(row.name)),
-  );
-  return (row) => {
-    const names = Object.keys(row).filter((column) => columns.has(column));
-    const values = names.map((column) => row[column] as SqlValue);
-    const marks = names.map(() => "?").join(", ");
-    const sql = `INSERT OR IGNORE INTO ${name} (${names.join(", ")}) VALUES (${marks})`;
-    return attempt(() => fresh.prepare(sql).run(...values).changes) === 1;
-  };
-}
-
 /** Makes the fresh store agree with itself: sequence, channels, dependencies, places in lanes. */
 function reconcile(work: Work): void {
   const { fresh, now } = work;
@@ -336,14 +264,4 @@ function toRanges(sequences: readonly number[]): readonly SequenceRange[] {
     else ranges.push({ from: seq, to: seq });
   }
   return ranges;
-}
-
-/** `null` for what the damage made unreadable; a failure of the disk itself is no damage and goes on up. */
-function attempt<T>(task: () => T): T | null {
-  try {
-    return task();
-  } catch (error) {
-    if (isCode(error, "disk_full") || isCode(error, "read_only")) throw error;
-    return null;
-  }
 }

@@ -14,8 +14,8 @@ import { makeFolder } from "./folder.ts";
 import type { Wal } from "./image.ts";
 import { buildImage, readWal } from "./image.ts";
 import { finishSalvage, keepWal, quarantineNames, renameIfThere, syncDirectory } from "./quarantine.ts";
-import type { SequenceRange } from "./rescue.ts";
 import { rescueRows } from "./rescue.ts";
+import type { SequenceRange } from "./rescue-copy.ts";
 import type { SqliteDatabase } from "./sqlite.ts";
 import { checkInBackground, openDatabase } from "./sqlite.ts";
 import { guarded } from "./sqlite-failure.ts";
@@ -31,6 +31,8 @@ const alwaysCheckBytes = 4_194_304;
 const usualPatienceMs = 10_000;
 
 const quickCheck = "PRAGMA quick_check(20)";
+/** Also compares every index with its table: an index that has lost a key hides what is there. */
+const fullCheck = "PRAGMA integrity_check(20)";
 const readApplication = "PRAGMA application_id";
 const readVersion = "PRAGMA user_version";
 const countTables = "SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'";
@@ -135,7 +137,7 @@ function openAlone(context: Context, retries: number = ioRetries): Found {
     if (isNewer(database)) return { database, report: clean(context) };
     const sizeBytes = statSync(path).size;
     const isChecked = options.isSuspect === true || sizeBytes <= (isUnclean ? syncCheckBytes : alwaysCheckBytes);
-    const damage = isChecked ? findDamage(database) : [];
+    const damage = isChecked ? findDamage(database, sizeBytes <= alwaysCheckBytes ? fullCheck : quickCheck) : [];
     if (damage.length > 0) {
       database.close();
       if (retries > 0) return openAlone(context, retries - 1);
@@ -247,17 +249,25 @@ function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
   return { database, report: clean({ now }), recovery: readLastReport(database) };
 }
 
-function findDamage(database: SqliteDatabase): readonly string[] {
+function findDamage(database: SqliteDatabase, check: string): readonly string[] {
   const foreign = foreignReason(database);
   if (foreign !== null) return [foreign];
   // A disk that stumbles once is no damage; one that cannot read a page for good is.
   for (let left = ioRetries; ; left -= 1) {
-    const answers = database
-      .prepare(quickCheck)
-      .all()
-      .map((row) => String(row.quick_check));
+    const answers = answersOf(database, check);
     if (answers.length === 1 && answers[0] === "ok") return [];
     if (left === 0 || !answers.some((answer) => ioFailure.test(answer))) return answers;
+  }
+}
+
+/** The check compares indexes on values with the values, and fails where one is no JSON any more. */
+function answersOf(database: SqliteDatabase, check: string): readonly string[] {
+  try {
+    const rows = database.prepare(check).all();
+    return rows.map((row) => String(Object.values(row)[0]));
+  } catch (error) {
+    if (!isCode(error, "record_corrupt")) throw error;
+    return [error.message];
   }
 }
 

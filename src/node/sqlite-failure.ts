@@ -111,6 +111,8 @@ function failureOfSqlite(at: {
         error,
       );
     default:
+      // An index on values of records reads them as JSON, which they were when they were written.
+      if (error.message.includes("malformed JSON")) return recordDamaged(path, error);
       return fail("internal", `${path}: ${error.message}`, reportIt, error);
   }
 }
@@ -144,6 +146,16 @@ function readOnly(path: string, error: Error): HoldfastError {
 function damaged(path: string, error: Error): HoldfastError {
   const hint = "open the store again: the file is kept aside and its operations are salvaged";
   return fail("database_corrupt", `${path}: the database file is damaged (${error.message})`, hint, error);
+}
+
+function recordDamaged(path: string, error: Error): HoldfastError {
+  const hint = "see `holdfast doctor`; what cannot be proven is read again from the server, or kept aside";
+  return fail(
+    "record_corrupt",
+    `${path}: the storage has changed the value of a record (${error.message})`,
+    hint,
+    error,
+  );
 }
 
 function ioFailed(at: { readonly path: string; readonly errcode: number; readonly error: Error }): HoldfastError {

@@ -69,7 +69,8 @@ CREATE TABLE collection (
   bytes INTEGER NOT NULL DEFAULT 0,
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
-  resync TEXT
+  resync TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE conflict (
@@ -93,7 +94,8 @@ CREATE TABLE conflict (
   decided_by TEXT,
   choice TEXT,
   outcome TEXT,
-  detail TEXT
+  detail TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
@@ -168,6 +170,7 @@ CREATE TABLE pending (
   acked INTEGER NOT NULL DEFAULT 0,
   due INTEGER,
   overlay TEXT NOT NULL,
+  seal INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (record, op)
 ) WITHOUT ROWID;
 
@@ -188,6 +191,7 @@ CREATE TABLE record (
   pinned INTEGER NOT NULL DEFAULT 0,
   bytes INTEGER NOT NULL,
   mark INTEGER NOT NULL DEFAULT 0,
+  seal INTEGER NOT NULL DEFAULT 0,
   UNIQUE (collection, key)
 );
 
@@ -200,7 +204,8 @@ CREATE TABLE record_history (
   version INTEGER NOT NULL,
   before TEXT,
   after TEXT,
-  detail TEXT
+  detail TEXT,
+  seal INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE ref (local TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (local, seq)) WITHOUT ROWID;

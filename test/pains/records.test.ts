@@ -1,6 +1,9 @@
 // Owns the record side of the pains: what happens to a record where existing systems lose it. The queue's side is in the files beside.
 // Leaves the rules in detail to src/engine, and random schedules to test/replicas.
 import { expect, test } from "vitest";
+import type { Fields } from "../../src/record.ts";
+import type { Collection } from "../../src/world.ts";
+import { silence } from "../support/model-server.ts";
 import { startRecords } from "../support/record-bench.ts";
 
 const refusal = { code: "too_dear", message: "more than 10 is not allowed", field: "fee", hint: "ask for less" };
@@ -125,4 +128,96 @@ test("pain 25: a clock that is months off decides nothing: the later write at th
   await run(120_000);
   expect(server.all("notes")).toEqual({ n1: { title: "ada" } });
   expect([ada.value("n1"), bob.value("n1")]).toEqual([{ title: "ada" }, { title: "ada" }]);
+});
+
+test("pain 3: what is refused or in dispute is listed with its reason, counted, and its losing values are in the history", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  await run();
+  server.rule = (_change, value) => (Number(value?.fee ?? 0) > 10 ? refusal : null);
+  ada.put("n1", { fee: 11 });
+  await run();
+  const { records } = ada.ask("records.query", { collection: "notes", states: ["failed", "conflict"] });
+  expect(records).toMatchObject([{ key: "n1", problem: refusal }]);
+  expect(ada.ask("collections.list", {}).collections[0]).toMatchObject({ pending: 1, conflicts: 1 });
+  ada.ask("conflicts.resolve", { ids: [ada.conflicts()[0]?.id ?? ""], choose: "remote" });
+  const { entries } = ada.ask("records.history", { collection: "notes", key: "n1" });
+  expect(entries.some(({ before }) => before?.fee === 11)).toBe(true);
+});
+
+test("pain 4: however long the network is bad, it makes no record fail, and what was written meanwhile lands", async () => {
+  const { server, client, run } = startRecords();
+  let isDown = false;
+  const heard = <T>(reply: Promise<T>) =>
+    isDown ? Promise.resolve({ kind: "failed", answer: silence } as const) : reply;
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      push: (request, signal) => heard(port.push(request, signal)),
+      pull: (request, signal) => heard(port.pull(request, signal)),
+    }),
+  });
+  await run();
+  isDown = true;
+  ada.put("n1", { a: 1 });
+  await run(4 * 3_600_000);
+  expect(ada.state("n1")).toBe("pending");
+  isDown = false;
+  await run(3_600_000);
+  expect(server.all("notes")).toEqual({ n1: { a: 1 } });
+  expect(ada.state("n1")).toBe("synced");
+});
+
+test("pain 21: a full disk or a full queue refuses a write of a record before anything of it is shown, and evicts nothing unsent", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client({
+    settings: { maxOperations: 3 },
+    collections: [{ name: "notes", maxBytes: 2_000 }],
+  });
+  for (let n = 0; n < 60; n += 1) server.write("notes", `old${n}`, { text: "x".repeat(200) });
+  await run();
+  ada.offline();
+  for (const key of ["a", "b", "c"]) ada.put(key, { text: `unsent ${key}`.repeat(60) });
+  expect(() => ada.put("d", { text: "too much" })).toThrow(/the queue is full/);
+  expect(ada.get("d")).toBeNull();
+  ada.update("a", { text: "another" });
+  ada.machine.disk.fill();
+  expect(() => ada.put("e", { text: "no room" })).toThrow(/disk/);
+  expect(ada.get("e")).toBeNull();
+  ada.machine.disk.free();
+  ada.crash();
+  for (const key of ["a", "b", "c"]) expect(ada.state(key)).toBe("pending");
+  // The budget is spent by unsent work alone: everything else may go, none of that does.
+  server.write("notes", "new", { text: "y".repeat(200) });
+  ada.online();
+  await run(120_000);
+  expect(server.all("notes")).toMatchObject({ a: { text: "another" }, b: { text: "unsent b".repeat(60) } });
+});
+
+test("pain 22: an update of the app brings unsent writes forward and never drops them; a newer value is shown as it came", async () => {
+  const { server, client, run } = startRecords();
+  const first: Collection = { name: "notes", version: 1 };
+  const ada = client({ collections: [first] });
+  server.write("notes", "n1", { title: "server" });
+  await run();
+  ada.offline();
+  ada.update("n1", { title: "unsent" });
+  ada.put("n2", { title: "new" });
+  const upcast = (value: Fields): Fields => {
+    const { title, ...rest } = value;
+    return title === undefined ? value : { ...rest, name: title };
+  };
+  ada.crash({ collections: [{ name: "notes", version: 2, upcast }] });
+  expect(ada.value("n1")).toEqual({ name: "unsent" });
+  expect(ada.value("n2")).toEqual({ name: "new" });
+  expect(ada.state("n1")).toBe("pending");
+  ada.online();
+  await run(120_000);
+  expect(server.all("notes")).toMatchObject({ n2: { name: "new" } });
+  expect((server.all("notes").n1 as Fields).name).toBe("unsent");
+  // A program that went back to the older version neither drops nor writes over what it does not understand.
+  ada.crash({ collections: [first] });
+  await run(60_000);
+  expect(ada.value("n2")).toEqual({ name: "new" });
+  expect(() => ada.update("n2", { title: "old form" })).toThrow(/schema version 2/);
 });

@@ -86,7 +86,7 @@ export function openReplica(parts: ReplicaParts): Replica {
         world: process.world,
         collections: collectionsOf(program.version),
         // Clocks jump by months here; what was overwritten has to be found at the end all the same.
-        settings: { recordHistoryMs: 1e13, retainMs: 1e13 },
+        settings: { recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
         sync: makeLine({ scheduler, random: random.fork(`line/${boots}`), weather, credentials, server }, process),
       });
       engine.start();

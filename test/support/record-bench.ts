@@ -1,6 +1,7 @@
 // Owns small clients on virtual time for tests of records: each an engine with its own store, all before one model server.
 // The server is model-server.ts; the world is src/testing/.
 import { createHash } from "node:crypto";
+import type { Database } from "../../src/database.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openEngine } from "../../src/engine/engine.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
@@ -50,6 +51,9 @@ export type ClientOptions = {
   readonly isAlone: boolean;
   readonly isStopped: boolean;
   readonly wrap: (port: SyncPort) => SyncPort;
+  /** A store that is there already; a fresh one in memory without it. */
+  readonly database: Database;
+  readonly recovery: Json;
 };
 
 export type RecordBench = {
@@ -92,7 +96,7 @@ function startClient(
     hash: (text) => createHash("sha256").update(text).digest("hex"),
     probe: async () => ({ isReachable: true, reason: "it answers" }),
   });
-  const database = openDatabase(":memory:");
+  const database = given.database ?? openDatabase(":memory:");
   const events: HoldfastEvent[] = [];
   let options = given;
   let boots = 0;
@@ -106,6 +110,7 @@ function startClient(
       collections: options.collections ?? [notes],
       ...(options.isAlone === true ? {} : { sync: (options.wrap ?? ((each) => each))(port) }),
       ...(options.settings === undefined ? {} : { settings: options.settings }),
+      ...(options.recovery === undefined ? {} : { recovery: options.recovery }),
       ...(options.types === undefined ? {} : { types: options.types }),
     });
     engine.subscribe((event) => events.push(event));

@@ -5,6 +5,7 @@ import type { Database } from "../../src/database.ts";
 import { newStore } from "../../src/engine/engine.ts";
 import type { Queried } from "../../src/engine/record-query.ts";
 import { ensureIndexes } from "../../src/engine/record-query.ts";
+import { sealOf } from "../../src/engine/row-seal.ts";
 import { migrate } from "../../src/engine/schema.ts";
 import type { Store } from "../../src/engine/store.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
@@ -44,15 +45,17 @@ export function newRows(
   const collection = { id: 5, name: "notes", spec: { name: "notes", ...spec } };
   ensureIndexes(store, collection);
   const insert =
-    inner.prepare(`INSERT INTO record (collection, key, version, value, schema, author, changed, status, used, bytes)
-    VALUES (?, ?, 1, ?, 1, '', ?, ?, 0, 0)`);
-  insert.run(6, "neighbour", '{"a":1,"b":2}', 1, 0);
+    inner.prepare(`INSERT INTO record (collection, key, version, value, schema, author, changed, status, used, bytes, seal)
+    VALUES (?, ?, 1, ?, 1, '', ?, ?, 0, 0, ?)`);
+  insert.run(6, "neighbour", '{"a":1,"b":2}', 1, 0, 0);
   return {
     database: inner,
     store,
     collection,
     put: (key, value, more = {}) => {
-      insert.run(5, key, value === null ? null : JSON.stringify(value), more.changed ?? 1, more.status ?? 0);
+      const written = value === null ? null : JSON.stringify(value);
+      const seal = sealOf([5, key, 1, written, null, 1, "", more.status ?? 0, 0]);
+      insert.run(5, key, written, more.changed ?? 1, more.status ?? 0, seal);
     },
     [Symbol.dispose]: () => inner.close(),
   };

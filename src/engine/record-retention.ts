@@ -1,0 +1,23 @@
+/**
+ * Owns how much of the past of records is kept: entries of the history of one record, and rows of removed ones. In idle time, some at a time.
+ * How long entries are kept at all is `record-log.ts`; finished operations are `retention.ts`.
+ */
+import { conflictNeedsSince } from "./conflicts.ts";
+import { getSettings } from "./meta.ts";
+import { crowdedLogs, trimLog, trimPass } from "./record-log.ts";
+import { dropRecord, getRecord, lastRecordId, oldTombstones } from "./records.ts";
+import type { Store } from "./store.ts";
+
+/** Looks at the next records in the order of their numbers, and begins again behind the last one. */
+export function pruneRecords(store: Store): void {
+  const { scrubbed } = store.memory.sync;
+  const after = scrubbed.get("retention") ?? 0;
+  const range = { after, to: after + trimPass };
+  const { recordHistoryCount: keep, retainMs } = getSettings(store);
+  for (const record of crowdedLogs(store, { ...range, keep })) {
+    const value = getRecord(store, record)?.value ?? null;
+    trimLog(store, record, { keep, since: conflictNeedsSince(store, record, value) });
+  }
+  for (const row of oldTombstones(store, range, store.world.now() - retainMs)) dropRecord(store, row);
+  scrubbed.set("retention", range.to >= lastRecordId(store) ? 0 : range.to);
+}
