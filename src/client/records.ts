@@ -146,10 +146,7 @@ export type RecordDependencies = {
 /** Rows and bytes of one part of an import: well below what any transport takes at once. */
 const importRows = 500;
 const importBytes = 2_000_000;
-const specNames = [
-  ...["name", "version", "space", "indexes", "unique", "merge", "strategy", "localOnly", "keys", "filter"],
-  ...["maxBytes", "isSynced"],
-];
+const specNames = "name version space indexes unique merge strategy localOnly keys filter maxBytes isSynced".split(" ");
 
 type Target = { readonly name: string; readonly definition: CollectionLike | null };
 
@@ -227,9 +224,7 @@ function readingOf(
       ((await call("records.count", { collection: name, ...(asked as object) }, options)) as { count: number }).count,
     subscribe: (asked, listener, options = {}) => {
       if (typeof listener !== "function")
-        throw new TypeError(
-          `collection "${name}": subscribe takes a query and a function, e.g. subscribe({}, (page) => …)`,
-        );
+        throw new TypeError(`collection "${name}": subscribe takes a query and a function: subscribe({}, (page) => …)`);
       checkOptions(`collection "${name}": subscribe`, options, ["onError"]);
       const { feed, closing } = deps;
       const onError = options.onError ?? deps.onError;
@@ -277,12 +272,12 @@ export async function runTransaction<R>(
   work: (tx: Transaction) => R,
   options?: CallOptions,
 ): Promise<TransactionOutcome<R>> {
-  if (typeof work !== "function") throw new TypeError("transaction takes a function, e.g. transaction((tx) => { … })");
+  if (typeof work !== "function") throw new TypeError("transaction takes a function: transaction((tx) => { … })");
   const writes: RecordWriteInput[] = [];
   const targets: Target[] = [];
   let isOpen = true;
   const add = (target: Target, input: RecordWriteInput): void => {
-    if (!isOpen) throw new TypeError("this transaction is over: write inside its function, without await");
+    if (!isOpen) throw new TypeError("this transaction is over: write in its function, without await");
     targets.push(target);
     writes.push(input);
   };
@@ -291,7 +286,7 @@ export async function runTransaction<R>(
   isOpen = false;
   if (typeof (result as { readonly then?: unknown } | null)?.then === "function") {
     Promise.resolve(result).catch(() => {});
-    throw new TypeError("a transaction's function may not be async: read first, then write in one go");
+    throw new TypeError("a transaction's function may not be async: read first, then write");
   }
   if (writes.length === 0) return { records: [], operation: null, result };
   const call = targets.reduce((next, target) => declaring({ ...deps, call: next }, target), deps.call);
@@ -332,7 +327,7 @@ function targetOf(like: CollectionLike | string): Target {
   if (typeof like === "string" && like !== "") return { name: like, definition: null };
   if (typeof like === "object" && like !== null && typeof like.name === "string")
     return { name: like.name, definition: like };
-  throw new TypeError('collection takes a declared collection or a name, e.g. client.collection("notes")');
+  throw new TypeError('collection takes a declared collection or a name: client.collection("notes")');
 }
 
 /** An engine that does not know the collection yet is told what it is, once, and asked again. */

@@ -147,11 +147,4 @@ export const mutants: readonly Mutant[] = [
     replace: "  if (sequence >= 0) return true;",
     rules: ["offline", "paused", "subject", "claim"],
   },
-  {
-    name: "forget what is claimed ahead instead of giving it back",
-    file: "src/engine/ahead.ts",
-    find: "  const claimed = ahead.requests.flat();",
-    replace: "  const claimed = ahead.requests.flat().slice(0, 0);",
-    rules: ["I7", "liveness", "why"],
-  },
 ];

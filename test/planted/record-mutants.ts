@@ -12,22 +12,36 @@ export const recordMutants: readonly Mutant[] = [
   },
   {
     name: "assign the sequence before the commit",
-    file: "src/server/push.ts",
-    find: "const { answers, head, history, isMoved } = await core.store.write(work, { isRepeatable: true });",
+    file: "src/server/pushes.ts",
+    find: "const outcome = await core.store.write((tx) => pushAll",
     replace: `await core.store.write(async (tx) => {
-      const { head: before } = await lockSpace(tx, request.space, { dialect: core.store.dialect, minting: core });
-      await saveHead(tx, request.space, before + 1);
+      const { head } = await lockSpace(tx, space, { dialect: core.store.dialect, minting: core });
+      await saveHead(tx, space, head + 1);
     });
-    const { answers, head, history, isMoved } = await core.store.write(work, { isRepeatable: true });`,
+    const outcome = await core.store.write((tx) => pushAll`,
+    also: [
+      {
+        file: "src/server/pushes.ts",
+        find: 'import { pushAll, readyPush } from "./push.ts";',
+        replace: 'import { pushAll, readyPush } from "./push.ts";\nimport { lockSpace, saveHead } from "./spaces.ts";',
+      },
+    ],
     rules: ["S2"],
   },
   {
     name: "write the receipt outside the transaction of the effects",
     file: "src/server/push.ts",
-    find: "await writeReceipts(tx, work.fresh, { space: name, client, now });",
+    find: "await writeReceipts(tx, fresh, { space, now });",
     replace: `void Promise.resolve()
-      .then(() => core.store.write((later) => writeReceipts(later, work.fresh, { space: name, client, now })))
+      .then(() => core.store.write((later) => writeReceipts(later, fresh, { space, now })))
       .catch(() => {});`,
+    also: [
+      {
+        file: "src/server/push.ts",
+        find: "async function writeAll({ tx, space,",
+        replace: "async function writeAll({ tx, core, space,",
+      },
+    ],
     rules: ["I2", "read your writes", "causal order"],
   },
   {
@@ -55,9 +69,10 @@ export const recordMutants: readonly Mutant[] = [
   {
     name: "ignore the floor of a client",
     file: "src/server/push.ts",
-    find: 'if (item.number < work.floor) return { id: item.id, outcome: "stale" };',
+    find: 'if (item.number < floor) return { id: item.id, outcome: "stale" };',
     replace: "",
-    rules: ["I2", "read your writes"],
+    // A late copy that is applied again is a write that nobody made, which its own client may be the last to hear of.
+    rules: ["I2", "I5", "read your writes"],
   },
   {
     name: "merge a counter as the last writer",
