@@ -243,6 +243,16 @@ describe("what is claimed ahead is given back, uncharged and as if it had never 
   });
 });
 
+test("a remote that has to prove itself gets its one request, also while another process writes", async () => {
+  const bench = startBench();
+  bench.answers.push(silent);
+  bench.add({ payload: 1 });
+  await bench.run(0);
+  bench.another().handle("queue.add", { type: "note", payload: 2 });
+  await bench.run(60_000);
+  expect(bench.order()).toEqual([1, 2, 1]);
+});
+
 test("a crash costs what was claimed ahead nothing: it goes out under its own key", async () => {
   const stage = await start({ wavesAhead: 2 });
   stage.bench.crash();
