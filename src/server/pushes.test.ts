@@ -223,8 +223,8 @@ describe("pushes to one space that wait for one another", () => {
     const { store } = server;
     const { write } = store;
     const pokes: number[] = [];
-    store.onPoke((_space, head) => pokes.push(head));
     Object.assign(store, {
+      poke: (async (_space, head) => void pokes.push(head)) as ServerStore["poke"],
       write: (async (work, options) => {
         if (options?.isRepeatable === true) await write(work, options);
         return write(work, options);

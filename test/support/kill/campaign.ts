@@ -307,12 +307,13 @@ function readOutcome({ folder }: Run): Pick<Campaign, "acknowledged" | "journal"
         }
       });
   const uploadAt = (location: string): string => path.join(folder, "uploads", path.basename(location));
+  // The receiver goes by the same two files: one alone is an upload whose making it did not survive.
+  const isMade = (location: string): boolean =>
+    existsSync(uploadAt(location)) && existsSync(`${uploadAt(location)}.json`);
   return {
     acknowledged: ["ada", "ben", "cli"].flatMap((name) => lines<Acknowledged>(`acknowledged-${name}.jsonl`)),
     // An address that was noted when the receiver died before it made the upload.
-    journal: lines<Line>("receipts.jsonl").filter(
-      ({ location }) => location === undefined || existsSync(uploadAt(location)),
-    ),
+    journal: lines<Line>("receipts.jsonl").filter(({ location }) => location === undefined || isMade(location)),
     uploadOf: (location) => readFileSync(uploadAt(location)),
     hasCommandRun: (key) => {
       try {
