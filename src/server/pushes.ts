@@ -126,7 +126,7 @@ function isOfTheStore(error: unknown): boolean {
 
 function refuseLate(line: Waiting[]): void {
   const now = performance.now();
-  // The first goes on however late it is, so that a slow database still moves.
+  // The last in line goes on however late it is, so that a slow database still moves.
   while (line.length > 1 && now - (line[0]?.since ?? now) > togetherLimits.waitMs) line.shift()?.reject(tooLate());
 }
 
