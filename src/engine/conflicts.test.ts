@@ -1,23 +1,10 @@
 // Owns the rules of conflicts through the engine: when they arise, what decides them, the inbox, undo, choices made beforehand.
 // The merge of fields itself is merge.test.ts.
 import { expect, test } from "vitest";
-import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { apart, base, startRecords } from "../../test/support/record-bench.ts";
 import type { Sides } from "../conflict.ts";
 import type { Json } from "../operation.ts";
 import type { Collection } from "../world.ts";
-
-const base = { title: "base", n: 1, tags: ["a"] };
-
-/** A client that has the record and works offline; the server has `remote` by the time it comes back. */
-async function apart(collection: Partial<Collection> = {}): Promise<RecordBench & { readonly ada: RecordClient }> {
-  const bench = startRecords();
-  const ada = bench.client({ collections: [{ name: "notes", ...collection }] });
-  bench.server.write("notes", "n1", base);
-  await bench.run();
-  ada.offline();
-  return { ...bench, ada };
-}
 
 /** Both have changed the same field of the record and have met; the first of the client's conflicts is handed out, too. */
 async function met(collection: Partial<Collection> = {}, theirs: Readonly<Record<string, Json>> = {}) {

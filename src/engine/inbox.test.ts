@@ -1,21 +1,7 @@
 // Owns the rules of the inbox where several disputes hang together, and of what ended each of them.
 // When conflicts arise and what decides them is conflicts.test.ts.
 import { expect, test } from "vitest";
-import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
-import { startRecords } from "../../test/support/record-bench.ts";
-import type { Collection } from "../world.ts";
-
-const base = { title: "base", n: 1, tags: ["a"] };
-
-/** A client that has the record and works offline; the server has `remote` by the time it comes back. */
-async function apart(collection: Partial<Collection> = {}): Promise<RecordBench & { readonly ada: RecordClient }> {
-  const bench = startRecords();
-  const ada = bench.client({ collections: [{ name: "notes", ...collection }] });
-  bench.server.write("notes", "n1", base);
-  await bench.run();
-  ada.offline();
-  return { ...bench, ada };
-}
+import { apart, base } from "../../test/support/record-bench.ts";
 
 test("two disputes of one transaction are asked about at once, and go out in one request when both are decided", async () => {
   for (const choices of [

@@ -1,21 +1,9 @@
 // Owns the rules of sending a decided change again: how often, how far apart, and when the server has to be asked first.
 // What decides two sides is conflicts.test.ts.
 import { expect, test } from "vitest";
-import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
-import { startRecords } from "../../test/support/record-bench.ts";
+import type { RecordBench } from "../../test/support/record-bench.ts";
+import { apart, base, startRecords } from "../../test/support/record-bench.ts";
 import type { Collection } from "../world.ts";
-
-const base = { title: "base", n: 1, tags: ["a"] };
-
-/** A client that has the record and works offline; the server has `remote` by the time it comes back. */
-async function apart(collection: Partial<Collection> = {}): Promise<RecordBench & { readonly ada: RecordClient }> {
-  const bench = startRecords();
-  const ada = bench.client({ collections: [{ name: "notes", ...collection }] });
-  bench.server.write("notes", "n1", base);
-  await bench.run();
-  ada.offline();
-  return { ...bench, ada };
-}
 
 type Busy = RecordBench["server"] & { isBusy: boolean; counted: number };
 

@@ -145,3 +145,18 @@ function startClient(
     rows: (sql) => database.prepare(sql).all(),
   };
 }
+
+/** What the record of `apart` is before anybody changes it. */
+export const base = { title: "base", n: 1, tags: ["a"] };
+
+/** A client that has the record `n1` of "notes" and works offline; what the server gets meanwhile meets it when it comes back. */
+export async function apart(
+  collection: Partial<Collection> = {},
+): Promise<RecordBench & { readonly ada: RecordClient }> {
+  const bench = startRecords();
+  const ada = bench.client({ collections: [{ name: "notes", ...collection }] });
+  bench.server.write("notes", "n1", base);
+  await bench.run();
+  ada.offline();
+  return { ...bench, ada };
+}
