@@ -67,14 +67,6 @@ export const recordMutants: readonly Mutant[] = [
     rules: ["I5", "start", "linearizable"],
   },
   {
-    name: "ignore the floor of a client",
-    file: "src/server/push.ts",
-    find: 'if (item.number < floor) return { id: item.id, outcome: "stale" };',
-    replace: "",
-    // A late copy that is applied again is a write that nobody made, which its own client may be the last to hear of.
-    rules: ["I2", "I5", "read your writes"],
-  },
-  {
     name: "merge a counter as the last writer",
     file: "src/merge.ts",
     find: "return mergeCounter(sides);",
