@@ -2,7 +2,7 @@
  * Owns the proof that Node's SQLite passes the database contract, and the rules that only files and processes have.
  * What damage does to a store is proven in `salvage.test.ts` and under `test/crash`.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -151,6 +151,29 @@ describe("several processes", () => {
     const next = acquireFileLock(path);
     expect(next).not.toBeNull();
     next?.release();
+  });
+
+  test("a lock lives as long as its process, also when nobody keeps the handle", () => {
+    const directory = newDirectory();
+    const source = `
+      import { execFileSync } from "node:child_process";
+      import { acquireFileLock, acquireSharedLock } from ${JSON.stringify(new URL("sqlite.ts", import.meta.url).href)};
+      const isHolder = process.argv[2] === "hold";
+      const taken = [acquireFileLock("exclusive"), isHolder ? acquireSharedLock("shared") : acquireFileLock("shared")];
+      if (!isHolder) process.stdout.write(taken.filter((lock) => lock !== null).length + " taken");
+      else {
+        taken.length = 0;
+        for (let round = 0; round < 3; round += 1) await new Promise((resolve) => setTimeout(resolve, 5, gc()));
+        process.stdout.write(execFileSync(process.execPath, [process.argv[1]]));
+      }`;
+    const program = join(directory, "holder.mjs");
+    writeFileSync(program, source);
+    const told = execFileSync(process.execPath, ["--expose-gc", program, "hold"], {
+      cwd: directory,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    expect(told).toBe("0 taken");
   });
 });
 

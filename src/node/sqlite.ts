@@ -89,7 +89,7 @@ export function acquireFileLock(path: string): FileLock | null {
   if (heldLocks.has(key)) return null;
   const connection = lockFile(path);
   if (connection === null) return null;
-  heldLocks.add(key);
+  heldLocks.set(key, connection);
   return {
     release: () => {
       if (heldLocks.delete(key)) connection.close();
@@ -107,7 +107,12 @@ export function acquireSharedLock(path: string): FileLock | null {
   try {
     connection.exec("BEGIN");
     connection.prepare("SELECT count(*) FROM sqlite_schema").get();
-    return { release: () => (connection.isOpen ? connection.close() : undefined) };
+    sharedLocks.add(connection);
+    return {
+      release: () => {
+        if (sharedLocks.delete(connection)) connection.close();
+      },
+    };
   } catch (error) {
     connection.close();
     const failure = failureOf(path, error);
@@ -135,7 +140,9 @@ database.close();
 parentPort.postMessage(answers.length === 1 && answers[0] === "ok" ? [] : answers);
 `;
 
-const heldLocks = new Set<string>();
+// Both keep the connections alive: a lock whose holder forgot the handle would otherwise end at the next garbage collection.
+const heldLocks = new Map<string, DatabaseSync>();
+const sharedLocks = new Set<DatabaseSync>();
 
 function lockFile(path: string): DatabaseSync | null {
   let connection: DatabaseSync | undefined;
