@@ -189,7 +189,8 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     if (shown !== undefined && isSameJson(shown, wanted.value)) continue;
     const landed = state.landings.get(`${wanted.operation} ${record}`);
     const isOvertaken = landed !== undefined && (landed.history !== history || version >= landed.version);
-    const isTheirs = known === undefined || isSameJson(known?.[field] ?? null, shown ?? null);
+    const isTheirs =
+      known === undefined || isSameJson(known?.[field] ?? null, shown ?? null) || isAnswered(state, event, field);
     if (!isOvertaken || !isTheirs)
       return {
         rule: "read your writes",
@@ -198,4 +199,14 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     expected?.delete(field);
   }
   return null;
+}
+
+/** The answer to a later write of the same client brings the record as the server has it by then, before a pull does. */
+function isAnswered(state: State, { client, history, record, version, value }: Event<"read">, field: string): boolean {
+  const commits = state.commits.get(`${history} ${record}`);
+  return (state.order.get(`${client} ${record}`) ?? []).some((operation) => {
+    const landed = state.landings.get(`${operation} ${record}`);
+    if (landed === undefined || landed.history !== history || landed.version <= version) return false;
+    return isSameJson(commits?.get(landed.version)?.[field] ?? null, value?.[field] ?? null);
+  });
 }
