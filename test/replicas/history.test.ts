@@ -97,3 +97,10 @@ test("the answer to a later write may bring others' work before a pull does, and
   // Before the answer nobody can have told it.
   expect(checkHistory([...begun, later, shown("y")])).toMatchObject({ rule: "read your writes" });
 });
+
+test("who comes back after months sees that what it wrote is gone, though not at which version, and only if somebody removed it", () => {
+  const removed: HistoryEvent = { ...commit(2, "unused"), value: null } as HistoryEvent;
+  const gone: HistoryEvent = { ...read(1, "unused", { isSettled: true }), value: null } as HistoryEvent;
+  expect(checkHistory([write("o1", "x"), commit(1, "x"), land("o1", 1), removed, gone])).toBeNull();
+  expect(checkHistory([write("o1", "x"), commit(1, "x"), land("o1", 1), gone])).not.toBeNull();
+});

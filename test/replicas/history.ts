@@ -177,7 +177,7 @@ function read(state: State, event: Event<"read">): Broken | null {
       rule: "linearizable",
       detail: `${client} shows ${JSON.stringify(value)} for version ${version} of ${record}; the server has ${JSON.stringify(known)}`,
     };
-  return ownWrites(state, event, known);
+  return ownWrites(state, event, isGone ? null : known);
 }
 
 /** What a client wrote it sees, until the server has had it and has gone on. */
