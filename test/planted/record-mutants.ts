@@ -96,6 +96,13 @@ export const recordMutants: readonly Mutant[] = [
     rules: ["I5", "linearizable", "livelock", "I1", "read your writes", "set back"],
   },
   {
+    name: "let the remote side take what nobody disputes",
+    file: "src/engine/inbox.ts",
+    find: 'return chooseSide({ base, local, remote }, { rules, disputed: conflict.fields, side: "remote" });',
+    replace: "return remote;",
+    rules: ["I6"],
+  },
+  {
     name: "send a local key to the server",
     file: "src/id.ts",
     find: "if (serverId !== null && serverId !== text) known.set(text, serverId);",
