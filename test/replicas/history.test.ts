@@ -97,3 +97,13 @@ test("the answer to a later write may bring others' work before a pull does, and
   // Before the answer nobody can have told it.
   expect(checkHistory([...begun, later, shown("y")])).toMatchObject({ rule: "read your writes" });
 });
+
+test("a record that is gone is shown so, at whatever version, once its removal was committed", () => {
+  const landed = [write("o1", "x"), commit(1, "x"), land("o1", 1)];
+  const shown = read(1, "x", { value: null, isSettled: true });
+  expect(checkHistory([...landed, commit(2, null), shown])).toBeNull();
+  expect(checkHistory([...landed, shown])).toMatchObject({ rule: "linearizable" });
+  expect(checkHistory([...landed, commit(2, null), { ...shown, isSettled: false } as HistoryEvent])).toMatchObject({
+    rule: "read your writes",
+  });
+});
