@@ -42,11 +42,12 @@ import { tellKeys, writeRecords } from "./writes.ts";
 /** Conflicts that one bulk decision takes; the rest is left for the next one. */
 export const resolveLimit = 10_000;
 
+// A filter that is not given is NULL, and each is given twice: Node 22.18 cannot bind numbered parameters by their place.
 const filtered = `FROM conflict JOIN record ON record.id = conflict.record
-  WHERE conflict.status = ?1 AND conflict.seq < ?2 AND (?3 IS NULL OR conflict.collection = ?3) AND (?4 IS NULL OR conflict.kind = ?4)
-  AND (?5 IS NULL OR remote_author = ?5) AND (?6 IS NULL OR record.key = ?6)
-  AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?7))`;
-const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?8`;
+  WHERE conflict.status = ? AND conflict.seq < ? AND (? IS NULL OR conflict.collection = ?) AND (? IS NULL OR conflict.kind = ?)
+  AND (? IS NULL OR remote_author = ?) AND (? IS NULL OR record.key = ?)
+  AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?))`;
+const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?`;
 const openCount = "SELECT count(*) AS n FROM conflict WHERE status = 'open'";
 const groups = `SELECT collection, kind, fields, remote_author, count(*) AS n, min(created) AS oldest FROM conflict WHERE status = 'open'
   GROUP BY collection, kind, fields, remote_author ORDER BY n DESC`;
@@ -91,18 +92,11 @@ function cursorOf(cursor: string | undefined): {
 function search(store: Store, filter: Filter, before: number, limit: number): readonly ConflictRow[] {
   if (limit <= 0) return [];
   const collection = filter.collection === undefined ? null : requireCollection(store, filter.collection).id;
+  const filters = [collection, filter.kind, filter.author, filter.key, filter.field];
+  const twice = filters.flatMap((value) => [value ?? null, value ?? null]);
   return store.db
     .prepare(page)
-    .all(
-      filter.status ?? "open",
-      before,
-      collection,
-      filter.kind ?? null,
-      filter.author ?? null,
-      filter.key ?? null,
-      filter.field ?? null,
-      limit,
-    )
+    .all(filter.status ?? "open", before, ...twice, limit)
     .map(toConflict);
 }
 

@@ -132,7 +132,7 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
-  if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
+  if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info, response.upTo);
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   // What was written here has landed meanwhile, so it may go now.

@@ -316,3 +316,41 @@ test("a reading of everything that starts over before its end still finds what a
   ]);
   expect(server.all("notes")[`n${pullPage}`]).toEqual({ n: pullPage, mine: 1 });
 });
+
+test("what an answer brings while everything is read again is newer than the reading, and stays", async () => {
+  const { server, client, run } = startRecords();
+  let isReading = false;
+  let release = (): void => {};
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        if (isReading)
+          await new Promise<void>((resolve) => {
+            release = resolve;
+          });
+        return reply;
+      },
+    }),
+  });
+  await run();
+  const scope = { kind: "type", name: "record.write" } as const;
+  ada.ask("queue.pause", { scope });
+  ada.put("n1", { title: "mine" });
+  ada.put("n2", { title: "same" });
+  isReading = true;
+  ada.ask("collections.sync", { full: true });
+  await run();
+  server.write("notes", "n1", { title: "theirs" });
+  server.write("notes", "n2", { title: "same" });
+  ada.ask("queue.resume", { scope });
+  await run();
+  isReading = false;
+  release();
+  await run(20_000);
+  expect(ada.conflicts("open")).toMatchObject([{ kind: "version_mismatch", key: "n1", remote: { title: "theirs" } }]);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "remote" });
+  await run(20_000);
+  expect([ada.value("n1"), ada.value("n2")]).toEqual([{ title: "theirs" }, { title: "same" }]);
+});

@@ -178,14 +178,16 @@ function queueKept(store: Store, { info, row, ground }: Loss): Brief | null {
   return getBrief(store, receipt.sequence);
 }
 
-/** Everything was read again: what the server did not tell of is gone there, or was lost there. */
-export function finishResync(store: Store, info: CollectionInfo): void {
+/** Everything up to a version was read again: what the server did not tell of is gone there, or was lost there. */
+export function finishResync(store: Store, info: CollectionInfo, upTo: number): void {
   const { resync, mark } = info;
   if (resync === null) return;
-  const below = isForeign(resync) ? resync.floor : Number.MAX_SAFE_INTEGER;
+  const below = isForeign(resync) ? resync.floor : upTo;
   const run = ensureRun(store);
   for (const row of unmetRecords(store, info, { mark, below })) {
     const isOld = isOfOldHistory(info, row.mark);
+    // An answer to a push has brought it meanwhile: it is newer than what was read.
+    if (!isOld && row.version > upTo) continue;
     const version = isOld ? 0 : Math.max(row.version, resync.floor);
     const ground: Ground = { ...groundOf(row), version, snapshot: null, mark };
     if (isOld && row.version > below && groundOf(row).snapshot !== null) {

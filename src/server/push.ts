@@ -3,6 +3,7 @@
  * Which pushes share one is `pushes.ts`; what becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
  */
 import { canonicalText, isSameJson } from "../canonical.ts";
+import { isKeepable } from "../json.ts";
 import type { Change } from "../record.ts";
 import type { PushAnswer, PushItem, PushRequest } from "../wire.ts";
 import { historyChanged } from "../wire.ts";
@@ -11,7 +12,6 @@ import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { Decided, Desk, Draft } from "./decide.ts";
 import { appliedAnswer, changesOf, decideItem, isStrange, recordId, rejected, storeDraft } from "./decide.ts";
-import { isKeepable } from "./parameter.ts";
 import type { Receipt } from "./receipts.ts";
 import { raiseFloors, readFloors, readReceipts, writeReceipts } from "./receipts.ts";
 import type { StoredRecord } from "./records.ts";

@@ -59,7 +59,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/engine/lanes.ts",
     find: "promoteLane(store, op.lane);\n}",
     replace: "}",
-    rules: ["I8", "liveness", "why"],
+    rules: ["I8", "I12", "liveness", "why"],
   },
   {
     name: "turn a yes whose booking failed into a failure",
@@ -154,6 +154,14 @@ export const mutants: readonly Mutant[] = [
     find: "if (dropped > 0) continue;",
     replace: "if (dropped > 9) continue;",
     rules: ["overflow"],
+  },
+  {
+    name: "let one refusal hold other lanes",
+    file: "src/engine/queue.ts",
+    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6",
+    replace:
+      "const laneHead = `SELECT ${briefColumns} FROM op WHERE (lane = ? OR state = 5) AND lane <> '' AND state < 6",
+    rules: ["I12"],
   },
   {
     name: "order by priority alone, so that low ones starve",

@@ -170,14 +170,13 @@ function read(state: State, event: Event<"read">): Broken | null {
   state.seen.set(at, version);
   const commits = state.commits.get(`${history} ${record}`);
   const known = commits?.get(version);
-  // Who comes back after months learns that a record is gone, but not at which version it went.
-  const isGone = value === null && [...(commits ?? [])].some(([later, each]) => later > version && each === null);
+  const isGone = isGoneLater(state, event);
   if (isSettled && known !== undefined && !isGone && !isSameJson(known as Json, value as Json))
     return {
       rule: "linearizable",
       detail: `${client} shows ${JSON.stringify(value)} for version ${version} of ${record}; the server has ${JSON.stringify(known)}`,
     };
-  return ownWrites(state, event, isGone ? null : known);
+  return ownWrites(state, event, known);
 }
 
 /** What a client wrote it sees, until the server has had it and has gone on. */
@@ -190,7 +189,10 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     const landed = state.landings.get(`${wanted.operation} ${record}`);
     const isOvertaken = landed !== undefined && (landed.history !== history || version >= landed.version);
     const isTheirs =
-      known === undefined || isSameJson(known?.[field] ?? null, shown ?? null) || isAnswered(state, event, field);
+      isGoneLater(state, event) ||
+      known === undefined ||
+      isSameJson(known?.[field] ?? null, shown ?? null) ||
+      isAnswered(state, event, field);
     if (!isOvertaken || !isTheirs)
       return {
         rule: "read your writes",
@@ -199,6 +201,12 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     expected?.delete(field);
   }
   return null;
+}
+
+/** Who comes back after months learns that a record is gone, but not at which version it went. */
+function isGoneLater(state: State, { history, record, version, value, isSettled }: Event<"read">): boolean {
+  const commits = state.commits.get(`${history} ${record}`) ?? [];
+  return isSettled && value === null && [...commits].some(([later, each]) => later > version && each === null);
 }
 
 /** The answer to a later write of the same client brings the record as the server has it by then, before a pull does. */

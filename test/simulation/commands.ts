@@ -330,16 +330,23 @@ function cancel(on: Commands, engine: Engine): void {
   const op = someone(on);
   if (op === null) return;
   const dependents = on.random.pick(["hold", "hold", "cancel", "detach"]);
+  const before = cancelledOf(on);
   const output = ask(on, engine, "queue.cancel", { ids: [op.id], dependents });
   if (output === undefined || output.done.length === 0) return;
   on.report(judgeStore(on.facts));
-  if (dependents === "detach") for (const each of on.model.operations.values()) refreshNeeds(on, each);
+  if (dependents !== "detach") return;
+  // Those that were cancelled earlier may hold what depends on them.
+  const now = new Set([...cancelledOf(on)].filter((id) => !before.has(id)));
+  for (const each of on.model.operations.values()) refreshNeeds(each, now);
 }
 
+const cancelledOf = ({ model }: Commands): ReadonlySet<string> =>
+  new Set([...model.operations.values()].filter(({ outcome }) => outcome === "cancelled").map(({ id }) => id));
+
 /** Edges that were cut on demand bind no longer. */
-function refreshNeeds(on: Commands, op: ModelOperation): void {
+function refreshNeeds(op: ModelOperation, cut: ReadonlySet<string>): void {
   for (const need of [...op.needs]) {
-    if (on.model.operations.get(need)?.outcome === "cancelled") {
+    if (cut.has(need)) {
       op.needs.delete(need);
       op.isDetached = true;
     }

@@ -178,7 +178,7 @@ export function judgeStore(facts: Facts): Violation | null {
     states.set(number(row.state), (states.get(number(row.state)) ?? 0) + 1);
     bytes += number(row.bytes);
     const op = model.operations.get(id) ?? adopt(model, db, id);
-    const found = op === null ? null : judgeRow(facts, op, row);
+    const found = op === null ? null : (judgeRow(facts, op, row) ?? judgeWait(facts, op, row));
     if (found !== null) return found;
   }
   for (const op of model.operations.values()) {
@@ -225,6 +225,33 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
   const named = known.find((name) => serverIdOf(facts, name) !== null && hasLanded(facts, name));
   if (named !== undefined) return says("I9", `${op.id} is parked for the id of ${named}, which is known`);
   return judgeOutcome(facts, op, outcome);
+}
+
+/**
+ * I12: what waits is held by its own lane or by what it depends on, as the model has them. An answer to one operation, whatever it is,
+ * keeps nobody else waiting.
+ */
+function judgeWait(facts: Facts, op: ModelOperation, row: Row): Violation | null {
+  if (number(row.state) !== 1 || isHeldByLane(facts, op)) return null;
+  const creators = mentioned(op.body).map((local) => facts.model.creators.get(local));
+  for (const need of [...op.needs, ...creators]) {
+    const found = need === undefined || need === op.id ? undefined : facts.db.prepare(landedOf).get(need);
+    if (found !== undefined && !(number(found.state) === 8 && landed.includes(text(found.outcome)))) return null;
+  }
+  return says("I12", `${op.id} waits, although neither its lane "${op.lane}" nor anything that it depends on holds it`);
+}
+
+function isHeldByLane(facts: Facts, op: ModelOperation): boolean {
+  if (op.lane === "") return false;
+  const order = facts.model.lanes.get(op.lane) ?? [];
+  const place = order.indexOf(op.id);
+  return facts.db
+    .prepare(standing)
+    .all(op.lane)
+    .some((row) => {
+      const other = order.indexOf(text(row.id));
+      return text(row.id) !== op.id && (number(row.state) === 3 || other < place);
+    });
 }
 
 function hasLanded(facts: Facts, local: string): boolean {
