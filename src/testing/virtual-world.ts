@@ -61,6 +61,8 @@ function newLife(machine: VirtualMachine, name: string): Life {
   let fate: "before" | "after" | null = null;
   const waiting: (() => void)[] = [];
   const kill = (): void => {
+    // What it had may be held by now by a process that was started anew under its name.
+    if (state === "dead") return;
     state = "dead";
     waiting.length = 0;
     machine.watchers.delete(name);
@@ -132,7 +134,13 @@ function worldOf(machine: VirtualMachine, life: Life): World {
     newId: () => alive(() => newUuidV7(machine.wallClock.now(), random.bytes(uuidRandomBytes))),
     hash: (text) => alive(() => hash(text)),
     defer: (task) => alive(() => void later(0, task)),
-    setTimer: (delayMs, task) => alive(() => later(delayMs, task)),
+    setTimer: (delayMs, task) =>
+      alive(() =>
+        later(delayMs, () => {
+          machine.options.onWake?.(life.name);
+          task();
+        }),
+      ),
     newAbort,
     probe: (remote, signal) => alive(() => probe(machine, life, { remote, signal })),
     witness: {
@@ -148,7 +156,7 @@ function worldOf(machine: VirtualMachine, life: Life): World {
           return machine.lock.holder === life.name;
         }),
       unlock: () => {
-        if (machine.lock.holder === life.name) machine.lock.holder = null;
+        if (life.isAlive() && machine.lock.holder === life.name) machine.lock.holder = null;
       },
     },
     disk: machine.disk,

@@ -263,6 +263,12 @@ test("a changed config.toml takes effect while the daemon runs, a broken one cha
     .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
     .toContain("was not applied");
   expect(await concurrency()).toBe(5);
+  // A file that names what cannot be loaded is not applied in part either.
+  writeFileSync(path, 'types = ["nowhere.mjs"]\n[queue]\nconcurrency = 8\n');
+  await expect
+    .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
+    .toContain("nowhere.mjs is not there");
+  expect(await concurrency()).toBe(5);
   await call("settings.set", { concurrency: 9 });
   await stopDaemon(place.path);
   writeFileSync(path, "[queue]\nconcurrency = 5\nretain_count = 7\n");

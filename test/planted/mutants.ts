@@ -134,6 +134,20 @@ export const mutants: readonly Mutant[] = [
     rules: ["I4", "I9"],
   },
   {
+    name: "make room by dropping what has not ended",
+    file: "src/engine/retention.ts",
+    find: "WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq",
+    replace: "WHERE state IN (5, 8) AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq",
+    rules: ["I1"],
+  },
+  {
+    name: "call the queue full without making room",
+    file: "src/engine/retention.ts",
+    find: "if (dropped > 0) continue;",
+    replace: "if (dropped > 9) continue;",
+    rules: ["overflow"],
+  },
+  {
     name: "let one refusal hold other lanes",
     file: "src/engine/queue.ts",
     find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6",
