@@ -18,7 +18,7 @@ export const runClear: Handler<[], ClearOptions> = async (context, _args, option
   if (options.all === true) return clearAll(context, options);
   if (options.export !== undefined) await saveFirst(context, options.export);
   const { removed } = await (await context.session()).call("queue.clear", { scope: "completed" });
-  context.answer(
+  context.confirm(
     { removed, unsent: 0 },
     () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "completed operation")}`,
   );
@@ -39,7 +39,7 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
   }
   const { removed } = await session.call("queue.clear", { scope: "all", confirm: unsent });
   const lost = unsent === 0 ? "" : `, ${unsent.toLocaleString("en-US")} of them unsent`;
-  context.answer(
+  context.confirm(
     { removed, unsent },
     () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "operation")}${lost}`,
   );
