@@ -15,6 +15,7 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { Commands } from "./commands.ts";
 import { runCommand, subjects } from "./commands.ts";
+import { watchDrops } from "./drops.ts";
 import { calm, runFault } from "./faults.ts";
 import type { Facts, Violation } from "./invariants.ts";
 import { judgeEffect, judgeSend, judgeStore, noteAnswer } from "./invariants.ts";
@@ -28,6 +29,8 @@ import type { Trace } from "./trace.ts";
 import { newTrace } from "./trace.ts";
 import type { Watcher } from "./types.ts";
 import { simulatedTypes } from "./types.ts";
+import type { Wakes } from "./wakes.ts";
+import { newWakes } from "./wakes.ts";
 
 export type Mode = "safety" | "liveness";
 
@@ -76,6 +79,7 @@ export type Simulation = {
   readonly leases: Map<string, number>;
   /** Who made the latest attempt of each operation. */
   readonly latest: Map<string, string>;
+  readonly wakes: Wakes;
   readonly counts: { sends: number; effects: number; kills: number; boots: number };
   violation: Violation | null;
   isLaterKnown: boolean;
@@ -155,16 +159,19 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     onOffence: (rule, detail) => report({ rule, detail }),
   });
   const network = newFaultyNetwork({ scheduler, random: random.fork("network"), server });
-  const machine = newVirtualMachine({ scheduler, random, hash, probe: (remote) => network.probe(remote) });
+  const wakes = newWakes(scheduler);
+  const machine = newVirtualMachine({ scheduler, random, hash, probe: network.probe, onWake: wakes.note });
   const jobEffects = new Map<string, number>();
   const model = newModel();
   const wallNow = machine.wallClock.now;
+  const limits = random.fork("room");
+  const room = limits.chance(0.25) ? 8 + limits.below(25) : null;
   let latest = 0;
   const latestWall = (): number => {
     latest = Math.max(latest, wallNow());
     return latest;
   };
-  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, jobEffects };
+  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, room, jobEffects };
   const tokens = new Map<string, number>();
   const commands: Commands = {
     random: random.fork("commands"),
@@ -192,12 +199,14 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     tokens,
     leases: new Map(),
     latest: new Map(),
+    wakes,
     counts,
     violation: null,
     isLaterKnown: false,
   };
   for (const subject of subjects) renewToken(sim, subject);
   boot(sim, 0);
+  watchDrops(db);
   return sim;
 }
 
@@ -251,10 +260,12 @@ export function boot(sim: Simulation, slot: number): void {
       ageing,
       // Few at once and many ahead, or the other way round: what is claimed ahead is what has no room.
       wavesAhead: isNarrow ? 1 + narrow.below(4) : 0,
-      // Nothing is dropped unasked, not even on a full disk: the model knows an end only by looking at the row.
+      // Where there is room nothing is dropped unasked, not even on a full disk; where there is little, the oldest that has ended.
       settings: {
         retainMs: 400 * 86_400_000,
-        overflow: "reject",
+        ...(sim.facts.room === null
+          ? { overflow: "reject" as const }
+          : { overflow: "drop-completed-first" as const, maxOperations: sim.facts.room }),
         ...(isNarrow ? { concurrency: 2, concurrencyPerRemote: 1 + narrow.below(2) } : {}),
       },
     });
@@ -322,7 +333,7 @@ async function play(sim: Simulation): Promise<void> {
     }
     bury(sim);
     sim.facts.latestWall();
-    if (step % scanEvery === 0) report(sim, judgeStore(sim.facts));
+    if (step % scanEvery === 0) report(sim, sim.wakes.judge() ?? judgeStore(sim.facts));
     if (step % checkEvery === checkEvery - 1) report(sim, judgeReports(sim));
   }
 }
@@ -373,7 +384,7 @@ async function runUntilQuiet(sim: Simulation): Promise<void> {
     const before = sim.counts.sends;
     await sim.scheduler.runFor(quietMs);
     bury(sim);
-    report(sim, judgeStore(sim.facts));
+    report(sim, sim.wakes.judge() ?? judgeStore(sim.facts));
     if (sim.counts.sends === before) return;
   }
   report(sim, { rule: "liveness", detail: `attempts go on after ${mostSpans} spans of calm` });
