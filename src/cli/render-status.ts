@@ -178,7 +178,7 @@ function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   return table(
     [
       { title: "NETWORK", isWhole: true },
-      { title: "REMOTE" },
+      { title: "REMOTE", isWhole: true },
       { title: "FOR", isOptional: true, isWhole: true },
       { title: "ANSWERED", isOptional: true, isWhole: true },
       { title: "NEXT TRY", isWhole: true },
