@@ -235,7 +235,7 @@ function judgeWait(facts: Facts, op: ModelOperation, row: Row): Violation | null
   if (number(row.state) !== 1 || isHeldByLane(facts, op)) return null;
   const creators = mentioned(op.body).map((local) => facts.model.creators.get(local));
   for (const need of [...op.needs, ...creators]) {
-    const found = need === undefined || need === op.id ? undefined : facts.db.prepare(landedOf).get(need);
+    const found = need === undefined || need === op.id ? undefined : readLanded(facts.db, need);
     if (found !== undefined && !(number(found.state) === 8 && landed.includes(text(found.outcome)))) return null;
   }
   return says("I12", `${op.id} waits, although neither its lane "${op.lane}" nor anything that it depends on holds it`);
