@@ -155,8 +155,8 @@ test("the same field on both sides becomes one conflict, decided for all at once
 
   await bea.run("conflicts resolve --all --collection notes --choose remote", 5);
   await bea.run("conflicts resolve --all --collection notes --choose remote --yes");
-  // The remote side is taken as it is; what loses with ours stays in the history.
-  const theirs = { title: "Ada", body: "y" };
+  // The remote side is taken where both changed it; bea's mood is nobody's business but hers.
+  const theirs = { title: "Ada", body: "y", mood: "calm" };
   for (const device of [ada, bea])
     await until(
       async () => JSON.stringify(sorted(await device.see())) === JSON.stringify(sorted({ n1: theirs, n2: theirs })),
