@@ -139,8 +139,12 @@ export async function setServerBack(stage: Stage): Promise<Violation | null> {
   await server.restore("same history");
   stage.promises.restores += 1;
   stage.note(`the server is set back to ${copied}; ${ahead.map((each) => `${each.name} has seen ${seenBy(each)}`)}`);
+  // Who has heard knows of less than before, and waits for the others.
+  const known = new Map(ahead.map((replica) => [replica, seenBy(replica)]));
   server.admits = ({ client }) =>
-    ahead.some((replica) => replica.database.prepare(nameRow).get()?.value === client && seenBy(replica) > copied);
+    [...known].some(
+      ([replica, seen]) => replica.database.prepare(nameRow).get()?.value === client && seenBy(replica) >= seen,
+    );
   for (const replica of replicas) {
     Object.assign(replica.weather, calm());
     replica.credentials.pass = "valid";
