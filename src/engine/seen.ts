@@ -3,16 +3,16 @@
  * A server that knows less than that was set back without a new history; what is done about it is `resync.ts`.
  */
 import type { PushResponse } from "../wire.ts";
-import { highestAck } from "./pending.ts";
+import { highestKept } from "./pending.ts";
 import type { Space } from "./spaces.ts";
 import { getSpace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
-/** The highest version known of a space's present history. After a restart what is stored says so: the head, and what was acknowledged. */
+/** The highest version known of a space's present history. After a restart, once, what is stored says so. */
 export function seenOf(store: Store, space: Space): number {
   const known = store.memory.sync.seen.get(space.name);
   if (known !== undefined && known.history === space.history) return Math.max(known.version, space.head);
-  const version = Math.max(space.head, highestAck(store, space.name));
+  const version = Math.max(space.head, highestKept(store, space.name));
   store.memory.sync.seen.set(space.name, { history: space.history, version });
   return version;
 }

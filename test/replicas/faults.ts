@@ -119,7 +119,8 @@ export async function restoreServer(stage: Stage): Promise<void> {
   stage.note("the server is restored from its copy");
 }
 
-const seenRow = `SELECT max(head, coalesce((SELECT max(acked) FROM pending), 0)) AS seen FROM space WHERE name = ?`;
+const seenRow = `SELECT max(head, coalesce((SELECT max(acked) FROM pending), 0), coalesce((SELECT max(version) FROM record
+  JOIN collection ON collection.id = record.collection WHERE collection.resync IS NULL), 0)) AS seen FROM space WHERE name = ?`;
 const nameRow = "SELECT value FROM meta WHERE name = 'client'";
 const readingRow = "SELECT count(*) AS n FROM collection WHERE state = 'resync'";
 
