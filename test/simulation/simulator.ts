@@ -166,8 +166,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   const jobEffects = new Map<string, number>();
   const model = newModel();
   const wallNow = machine.wallClock.now;
-  const limits = random.fork("room");
-  const room = limits.chance(0.25) ? 8 + limits.below(25) : null;
+  const room = drawRoom(random.fork("room"));
   let latest = 0;
   const latestWall = (): number => {
     latest = Math.max(latest, wallNow());
@@ -212,6 +211,9 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   watchDrops(db);
   return sim;
 }
+
+/** How many operations the store may keep, or as many as come. */
+const drawRoom = (random: Random): number | null => (random.chance(0.25) ? 8 + random.below(25) : null);
 
 const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
 
