@@ -4,6 +4,7 @@
  */
 import type { Json } from "../operation.ts";
 import type { Output } from "../verbs.ts";
+import { brokenNotes } from "./evicted.ts";
 import { brokenRows } from "./mending-rows.ts";
 import { getMeta } from "./meta.ts";
 import { hashedColumns, isGenuine } from "./row-hash.ts";
@@ -130,8 +131,8 @@ function checkReadiness(store: Store): readonly string[] {
 }
 
 function checkRecords(store: Store): readonly string[] {
-  return (Object.keys(sealedTables) as SealedTable[]).flatMap((table) => {
-    const count = brokenRows(store, table).length;
+  return ([...Object.keys(sealedTables), "evicted"] as (SealedTable | "evicted")[]).flatMap((table) => {
+    const count = table === "evicted" ? brokenNotes(store) : brokenRows(store, table).length;
     return count === 0
       ? []
       : [

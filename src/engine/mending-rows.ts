@@ -7,6 +7,7 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
 import { recordOrigins, recordWriteType } from "../record.ts";
+import { scrubEvicted } from "./evicted.ts";
 import { rewriteSealed } from "./mending-writes.ts";
 import { afterOf, logRecord } from "./record-log.ts";
 import { Status } from "./records.ts";
@@ -93,6 +94,7 @@ export function scrub(store: Store): void {
     }
     store.memory.sync.scrubbed.set(table, rows.length < pageRows ? -1 : integer(rows[rows.length - 1]?.[key]));
   }
+  scrubEvicted(store);
 }
 
 const scrubbedTables = [

@@ -120,7 +120,11 @@ export function mendRecords(store: Store, missing: Missing = { resync: [] }): vo
     tell(work, row.record, mendEntry(store, row), "historyDamaged");
   if (missing.isHistoryTorn === true)
     for (const row of breakUncertain(store)) tell(work, row.record, "rebuilt", "historyDamaged");
-  mendEvicted(store, brokenPattern);
+  const notes = mendEvicted(store, brokenPattern);
+  if (notes.lost > 0)
+    work.findings.push(
+      `${notes.lost} notes of where the history of an evicted record stands were damaged; it is not found by its key any more`,
+    );
   mendPendings(work);
   mendBrokenRecords(work, broken, keys);
   addLonely(work);

@@ -12,7 +12,7 @@ import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status } from "./records.ts";
 import { intact } from "./row-seal.ts";
 import type { Run } from "./runs.ts";
-import { ensureRun, getRun, noteRollback } from "./runs.ts";
+import { boundsOf, ensureRun, getRun, noteRollback } from "./runs.ts";
 import type { Store } from "./store.ts";
 import { apart, integer, textOrNull } from "./store.ts";
 
@@ -32,9 +32,10 @@ type Skipped = Output<"sync.rollback">["skipped"][number];
  */
 export function rollBackRun(store: Store, input: Input<"sync.rollback">): Output<"sync.rollback"> {
   const run = requireEndedRun(store, input.run);
+  const { first, last } = boundsOf(store, run);
   const touched = store.db
     .prepare(changedIn)
-    .all(run.first, run.last ?? run.first, run.id)
+    .all(first, last, run.id)
     .map((row) => ({
       record: integer(row.record),
       first: integer(row.first),

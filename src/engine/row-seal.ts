@@ -92,7 +92,11 @@ function sumOf({ record, at, run, version }: Row): number {
 
 /** Hands an intact row on; a broken one ends the request, which is done again after the rows were mended. */
 export function intact<T extends Row>(table: SealedTable, row: T): T {
-  if (isIntact(table, row)) return row;
+  return isIntact(table, row) ? row : refuseBroken(table);
+}
+
+/** Ends a request that met a row which storage has changed. */
+export function refuseBroken(table: string): never {
   throw new HoldfastError(
     "record_corrupt",
     `a row of "${table}" no longer matches its seal: the storage has changed it`,

@@ -25,6 +25,8 @@ const firstSince =
   "SELECT min(id) AS id FROM run WHERE id > (SELECT max(id) - 100 FROM run) AND (ended IS NULL OR ended >= ?)";
 const lastId = "SELECT max(id) AS id FROM run";
 const movedFrom = "SELECT sum(pushed) AS pushed, sum(pulled) AS pulled, sum(merged) AS merged FROM run WHERE id >= ?";
+const lastBefore = "SELECT last FROM run WHERE id < ? ORDER BY id DESC LIMIT 1";
+const firstAfter = "SELECT first FROM run WHERE id > ? ORDER BY id LIMIT 1";
 const setRolledBack = "UPDATE run SET rolled_back_by = ? WHERE id = ?";
 const prune = "DELETE FROM run WHERE id <= (SELECT id FROM run ORDER BY id DESC LIMIT 1 OFFSET ?)";
 
@@ -96,6 +98,16 @@ export function endSyncRun(store: Store): void {
 export function getRun(store: Store, id: number): Run | null {
   const row = store.db.prepare(byId).get(id);
   return row === undefined ? null : toRun(row);
+}
+
+/**
+ * Between which rows of history the changes of a run stand, at least. No row of `run` has a seal: one that storage has narrowed is widened
+ * to its neighbours' again. Each entry of the history, which has one, says itself to which run it belongs.
+ */
+export function boundsOf(store: Store, { id, first, last }: Run): { readonly first: number; readonly last: number } {
+  const before = integerOrNull(store.db.prepare(lastBefore).get(id)?.last) ?? 0;
+  const after = integerOrNull(store.db.prepare(firstAfter).get(id)?.first) ?? Number.MAX_SAFE_INTEGER;
+  return { first: Math.min(first, before + 1), last: Math.max(last ?? first, after - 1) };
 }
 
 export function noteRollback(store: Store, run: number, by: number): void {

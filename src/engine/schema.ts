@@ -174,7 +174,8 @@ CREATE TABLE record_history (
 );
 CREATE INDEX record_history_record ON record_history (record, seq);
 CREATE TABLE evicted (
-  collection INTEGER NOT NULL, key TEXT NOT NULL, record INTEGER NOT NULL UNIQUE, PRIMARY KEY (collection, key)
+  collection INTEGER NOT NULL, key TEXT NOT NULL, record INTEGER NOT NULL UNIQUE, seal INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (collection, key)
 ) WITHOUT ROWID;
 CREATE TABLE conflict (
   seq INTEGER PRIMARY KEY,
