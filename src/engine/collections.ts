@@ -51,6 +51,8 @@ export type Resync = {
   readonly head: number;
   /** Versions below it are no longer told as removed. */
   readonly floor: number;
+  /** The reading that met the other history first: marks from it on are of that history. */
+  readonly since?: number;
 };
 
 export type CollectionState = CollectionView["state"];
@@ -271,10 +273,18 @@ export function moveCursor(
 }
 
 /** Everything is read again from the beginning; unsent work is kept. */
-export function startResync(store: Store, info: CollectionInfo, resync: Resync): void {
-  store.db.prepare(setResync).run(JSON.stringify(resync), info.mark + 1, info.id);
+export function startResync(store: Store, info: CollectionInfo, wanted: Resync): void {
+  const mark = info.mark + 1;
+  const resync = governing(info.resync, isForeign(wanted) ? { ...wanted, since: mark } : wanted);
+  store.db.prepare(setResync).run(JSON.stringify(resync), mark, info.id);
   reseal(store, "collection", collectionRepair, info.id);
-  tellCollection(store, info.name, "resync", { reason: resync.reason });
+  tellCollection(store, info.name, "resync", { reason: wanted.reason });
+}
+
+/** A reading that starts over before it is finished still has to judge what the first one set out to judge. */
+function governing(open: Resync | null, wanted: Resync): Resync {
+  if (open === null || isForeign(wanted)) return wanted;
+  return isForeign(open) || open.reason === "filter" ? open : wanted;
 }
 
 /** The server refuses to give a collection away; it is asked again later. */
@@ -311,8 +321,8 @@ export const isForeign = (resync: Resync | null): boolean =>
   resync !== null && (resync.reason === "other_history" || resync.reason === "ahead");
 
 /** Whether a record, by its mark, was not met yet in such a reading: its version is one of the history before. */
-export const isOfOldHistory = (info: CollectionInfo, mark: number): boolean =>
-  isForeign(info.resync) && mark !== info.mark;
+export const isOfOldHistory = ({ resync, mark: now }: CollectionInfo, mark: number): boolean =>
+  isForeign(resync) && mark < (resync?.since ?? now);
 
 /** The version of a record as far as it can be compared with the server's answers. */
 export const versionOf = (

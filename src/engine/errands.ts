@@ -50,12 +50,11 @@ export function dueErrands(store: Store, busy: { readonly has: (name: string) =>
 
 /** When the next errand is due at the latest; `null` when none is planned. What is under way says so itself when it ends. */
 export function nextErrandAt(store: Store, busy: { readonly has: (name: string) => boolean }): number | null {
-  const times: (number | null)[] = [nextProbeAt(store)];
+  const times: (number | null)[] = [nextProbeAt(store), busy.has("fetch") ? null : nextFetchAt(store)];
   for (const plan of store.sync === null ? [] : pullPlans(store)) {
     if (busy.has(pullName(plan))) continue;
     const closed = pullClosedUntil(store, plan.space);
     times.push(closed === null ? pullDueAt(store, plan.space) : closed.until);
-    if (closed === null && !busy.has("fetch")) times.push(nextEchoAt(store));
   }
   const known = times.filter((time) => time !== null);
   return known.length === 0 ? null : Math.min(...known);
@@ -203,9 +202,11 @@ export function wantRecord(store: Store, collection: string, key: string): void 
   setMeta(store, "fetch", JSON.stringify(next));
 }
 
-function fetches(store: Store): readonly Errand[] {
-  const { sync } = store;
-  if (sync === null || store.memory.sync.fetchAt > store.world.monotonic()) return [];
+type Fetching = { readonly info: CollectionInfo; readonly space: Space; readonly keys: readonly string[] };
+
+/** The records that would be fetched now, of one collection; `null` when none is wanted, or nobody may ask. */
+function nextFetch(store: Store): Fetching | null {
+  if (store.sync === null) return null;
   const wanted = new Map<string, Set<string>>();
   const add = (collection: string, key: string): void => {
     wanted.set(collection, (wanted.get(collection) ?? new Set()).add(key));
@@ -219,22 +220,38 @@ function fetches(store: Store): readonly Errand[] {
   // What has become local since it was wanted is passed over.
   const [first] = [...wanted].flatMap(([name, keys]) => {
     const info = findCollection(store, name);
-    return info?.isSynced === true ? [{ info, keys }] : [];
+    return info?.isSynced === true ? [{ info, keys: [...keys].slice(0, wireLimits.fetchKeys) }] : [];
   });
-  if (first === undefined) return [];
-  const { info, keys } = first;
-  const space = getSpace(store, info.space);
-  if (pullClosedUntil(store, { ...space, isAsked: true }) !== null) return [];
-  const request = { space: info.space, collection: info.name, keys: [...keys].slice(0, wireLimits.fetchKeys) };
+  if (first === undefined) return null;
+  const space = getSpace(store, first.info.space);
+  return pullClosedUntil(store, { ...space, isAsked: true }) === null ? { ...first, space } : null;
+}
+
+/** How long a fetch that failed keeps the next one back. */
+const fetchRest = ({ memory, world }: Store): number => Math.max(0, memory.sync.fetchAt - world.monotonic());
+
+/** When the next fetch is due. One that is overdue and may not go is none: the pull beside it says when that ends. */
+function nextFetchAt(store: Store): number | null {
+  const now = store.world.now();
+  if (nextFetch(store) !== null) return now + fetchRest(store);
+  const echo = nextEchoAt(store);
+  return echo === null || echo <= now ? null : Math.max(echo, now + fetchRest(store));
+}
+
+function fetches(store: Store): readonly Errand[] {
+  const { sync } = store;
+  const next = sync === null || fetchRest(store) > 0 ? null : nextFetch(store);
+  if (sync === null || next === null) return [];
+  const { info, space, keys } = next;
   return [
     {
       name: "fetch",
       start: (signal) => {
         const askedAt = store.world.now();
-        return sync.fetch(request, signal).then((reply) => () => {
+        return sync.fetch({ space: info.space, collection: info.name, keys: [...keys] }, signal).then((reply) => () => {
           if (reply.kind === "failed") store.memory.sync.fetchAt = store.world.monotonic() + pullRetryMs.first * 10;
           bookReply(store, { reply, askedAt, space: info.space, infos: [] }, (response) =>
-            bookFetch(store, { info, space, keys: request.keys }, response),
+            bookFetch(store, { info, space, keys }, response),
           );
         });
       },
@@ -242,9 +259,7 @@ function fetches(store: Store): readonly Errand[] {
   ];
 }
 
-type Fetched = { readonly info: CollectionInfo; readonly space: Space; readonly keys: readonly string[] };
-
-function bookFetch(store: Store, { info, keys }: Fetched, response: FetchResponse): void {
+function bookFetch(store: Store, { info, keys }: Fetching, response: FetchResponse): void {
   const space = getSpace(store, info.space);
   const now = findCollection(store, info.name) ?? info;
   // Records of another history mean nothing here; the pull finds out what has become of it.

@@ -13,7 +13,8 @@ export const authRetryMs = { first: 60_000, most: 3_600_000 } as const;
 const all = "SELECT kind, name, remote, reason, code, since, until, tries FROM gate";
 const findGate = "SELECT tries FROM gate WHERE kind = ? AND name = ? AND remote = ?";
 const put = `INSERT INTO gate (kind, name, remote, reason, code, since, until, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (kind, name, remote) DO UPDATE SET reason = excluded.reason, code = excluded.code, until = excluded.until, tries = excluded.tries`;
+  ON CONFLICT (kind, name, remote) DO UPDATE SET
+    reason = excluded.reason, code = excluded.code, since = min(since, excluded.since), until = excluded.until, tries = excluded.tries`;
 const drop = "DELETE FROM gate WHERE kind = ? AND name = ? AND remote = ?";
 const dropAuth = "DELETE FROM gate WHERE kind = 'auth' AND name = ?";
 const hasGate = "SELECT 1 AS n FROM gate WHERE kind = ? AND name = ? LIMIT 1";
@@ -24,6 +25,7 @@ export type AuthGate = {
   readonly reason: string;
   /** Which refusal it was, e.g. `token_expired`: hints go by it, since the words are the remote's own. */
   readonly code: string;
+  /** The first refusal. A clock that was put back to before it opens the gate for a look, and the next refusal takes its time. */
   readonly since: number;
   /** When it is tried again by itself. */
   readonly until: number;

@@ -3,6 +3,7 @@
  */
 import { expect, test } from "vitest";
 import { startRecords } from "../../test/support/record-bench.ts";
+import { pullPage } from "./pull.ts";
 
 test("a server restored from a backup: what it lost of ours stays here and is in the inbox, all else follows it", async () => {
   const { server, client, run } = startRecords();
@@ -142,4 +143,51 @@ test("what was removed in a history that a restored server has lost hides nothin
   server.write("notes", "n1", { n: 9 });
   await run(900_000);
   expect(ada.value("n1")).toEqual({ n: 9 });
+});
+
+test("a reading of everything that starts over before its end still finds what a restored server has lost", async () => {
+  const { server, client, run } = startRecords();
+  let pages = 0;
+  let startOver = (): void => {};
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        if (request.history === "h2") pages += 1;
+        if (request.history === "h2" && pages === 2) startOver();
+        return reply;
+      },
+    }),
+  });
+  // More than one page, so that some of it was met by the first reading and some was not.
+  for (let n = 1; n <= pullPage; n += 1) server.write("notes", `n${n}`, { n });
+  await run();
+  const backup = server.backup();
+  ada.put("created", { n: 1 });
+  ada.put("removed", { n: 1 });
+  await run();
+  ada.remove("removed");
+  ada.update(`n${pullPage}`, { mine: 1 });
+  ada.offline();
+  server.restore(backup, "h2");
+  for (const n of [1, 2, 3]) server.write("notes", `other${n}`, { n });
+  startOver = () => {
+    server.write("notes", "other1", { n: 9 });
+    server.write("notes", "n1", null);
+    ada.ask("collections.sync", { full: true });
+  };
+  ada.online();
+  await run(20_000);
+  expect(pages).toBeGreaterThan(2);
+  expect(ada.conflicts("open").map(({ kind, key }) => ({ kind, key }))).toEqual([
+    { kind: "deleted_upstream", key: "created" },
+  ]);
+  expect([ada.value("created"), ada.value("other1"), ada.value("n1"), ada.value("removed")]).toEqual([
+    { n: 1 },
+    { n: 9 },
+    null,
+    null,
+  ]);
+  expect(server.all("notes")[`n${pullPage}`]).toEqual({ n: pullPage, mine: 1 });
 });

@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { applyChange, recordWriteType } from "../record.ts";
 import type { PullResponse } from "../wire.ts";
 import type { CollectionInfo, Resync } from "./collections.ts";
-import { isForeign, startResync } from "./collections.ts";
+import { isForeign, isOfOldHistory, startResync } from "./collections.ts";
 import { openConflict } from "./conflicts.ts";
 import { addOperation } from "./enqueue.ts";
 import type { Ground } from "./overlay.ts";
@@ -90,7 +90,7 @@ function forgetBases(store: Store, info: CollectionInfo): void {
 /** Whether the server, restored from an older state, has lost what it had confirmed to us. */
 export function isLost(info: CollectionInfo, row: RecordRow, ground: Ground): boolean {
   const { resync } = info;
-  if (resync === null || !isForeign(resync) || row.version === 0 || row.mark === info.mark) return false;
+  if (resync === null || row.version === 0 || !isOfOldHistory(info, row.mark)) return false;
   if (row.version <= ground.version && row.version <= resync.head) return false;
   return !isSameJson(fieldsOf(groundOf(row).snapshot) as Json, fieldsOf(ground.snapshot) as Json);
 }
@@ -162,9 +162,10 @@ export function finishResync(store: Store, info: CollectionInfo): void {
   const below = isForeign(resync) ? resync.floor : Number.MAX_SAFE_INTEGER;
   const run = ensureRun(store);
   for (const row of unmetRecords(store, info, { mark, below })) {
-    const version = isForeign(resync) ? 0 : Math.max(row.version, resync.floor);
+    const isOld = isOfOldHistory(info, row.mark);
+    const version = isOld ? 0 : Math.max(row.version, resync.floor);
     const ground: Ground = { ...groundOf(row), version, snapshot: null, mark };
-    if (isForeign(resync) && row.version > below && groundOf(row).snapshot !== null) {
+    if (isOld && row.version > below && groundOf(row).snapshot !== null) {
       keepLost(store, { info, row, ground, run });
       continue;
     }

@@ -215,6 +215,17 @@ describe("credentials", () => {
     expect(bench.get(anna.id).failures).toBe(0);
   });
 
+  test("a refused token is not shown again at once because the clock was put back", async () => {
+    const bench = startBench();
+    bench.answers.push(...Array.from({ length: 40 }, () => unauthorized));
+    bench.add();
+    await bench.run();
+    bench.machine.wallClock.jump(-30 * 86_400_000);
+    bench.add();
+    await bench.run(30_000);
+    expect(bench.sent.length).toBeLessThanOrEqual(4);
+  });
+
   test("a signed-out subject's operations stay and are sent by nobody", async () => {
     const bench = startBench();
     bench.ask("subject.signOut", { subject: "anna" });

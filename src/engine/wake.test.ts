@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { watchCommits } from "../../test/support/commit-watch.ts";
+import { startRecords } from "../../test/support/record-bench.ts";
 import { openDatabase } from "../node/sqlite.ts";
 import { seededRandom } from "../testing/random.ts";
 import { newScheduler } from "../testing/scheduler.ts";
@@ -53,4 +54,27 @@ test("a gate that opens while the claim is written is not slept through", async 
   expect(probes).toBe(3);
   engine.close();
   kill();
+});
+
+test("a fetch that failed is waited for asleep", async () => {
+  const { server, client, run } = startRecords();
+  // Pages that pass over what was acknowledged: the record is fetched once its echo is late.
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        return reply.kind === "failed" ? reply : { ...reply, response: { ...reply.response, records: [] } };
+      },
+    }),
+  });
+  await run();
+  const problem = { code: "server_error", message: "the server has a problem" };
+  const answer = { kind: "retry", problem, isCharged: false, scope: "operation" } as const;
+  server.faults.push({ what: "fetch", answer, isApplied: false });
+  ada.put("n1", { n: 1 });
+  await run(60_000);
+  expect(server.log.filter(({ what }) => what === "fetch").length).toBe(2);
+  expect(ada.state("n1")).toBe("synced");
+  expect(ada.wakes.judge()).toBeNull();
 });

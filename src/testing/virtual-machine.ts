@@ -15,6 +15,8 @@ export type VirtualMachineOptions = {
   readonly startAt?: number;
   /** Answers probes; default: every remote is reachable. */
   readonly probe?: (remote: string, signal: Signal) => Promise<ProbeResult>;
+  /** Called when a timer of a process wakes it: a process that wakes without end burns a real machine. */
+  readonly onWake?: (process: string) => void;
   readonly log?: (
     process: string,
     level: LogLevel,

@@ -132,7 +132,13 @@ function worldOf(machine: VirtualMachine, life: Life): World {
     newId: () => alive(() => newUuidV7(machine.wallClock.now(), random.bytes(uuidRandomBytes))),
     hash: (text) => alive(() => hash(text)),
     defer: (task) => alive(() => void later(0, task)),
-    setTimer: (delayMs, task) => alive(() => later(delayMs, task)),
+    setTimer: (delayMs, task) =>
+      alive(() =>
+        later(delayMs, () => {
+          machine.options.onWake?.(life.name);
+          task();
+        }),
+      ),
     newAbort,
     probe: (remote, signal) => alive(() => probe(machine, life, { remote, signal })),
     witness: {

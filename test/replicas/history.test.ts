@@ -83,3 +83,27 @@ test("what a person or a rule decided ends what a client has to see", () => {
   const decided: HistoryEvent = { kind: "decide", client: "c1", record };
   expect(checkHistory([commit(1, "x"), write("o1", "y"), decided, read(1, "x", { isSettled: true })])).toBeNull();
 });
+
+test("the answer to a later write may bring others' work before a pull does, and nothing else", () => {
+  const both = (version: number, a: string, b: string): HistoryEvent => ({
+    ...{ kind: "commit", history, record, version, value: { a, b } },
+  });
+  const begun = [write("o1", "x"), commit(1, "x"), land("o1", 1), commit(2, "y")];
+  const later: HistoryEvent = { ...write("o2", "unused"), fields: { b: "mine" } } as HistoryEvent;
+  const answered = [...begun, later, both(3, "y", "mine"), land("o2", 3)];
+  const shown = (a: string): HistoryEvent => read(1, "x", { value: { a, b: "mine" } });
+  expect(checkHistory([...answered, shown("y")])).toBeNull();
+  expect(checkHistory([...answered, shown("w")])).toMatchObject({ rule: "read your writes" });
+  // Before the answer nobody can have told it.
+  expect(checkHistory([...begun, later, shown("y")])).toMatchObject({ rule: "read your writes" });
+});
+
+test("a record that is gone is shown so, at whatever version, once its removal was committed", () => {
+  const landed = [write("o1", "x"), commit(1, "x"), land("o1", 1)];
+  const shown = read(1, "x", { value: null, isSettled: true });
+  expect(checkHistory([...landed, commit(2, null), shown])).toBeNull();
+  expect(checkHistory([...landed, shown])).toMatchObject({ rule: "linearizable" });
+  expect(checkHistory([...landed, commit(2, null), { ...shown, isSettled: false } as HistoryEvent])).toMatchObject({
+    rule: "read your writes",
+  });
+});

@@ -170,8 +170,7 @@ function read(state: State, event: Event<"read">): Broken | null {
   state.seen.set(at, version);
   const commits = state.commits.get(`${history} ${record}`);
   const known = commits?.get(version);
-  // Who comes back after months learns that a record is gone, but not at which version it went.
-  const isGone = value === null && [...(commits ?? [])].some(([later, each]) => later > version && each === null);
+  const isGone = isGoneLater(state, event);
   if (isSettled && known !== undefined && !isGone && !isSameJson(known as Json, value as Json))
     return {
       rule: "linearizable",
@@ -189,7 +188,11 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     if (shown !== undefined && isSameJson(shown, wanted.value)) continue;
     const landed = state.landings.get(`${wanted.operation} ${record}`);
     const isOvertaken = landed !== undefined && (landed.history !== history || version >= landed.version);
-    const isTheirs = known === undefined || isSameJson(known?.[field] ?? null, shown ?? null);
+    const isTheirs =
+      isGoneLater(state, event) ||
+      known === undefined ||
+      isSameJson(known?.[field] ?? null, shown ?? null) ||
+      isAnswered(state, event, field);
     if (!isOvertaken || !isTheirs)
       return {
         rule: "read your writes",
@@ -198,4 +201,20 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     expected?.delete(field);
   }
   return null;
+}
+
+/** Who comes back after months learns that a record is gone, but not at which version it went. */
+function isGoneLater(state: State, { history, record, version, value, isSettled }: Event<"read">): boolean {
+  const commits = state.commits.get(`${history} ${record}`) ?? [];
+  return isSettled && value === null && [...commits].some(([later, each]) => later > version && each === null);
+}
+
+/** The answer to a later write of the same client brings the record as the server has it by then, before a pull does. */
+function isAnswered(state: State, { client, history, record, version, value }: Event<"read">, field: string): boolean {
+  const commits = state.commits.get(`${history} ${record}`);
+  return (state.order.get(`${client} ${record}`) ?? []).some((operation) => {
+    const landed = state.landings.get(`${operation} ${record}`);
+    if (landed === undefined || landed.history !== history || landed.version <= version) return false;
+    return isSameJson(commits?.get(landed.version)?.[field] ?? null, value?.[field] ?? null);
+  });
 }

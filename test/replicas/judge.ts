@@ -93,8 +93,14 @@ async function judgeRows(
   for (const [id, { times, last }] of server.pushed)
     if (times > pushLimit)
       return { rule: "livelock", detail: `operation ${id} was answered ${times} times, last ${last}` };
+  for (const [minute, times] of server.refused)
+    if (times > refusalLimit)
+      return { rule: "livelock", detail: `${times} requests were refused for who sent them in minute ${minute}` };
   return null;
 }
+
+/** Credentials that were refused are shown again after a minute at the earliest, or when a person acts. */
+const refusalLimit = 100;
 
 /** A person who decides, and lost answers, send an operation a few times more; nothing sends it for ever. */
 const pushLimit = 150;

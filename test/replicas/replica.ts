@@ -14,6 +14,8 @@ import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { Input, Output, Verb } from "../../src/verbs.ts";
+import type { Wakes } from "../simulation/wakes.ts";
+import { newWakes } from "../simulation/wakes.ts";
 import type { Weather } from "./line.ts";
 import { calm, makeLine } from "./line.ts";
 import { collectionsOf } from "./programs.ts";
@@ -40,6 +42,7 @@ export type Replica = {
   /** The schema version of the program that is installed; processes have it from their next start on. */
   readonly program: { version: 1 | 2 };
   readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
+  readonly wakes: Wakes;
 };
 
 export type ReplicaParts = {
@@ -59,6 +62,7 @@ export function openReplica(parts: ReplicaParts): Replica {
   const weather = calm();
   const credentials: { pass: Pass } = { pass: "valid" };
   const program: { version: 1 | 2 } = { version: 1 };
+  const wakes = newWakes(scheduler);
   const machine = newVirtualMachine({
     scheduler,
     random: random.fork("machine"),
@@ -70,6 +74,7 @@ export function openReplica(parts: ReplicaParts): Replica {
           resolve({ isReachable, reason: isReachable ? "it answers" : "nobody answers" }),
         );
       }),
+    onWake: wakes.note,
     log: (process, level, message, fields) => {
       if (level === "error") parts.log(`${process}: ${message} ${JSON.stringify(fields ?? {})}`);
     },
@@ -108,6 +113,7 @@ export function openReplica(parts: ReplicaParts): Replica {
     ask,
     slots,
     boot,
+    wakes,
     kill: (slot, moment) => {
       const living = slots[slot];
       if (living === null || living === undefined) return;

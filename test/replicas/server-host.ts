@@ -48,6 +48,8 @@ export type ServerHost = {
   readonly restore: () => Promise<boolean>;
   /** How often each operation was pushed, and what was answered last. */
   readonly pushed: Map<string, { times: number; last: string }>;
+  /** How many requests were refused for who sent them, by minute of the run. */
+  readonly refused: Map<number, number>;
   /** Answers "applied" that left the server in this history, by idempotency key. */
   readonly applied: Map<string, number>;
   /** Called after every request that was handled, and after commits that others may hide before that. */
@@ -95,13 +97,16 @@ export async function openServerHost({ scheduler, random, processes, base }: Hos
     base,
     applied: new Map(),
     pushed: new Map(),
+    refused: new Map(),
     onHandled: async () => {},
     isUp: () => fleet.living().length > 0,
     handle: (route, text, pass) => {
       const up = fleet.living();
       const slot = up[up.length > 1 ? random.below(up.length) : 0];
       const asked = requestOf(route, text, state.tokens.get(pass) ?? "");
-      return slot === undefined ? Promise.resolve(null) : serveOne(host, fleet, { slot, asked, route });
+      if (slot === undefined) return Promise.resolve(null);
+      const minute = Math.floor(scheduler.elapsed() / 60_000);
+      return serveOne(host, fleet, { slot, asked, route, minute });
     },
     kill: (moment) => {
       const up = fleet.living();
@@ -227,15 +232,17 @@ function openFleet(parts: FleetParts): Fleet {
   };
 }
 
-type Serving = { readonly slot: number; readonly asked: Request; readonly route: string };
+type Serving = { readonly slot: number; readonly asked: Request; readonly route: string; readonly minute: number };
 
-async function serveOne(host: ServerHost, fleet: Fleet, { slot, asked, route }: Serving): Promise<Served> {
+async function serveOne(host: ServerHost, fleet: Fleet, { slot, asked, route, minute }: Serving): Promise<Served> {
   const serving = fleet.slots[slot] ?? null;
   if (serving === null) return null;
   const { process, server } = serving;
   try {
     const response = await server.fetch(asked);
     const body = await response.text();
+    if (response.status === 401 || response.status === 403)
+      host.refused.set(minute, (host.refused.get(minute) ?? 0) + 1);
     await host.onHandled();
     if (process.isAlive()) {
       if (route === routes.push && response.status === 200) countAnswers(host, body);

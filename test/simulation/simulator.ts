@@ -28,6 +28,8 @@ import type { Trace } from "./trace.ts";
 import { newTrace } from "./trace.ts";
 import type { Watcher } from "./types.ts";
 import { simulatedTypes } from "./types.ts";
+import type { Wakes } from "./wakes.ts";
+import { newWakes } from "./wakes.ts";
 
 export type Mode = "safety" | "liveness";
 
@@ -76,6 +78,7 @@ export type Simulation = {
   readonly leases: Map<string, number>;
   /** Who made the latest attempt of each operation. */
   readonly latest: Map<string, string>;
+  readonly wakes: Wakes;
   readonly counts: { sends: number; effects: number; kills: number; boots: number };
   violation: Violation | null;
   isLaterKnown: boolean;
@@ -155,7 +158,9 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     onOffence: (rule, detail) => report({ rule, detail }),
   });
   const network = newFaultyNetwork({ scheduler, random: random.fork("network"), server });
-  const machine = newVirtualMachine({ scheduler, random, hash, probe: (remote) => network.probe(remote) });
+  const wakes = newWakes(scheduler);
+  const probe = (remote: string) => network.probe(remote);
+  const machine = newVirtualMachine({ scheduler, random, hash, probe, onWake: wakes.note });
   const jobEffects = new Map<string, number>();
   const model = newModel();
   const wallNow = machine.wallClock.now;
@@ -192,6 +197,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     tokens,
     leases: new Map(),
     latest: new Map(),
+    wakes,
     counts,
     violation: null,
     isLaterKnown: false,
@@ -322,7 +328,7 @@ async function play(sim: Simulation): Promise<void> {
     }
     bury(sim);
     sim.facts.latestWall();
-    if (step % scanEvery === 0) report(sim, judgeStore(sim.facts));
+    if (step % scanEvery === 0) report(sim, sim.wakes.judge() ?? judgeStore(sim.facts));
     if (step % checkEvery === checkEvery - 1) report(sim, judgeReports(sim));
   }
 }
@@ -373,7 +379,7 @@ async function runUntilQuiet(sim: Simulation): Promise<void> {
     const before = sim.counts.sends;
     await sim.scheduler.runFor(quietMs);
     bury(sim);
-    report(sim, judgeStore(sim.facts));
+    report(sim, sim.wakes.judge() ?? judgeStore(sim.facts));
     if (sim.counts.sends === before) return;
   }
   report(sim, { rule: "liveness", detail: `attempts go on after ${mostSpans} spans of calm` });

@@ -18,6 +18,8 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess } from "../../src/testing/virtual-world.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../../src/verbs.ts";
 import type { Collection, OperationType, SyncPort } from "../../src/world.ts";
+import type { Wakes } from "../simulation/wakes.ts";
+import { newWakes } from "../simulation/wakes.ts";
 import type { ModelServer } from "./model-server.ts";
 import { newModelServer } from "./model-server.ts";
 
@@ -37,6 +39,7 @@ export type RecordClient = {
   readonly online: () => void;
   /** Ends the process as kill -9 does and starts another one on the same store. */
   readonly crash: (changes?: Partial<ClientOptions>) => void;
+  readonly wakes: Wakes;
   /** Rows of a table of the store, for what no verb shows. */
   readonly rows: (sql: string) => readonly Readonly<Record<string, unknown>>[];
 };
@@ -90,8 +93,10 @@ function startClient(
   { scheduler, server }: { readonly scheduler: Scheduler; readonly server: ModelServer },
   given: Partial<ClientOptions> & { readonly name: string },
 ): RecordClient {
+  const wakes = newWakes(scheduler);
   const machine = newVirtualMachine({
     scheduler,
+    onWake: wakes.note,
     random: seededRandom(given.name),
     hash: (text) => createHash("sha256").update(text).digest("hex"),
     probe: async () => ({ isReachable: true, reason: "it answers" }),
@@ -142,6 +147,7 @@ function startClient(
       options = { ...options, ...changes };
       living = boot();
     },
+    wakes,
     rows: (sql) => database.prepare(sql).all(),
   };
 }
