@@ -14,6 +14,13 @@ export const Counter = { sequence: 100, bytes: 101, completed: 110, cancelled: 1
 /** The counter of unsent operations of one channel. */
 export const channelCounter = (channel: number): number => 1000 + channel;
 
+/** What a collection holds is counted from here on: three counters for each, above the channels'. */
+const collectionCounters = 1_000_000_000;
+
+/** A counter of one collection: living records, their bytes, and how many records are not as the server has them. */
+export const collectionCounter = (collection: number, what: "records" | "bytes" | "unsettled"): number =>
+  collectionCounters + collection * 4 + (what === "records" ? 0 : what === "bytes" ? 1 : 2);
+
 /**
  * State numbers (see `State` in `operation.ts`) are literals here and in every query on a partial index, because SQLite uses
  * a partial index only when the query repeats its terms literally. A bound limit is written `LIMIT +?`: SQLite looks at a bare
@@ -118,13 +125,14 @@ CREATE TABLE collection (
   state TEXT NOT NULL,
   checked INTEGER,
   problem TEXT,
-  records INTEGER NOT NULL DEFAULT 0,
-  bytes INTEGER NOT NULL DEFAULT 0,
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT,
   seal INTEGER NOT NULL DEFAULT 0
 );
+CREATE TRIGGER collection_insert AFTER INSERT ON collection BEGIN
+  INSERT OR IGNORE INTO counter (id, n) VALUES (1000000000 + new.id * 4, 0), (1000000001 + new.id * 4, 0), (1000000002 + new.id * 4, 0);
+END;
 CREATE TABLE record (
   id INTEGER PRIMARY KEY,
   collection INTEGER NOT NULL,
@@ -145,7 +153,6 @@ CREATE TABLE record (
   seal INTEGER NOT NULL DEFAULT 0,
   UNIQUE (collection, key)
 );
-CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
 CREATE TABLE pending (
   record INTEGER NOT NULL,
   op INTEGER NOT NULL,
