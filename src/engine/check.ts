@@ -21,6 +21,7 @@ const recount = "SELECT state AS id, count(*) AS n FROM op GROUP BY state";
 const stateCounters = "SELECT id, n FROM counter WHERE id < 9";
 const recountBytes = "SELECT coalesce(sum(bytes), 0) AS n FROM op";
 const bytesCounter = "SELECT n FROM counter WHERE id = 101";
+const recountTold = "SELECT n, (SELECT count(*) FROM history WHERE op = 0) AS real FROM counter WHERE id = 102";
 const recountChannels = `SELECT counter.id AS id, counter.n AS n, (SELECT count(*) FROM op WHERE op.state < 8 AND op.channel = counter.id - 1000) AS real
   FROM counter WHERE counter.id > 1000 AND counter.id < 1000000000`;
 const recountCollections = `SELECT collection.name AS name,
@@ -101,6 +102,7 @@ function checkCounters(store: Store): readonly string[] {
     );
   const bytes = integer(store.db.prepare(bytesCounter).get()?.n);
   const realBytes = integer(store.db.prepare(recountBytes).get()?.n);
+  const told = store.db.prepare(recountTold).get();
   const channels = store.db
     .prepare(recountChannels)
     .all()
@@ -111,6 +113,7 @@ function checkCounters(store: Store): readonly string[] {
   return [
     ...states,
     ...(bytes === realBytes ? [] : [`counter of bytes says ${bytes}, there are ${realBytes}`]),
+    ...(told?.n === told?.real ? [] : [`counter of the store's history says ${told?.n}, there are ${told?.real}`]),
     ...channels,
     ...checkCollectionCounters(store),
   ];

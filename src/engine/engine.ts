@@ -235,6 +235,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
+      toldPruned: 0,
       settings: null,
       policies: new WeakMap(),
       channels: new Map(),

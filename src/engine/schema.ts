@@ -9,7 +9,7 @@ import { HoldfastError } from "../errors.ts";
 export const applicationId = 0x484f4c44;
 
 /** Keys of the `counter` table beyond the states 0 to 8. The engine keeps them (`store.ts`): triggers would cost as much as the row. */
-export const Counter = { sequence: 100, bytes: 101, completed: 110, cancelled: 111, expired: 112 } as const;
+export const Counter = { sequence: 100, bytes: 101, told: 102, completed: 110, cancelled: 111, expired: 112 } as const;
 
 /** The counter of unsent operations of one channel. */
 export const channelCounter = (channel: number): number => 1000 + channel;
@@ -105,6 +105,9 @@ CREATE TABLE gate (
 CREATE TABLE remote (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 `,
   `
+DROP INDEX history_op;
+CREATE INDEX history_op ON history (op, seq) WHERE op > 0;
+INSERT INTO counter (id, n) SELECT 102, count(*) FROM history WHERE op = 0;
 ALTER TABLE gate ADD COLUMN code TEXT NOT NULL DEFAULT '';
 CREATE TABLE space (
   name TEXT PRIMARY KEY,

@@ -12,7 +12,7 @@ CREATE INDEX conflict_record ON conflict (record, seq);
 
 CREATE INDEX dep_child ON dep (seq, needs);
 
-CREATE INDEX history_op ON history (op, seq);
+CREATE INDEX history_op ON history (op, seq) WHERE op > 0;
 
 CREATE INDEX op_dedupe ON op (dedupe) WHERE dedupe IS NOT NULL AND state < 8;
 
