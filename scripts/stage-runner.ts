@@ -64,7 +64,8 @@ export async function runVitest(stage: Stage): Promise<Outcome> {
   mkdirSync(folder, { recursive: true });
   const report = path.join(folder, `vitest-${stage.name}-${randomUUID()}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
-  const args = ["node_modules/vitest/vitest.mjs", "run", "--project", stage.name, ...reporters];
+  const workers = stage.workers === undefined ? [] : [`--maxWorkers=${stage.workers}`];
+  const args = ["node_modules/vitest/vitest.mjs", "run", "--project", stage.name, ...workers, ...reporters];
   const ended = await runGroup(args, { timeoutMs: stage.stageTimeoutMs, report });
   const failures = commonFailures(stage.name, ended);
   const counts = readReport(report);

@@ -12,6 +12,8 @@ export type Stage = {
   readonly parallel: boolean;
   /** False: the files of one worker share their modules, which saves most of the time of a stage that is made of rules. */
   readonly isIsolated?: boolean;
+  /** Processes that share the files; default: vitest's own choice, which is one on two cores. */
+  readonly workers?: number;
   readonly testTimeoutMs: number;
   readonly stageTimeoutMs: number;
 };
@@ -43,6 +45,8 @@ export const checkStages: readonly Stage[] = [
     exclude: ["test/docs.test.ts", "test/package.test.ts", "src/**/*.pg.test.ts", ...integrationFiles],
     parallel: true,
     isIsolated: false,
+    // Some of the tests wait for real time; meanwhile the other half goes on.
+    workers: 2,
     testTimeoutMs: 30_000,
     stageTimeoutMs: 3 * minuteMs,
   },

@@ -16,7 +16,9 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const main = path.join(root, "src/cli/main.ts");
 const home = path.resolve(process.env.HOLDFAST_HOME || path.join(root, ".tmp/home"));
 const otherHome = `${home}-2`;
-const serverData = path.join(root, ".tmp/server");
+/** Beside a data directory that was named, so that two people, or a test, share nothing. */
+const besides = process.env.HOLDFAST_HOME ? `${home}-` : path.join(root, ".tmp/");
+const serverData = `${besides}server`;
 const receiverPort = 4580;
 const serverPort = 4581;
 const startLimitMs = 30_000;
@@ -127,7 +129,7 @@ async function startDaemon(): Promise<{ readonly pid: number; readonly child: Ch
   );
 }
 
-const receiver = await startReceiver({ directory: path.join(root, ".tmp/received"), port: receiverPort, hear: tell });
+const receiver = await startReceiver({ directory: `${besides}received`, port: receiverPort, hear: tell });
 const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort());
 let server: SyncServer | null = null;

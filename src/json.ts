@@ -7,6 +7,14 @@ import { HoldfastError } from "./errors.ts";
 /** How deep a value may nest. Parsers and schemas recurse, and a stack that overflows is no answer to a caller. */
 export const maxDepth = 500;
 
+const halfCharacter = /\p{Surrogate}/u;
+
+/**
+ * Whether a text that is kept by itself, a name or a key, comes back as it was. Node 22 reads one only up to its U+0000, PostgreSQL takes
+ * none, and no database keeps half of a surrogate pair. Inside JSON both are escaped.
+ */
+export const isKeepable = (text: string): boolean => !text.includes("\0") && !halfCharacter.test(text);
+
 type Open = { readonly value: unknown; readonly path: string; readonly depth: number };
 
 /**

@@ -84,6 +84,38 @@ export function mergeFields(three: Three, rules: FieldRules): Merged {
   return { value, disputed, decisions };
 }
 
+/** Whose value a field takes. */
+export type Side = "local" | "remote";
+
+/**
+ * What becomes of a record when a side is chosen for what is in dispute: those fields are that side's, all others are merged by their rules.
+ * `each` names the side of single fields, whatever the choice for the rest.
+ * @example
+ * chooseSide(
+ *   { base: { a: 1, b: 1 }, local: { a: 2, b: 2 }, remote: { a: 3, b: 1 } },
+ *   { rules: {}, disputed: ["a"], side: "remote" },
+ * ) // { a: 3, b: 2 }
+ */
+export function chooseSide(
+  three: Three,
+  by: {
+    readonly rules: FieldRules;
+    readonly disputed: readonly string[];
+    readonly side: Side;
+    readonly each?: Readonly<Record<string, Side>>;
+  },
+): Fields {
+  const merged = mergeFields(three, by.rules);
+  const disputed = new Set([...by.disputed, ...merged.disputed]);
+  const value: Record<string, Json> = {};
+  for (const field of namesOf(three.remote, three.local)) {
+    const named = by.each !== undefined && Object.hasOwn(by.each, field) ? by.each[field] : undefined;
+    const side = named ?? (disputed.has(field) ? by.side : null);
+    setMember(value, field, memberOf(side === null ? merged.value : three[side], field));
+  }
+  return value;
+}
+
 type Sides = { readonly base: Json | undefined; readonly local: Json | undefined; readonly remote: Json | undefined };
 /** `chosen` is null where only one side changed the field, or both alike: nothing had to be decided. */
 type Decided = { readonly value: Json | undefined; readonly chosen: "local" | "remote" | "both" | null } | "disputed";

@@ -2,7 +2,7 @@
  * Owns the quick way through the check of an enqueue: it recognises the plainest and commonest input by hand, at a fifth of the schema's cost.
  * It never refuses: whatever is not certainly valid is left to the schema of `shapes.ts`, which decides alone.
  */
-import { toJson } from "./json.ts";
+import { isKeepable, toJson } from "./json.ts";
 import { limits } from "./shapes.ts";
 import type { AddInput } from "./verbs.ts";
 
@@ -16,7 +16,8 @@ export function plainAdd(input: unknown): AddInput | null {
       if (!isJson(value)) return null;
       plain.payload = value as AddInput["payload"];
     } else if (field === "type" || field === "lane") {
-      if (typeof value !== "string" || value === "" || value.length > limits.nameLength) return null;
+      if (typeof value !== "string" || value === "" || value.length > limits.nameLength || !isKeepable(value))
+        return null;
       plain[field] = value;
     } else return null;
   }

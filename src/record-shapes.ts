@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import { choices, conflictKinds, conflictStatuses, deciders } from "./conflict.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
-import { count, describe, instant, json, name, nullable, optional } from "./shapes.ts";
+import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
 
 export const collectionName = z
   .string()
@@ -14,9 +14,11 @@ export const collectionName = z
     z.regex(/^[a-z][a-z0-9_]{0,62}$/, "lower-case letters, digits and _, beginning with a letter"),
     describe("Name of a collection"),
   );
-export const recordKey = z
-  .string()
-  .check(z.minLength(1), z.maxLength(recordLimits.keyLength), describe("Key of a record"));
+export const recordKey = keepable.check(
+  z.minLength(1),
+  z.maxLength(recordLimits.keyLength),
+  describe("Key of a record"),
+);
 const field = z.string().check(z.minLength(1), z.maxLength(recordLimits.nameLength));
 export const fields = z.record(z.string(), json).check(describe("A JSON object"));
 

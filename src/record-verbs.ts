@@ -182,6 +182,11 @@ export const recordVerbs = {
       ids: optional(ids),
       filter: optional(z.strictObject(conflictFilter)),
       choose: z.enum(choices),
+      fields: optional(
+        z
+          .record(z.string(), z.enum(["local", "remote"]))
+          .check(describe("With `local` or `remote`: single fields that are taken from the named side instead")),
+      ),
       value: optional(nullable(fields).check(describe("With `choose: value`: what it becomes; null removes"))),
     }),
     bulkAnswer,

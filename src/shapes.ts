@@ -3,7 +3,7 @@
  * Which verb takes and answers which of them is the table in `verbs.ts`.
  */
 import * as z from "zod/mini";
-import { toJson } from "./json.ts";
+import { isKeepable, toJson } from "./json.ts";
 import type { Json } from "./operation.ts";
 import { outcomes, priorityLimit, reasons, statuses, strategies } from "./operation.ts";
 import { retryPresets } from "./retry.ts";
@@ -36,7 +36,11 @@ export const json: z.ZodMiniType<Json, Json> = z.unknown().check((context) => {
     context.issues.push({ code: "custom", message, input: context.value });
   }
 }) as unknown as z.ZodMiniType<Json, Json>;
-export const name = z.string().check(z.minLength(1), z.maxLength(limits.nameLength));
+/** Kept in a column of its own, so it must come back from there as it was. */
+export const keepable = z
+  .string()
+  .check(z.refine(isKeepable, "has U+0000 or half of a character, which no database keeps"));
+export const name = keepable.check(z.minLength(1), z.maxLength(limits.nameLength));
 export const id = z
   .string()
   .check(
@@ -84,8 +88,8 @@ export const addInput = z.strictObject({
       mode: z.enum(["keep-first", "replace-pending"]),
     }),
   ),
-  subject: optional(z.string().check(z.maxLength(limits.nameLength), describe("Whose operation it is"))),
-  remote: optional(z.string().check(z.maxLength(limits.nameLength))),
+  subject: optional(keepable.check(z.maxLength(limits.nameLength), describe("Whose operation it is"))),
+  remote: optional(keepable.check(z.maxLength(limits.nameLength))),
   notBefore: optional(instant),
   expiresAt: optional(instant),
   retry: optional(retryInput),

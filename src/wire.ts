@@ -66,12 +66,15 @@ const pushItem = z.object({
  * `client` names one store for ever. All operations of this client with a number below `floor` have ended for it and are never sent again:
  * their receipts may be forgotten, and a late copy of one of them is recognised without a receipt. `history`: the one that the bases belong
  * to. A server that has another one answers `retry` with the code `history_changed` and does nothing: the client pulls first.
+ * `seen`: the highest version of that history that the client knows of. A server that has not come so far was set back without a new
+ * history, as by a file that was copied back; it answers the same, since a version that it would give next was given before.
  */
 export const pushRequest = z.object({
   space: wireName,
   client: wireName,
   floor: count,
   history: z.optional(z.string()),
+  seen: z.optional(count),
   items: z.array(pushItem).check(z.minLength(1), z.maxLength(wireLimits.pushItems)),
 });
 
@@ -98,7 +101,7 @@ const wireRecord = z.object({
   isHidden: z.optional(z.boolean()),
 });
 
-/** The code of what was not done, because versions that the client named belong to another history of the server. */
+/** The code of what was not done, because versions that the client named belong to another history, or to a past that the server does not have. */
 export const historyChanged = "history_changed";
 
 /** What became of one change of an applied operation. `value` is there when the server holds something else than the client can know. */
@@ -144,11 +147,13 @@ const pushAnswer = z.discriminatedUnion("outcome", [
 
 /**
  * `history`: the history in which this was answered. A client that knows the space under another one cannot compare the versions in it with
- * its own: it asks for news first and sends again, under the same ids.
+ * its own: it asks for news first and sends again, under the same ids. `head`: the space's newest version; a client that had seen a higher
+ * one of the same history before it asked does likewise, and reads everything again.
  */
 export const pushResponse = z.object({
   answers: z.array(pushAnswer),
   history: z.optional(z.string()),
+  head: z.optional(count),
   /** The server's clock, for the offset shown to people. */
   now: count,
 });

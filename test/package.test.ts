@@ -13,6 +13,11 @@ beforeAll(async () => {
 });
 afterAll(() => project?.[Symbol.dispose]());
 
+/** The doors of the manifest, so that a new one cannot be missed. */
+const doors = Object.keys(manifest.exports)
+  .filter((place) => place !== "./package.json")
+  .map((place) => place.replace(/^\./, "holdfast"));
+
 const installed = (): string => path.join(project.folder, "node_modules/holdfast");
 const inProject = (command: string, ...args: readonly string[]) =>
   run(command, args, { cwd: project.folder, timeout: 60_000, shell: process.platform === "win32" && command === npm });
@@ -66,7 +71,11 @@ test("no file points to a source map, to the sources or to a test", () => {
   expect(pointing).toEqual([]);
 });
 
-test.each(["holdfast", "holdfast/node", "holdfast/testing"])('import "%s" works', async (door) => {
+test("the doors are those that the documents speak of", () => {
+  expect(doors).toEqual(["holdfast", "holdfast/node", "holdfast/server", "holdfast/testing"]);
+});
+
+test.each(doors)('import "%s" works', async (door) => {
   const program = `import * as door from "${door}"; console.log(Object.keys(door).length);`;
   const { stdout } = await inProject(process.execPath, "--input-type=module", "--eval", program);
   expect(Number(stdout)).toBeGreaterThan(0);
@@ -79,7 +88,7 @@ test("a file that is not exported cannot be imported", async () => {
 });
 
 test("a program in TypeScript compiles against the types of every door", async () => {
-  const lines = ["holdfast", "holdfast/node", "holdfast/testing"].map(
+  const lines = doors.map(
     (door, at) =>
       `import * as door${at} from "${door}";\nexport const names${at}: readonly string[] = Object.keys(door${at});`,
   );

@@ -12,7 +12,7 @@ import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
 import { definedOnly } from "./order.ts";
 import { sign } from "./paint.ts";
-import { parseChoice, parseDuration, parseList, usage } from "./parse.ts";
+import { parseChoice, parseDuration, parseJson, parseList, usage } from "./parse.ts";
 import { formatDuration } from "./relative-time.ts";
 import { renderCollections, renderPulling } from "./render-records.ts";
 import type { Session } from "./session.ts";
@@ -103,7 +103,9 @@ function parseRules(texts: readonly string[]): NonNullable<Spec["merge"]> {
     const equals = text.indexOf("=");
     if (equals < 1) throw usage(`--merge: "${text}" names no rule`, "write for example --merge body=text");
     const typed = text.slice(equals + 1);
-    const rule = typed.startsWith("{") ? (JSON.parse(typed) as object) : { rule: typed };
+    const rule = typed.startsWith("{")
+      ? (parseJson(typed, `--merge ${text.slice(0, equals)}`) as object)
+      : { rule: typed };
     return [text.slice(0, equals), rule] as const;
   });
   return Object.fromEntries(entries) as NonNullable<Spec["merge"]>;
@@ -127,6 +129,8 @@ export const runCollectionSync: Handler<[string | undefined, string | undefined]
   options,
 ) => {
   const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "--timeout");
+  if (timeoutMs !== undefined && options.wait !== true)
+    throw usage("collections sync: --timeout goes with --wait", "write collections sync --wait --timeout 30s");
   const session = await context.session();
   const before = context.now();
   const full = options.full === true ? true : undefined;

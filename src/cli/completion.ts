@@ -6,11 +6,14 @@
 import type { RootCommand } from "@bomb.sh/tab";
 import tab from "@bomb.sh/tab";
 import type { Command } from "commander";
-import { conflictKinds } from "../conflict.ts";
+import { choices, conflictKinds, conflictStatuses } from "../conflict.ts";
 import type { ExitCode } from "../errors.ts";
-import { strategies } from "../operation.ts";
+import { reasons, statuses, strategies } from "../operation.ts";
 import { recordStates } from "../record.ts";
+import { retryPresets } from "../retry.ts";
+import type { Output } from "../verbs.ts";
 import { bashScript } from "./bash-script.ts";
+import { groupParts } from "./conflicts.ts";
 import type { Handler } from "./context.ts";
 import type { Host } from "./host.ts";
 import { parseChoice } from "./parse.ts";
@@ -35,33 +38,42 @@ export async function complete(argv: readonly string[], host: Host): Promise<Exi
   const words = argv[0] === "--" ? argv.slice(1) : argv;
   const root = buildTree(host, { context: undefined, exit: 0 });
   const live = await readLive(host, homeOf(words));
-  fill(tab, root, live);
+  fill(tab, root, { ...live, names: await namesFor(words) });
   host.stdout.write(`${await capture(() => tab.parse([...words]))}\n`);
   return 0;
 }
 
+type Conflict = Output<"conflicts.list">["conflicts"][number];
 type Live = {
+  /** Keys of the configuration, or settings, where one of them is to be named. */
+  readonly names: readonly string[];
   readonly operations: readonly Operation[];
+  readonly conflicts: readonly Conflict[];
   readonly remotes: readonly string[];
   readonly collections: readonly string[];
 };
 
 function homeOf(words: readonly string[]): string | undefined {
+  const joined = words.find((word) => word.startsWith("--home="));
   const at = words.indexOf("--home");
-  return at === -1 ? undefined : words[at + 1];
+  return joined?.slice("--home=".length) ?? (at === -1 ? undefined : words[at + 1]);
 }
 
 async function readLive(host: Host, home: string | undefined): Promise<Live> {
-  const nothing: Live = { operations: [], remotes: [], collections: [] };
+  const nothing: Live = { names: [], operations: [], conflicts: [], remotes: [], collections: [] };
   const end = new AbortController();
   const read = async (): Promise<Live> => {
     const session = await host.openSession({ home, canStart: false, timeoutMs: liveTimeoutMs });
     try {
       const { operations } = await session.call("queue.list", { order: "newest", limit: liveLimit });
       const { remotes } = await session.call("network.status", {});
+      // A daemon that was started before records were known still has a queue to tell of.
       const { collections } = await session.call("collections.list", {}).catch(() => ({ collections: [] }));
+      const { conflicts } = await session.call("conflicts.list", { limit: liveLimit }).catch(() => ({ conflicts: [] }));
       return {
+        ...nothing,
         operations,
+        conflicts,
         remotes: remotes.map(({ remote }) => remote),
         collections: collections.map(({ spec }) => spec.name),
       };
@@ -74,6 +86,13 @@ async function readLive(host: Host, home: string | undefined): Promise<Live> {
   const live = await Promise.race([read().catch(() => nothing), giveUp]);
   end.abort();
   return live;
+}
+
+/** Loaded only for who asks: they come with the schemas, which would make every other completion slower. */
+async function namesFor(words: readonly string[]): Promise<readonly string[]> {
+  if (words.includes("settings")) return Object.keys((await import("../shapes.ts")).defaultSettings);
+  if (!words.includes("config")) return [];
+  return (await import("../config.ts")).configKeys.map(({ key }) => key).filter((key) => !key.includes("<"));
 }
 
 type Candidate = { readonly value: string; readonly description: string };
@@ -89,42 +108,62 @@ function fill(completer: RootCommand, root: Command, live: Live): void {
       if (name === undefined) continue;
       const short = option.short?.slice(1);
       const takesValue = option.required || option.optional;
-      const offer = takesValue ? (offerFor(name, live) ?? (() => {})) : undefined;
+      const offer = takesValue ? (offerFor(path, name, live) ?? (() => {})) : undefined;
       if (offer === undefined) entry.option(name, option.description, short);
       else entry.option(name, option.description, offer, short);
     }
     for (const argument of command.registeredArguments) {
-      entry.argument(argument.name(), offerFor(argument.name(), live) ?? (() => {}), argument.variadic);
+      entry.argument(argument.name(), offerFor(path, argument.name(), live) ?? (() => {}), argument.variadic);
     }
   }
 }
 
+/** The values of an option or argument; where a command has its own, its path stands before the name. */
 const fixed: Readonly<Record<string, readonly string[]>> = {
   method: ["GET", "POST", "PUT", "PATCH", "DELETE"],
   protocol: ["tus", "put"],
-  status: ["draft", "pending", "in_progress", "completed", "failed", "cancelled", "expired"],
-  retry: ["default", "lock", "transfer", "progressive"],
+  expect: ["json", "any"],
+  status: statuses,
+  reason: reasons,
+  retry: Object.keys(retryPresets),
   "on-failure": ["hold", "skip"],
   "on-crash": ["resend", "ask"],
-  conflict: ["local_wins", "remote_wins", "merge", "manual"],
-  choose: ["local", "remote", "merge", "value"],
+  conflict: strategies,
+  choose: ["local", "remote", "merge"],
+  "conflicts resolve choose": choices,
+  "conflicts list status": conflictStatuses,
+  "conflicts resolve status": conflictStatuses,
+  "conflicts groups by": groupParts,
+  "sync resolve": ["local", "remote", "merge"],
   state: recordStates,
   kind: conflictKinds,
   strategy: strategies,
   dependents: ["hold", "cancel", "detach"],
-  order: ["run", "oldest", "newest"],
+  "queue list order": ["run", "oldest", "newest"],
   shell: shells,
 };
 
-function offerFor(name: string, live: Live): Offer | undefined {
-  const values = fixed[name]?.map((value) => ({ value, description: "" })) ?? liveCandidates(name, live);
+function offerFor(path: string, name: string, live: Live): Offer | undefined {
+  const known = fixed[`${path} ${name}`] ?? fixed[name];
+  const values = known?.map((value) => ({ value, description: "" })) ?? liveCandidates(path, name, live);
   if (values === undefined) return undefined;
   return (complete) => {
     for (const { value, description } of values) complete(value, description);
   };
 }
 
-function liveCandidates(name: string, { operations, remotes, collections }: Live): readonly Candidate[] | undefined {
+function liveCandidates(path: string, name: string, live: Live): readonly Candidate[] | undefined {
+  const { operations, conflicts, remotes, collections } = live;
+  // A sequence, and no operation.
+  if (path === "queue watch" && name === "after") return undefined;
+  if (path.startsWith("server ")) return undefined;
+  const isName = (path.startsWith("config ") && name === "key") || (path.startsWith("settings ") && name === "name");
+  if (isName) return named(live.names, "");
+  if (path.startsWith("conflicts ") && (name === "id" || name === "ids"))
+    return conflicts.map((each) => ({
+      value: shortId(each.id),
+      description: truncate(`${each.status} ${plain(`${each.collection} ${each.key}`)}`, 60),
+    }));
   switch (name) {
     case "id":
     case "ids":

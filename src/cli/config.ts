@@ -44,7 +44,7 @@ export const runList: Handler<[], object> = async (context) => {
       { text: show(entry), paint: entry.source === "default" ? context.paint.dim : (text) => text },
       { text: entry.source, paint: context.paint.dim },
     ]);
-    return table([{ title: "KEY" }, { title: "VALUE", isFlexible: true }, { title: "FROM" }], rows, {
+    return table([{ title: "KEY", isWhole: true }, { title: "VALUE", isFlexible: true }, { title: "FROM" }], rows, {
       width: context.width,
       head: context.paint.dim,
     });

@@ -18,6 +18,7 @@ import { plain, plural, shortId } from "./text.ts";
 type ResolveOptions = ConflictFilterOptions & {
   readonly choose: string;
   readonly data?: string;
+  readonly fields?: readonly string[];
   readonly all?: boolean;
   readonly yes?: boolean;
 };
@@ -25,7 +26,7 @@ type Choose = Input<"conflicts.resolve">["choose"];
 
 export const runConflictResolve: Handler<[readonly string[]], ResolveOptions> = async (context, [ids], options) => {
   const choose = parseChoice(options.choose, "--choose", choices);
-  const value = await readValue(context, choose, options.data);
+  const wish = { ...wishOf(choose, options.fields), ...(await readValue(context, choose, options.data)) };
   const filter = parseConflictFilter(options);
   if (ids.length > 0 && (options.all === true || Object.keys(filter).length > 0))
     throw usage("conflicts resolve: ids and filters exclude each other", "name ids, or give --all with filters");
@@ -46,14 +47,21 @@ export const runConflictResolve: Handler<[readonly string[]], ResolveOptions> = 
       context.say("Nothing was decided.");
       return 0;
     }
-    return answerDecided(
-      context,
-      await session.call("conflicts.resolve", { filter: wanted, choose, ...value }),
-      choose,
-    );
+    return answerDecided(context, await session.call("conflicts.resolve", { filter: wanted, ...wish }), wish);
   }
-  return answerDecided(context, await session.call("conflicts.resolve", { ids: [...ids], choose, ...value }), choose);
+  return answerDecided(context, await session.call("conflicts.resolve", { ids: [...ids], ...wish }), wish);
 };
+
+type Wish = Pick<Input<"conflicts.resolve">, "choose" | "fields">;
+
+/** Only some fields from one side means the rest of what is in dispute from the other. */
+function wishOf(choose: Choose, names: readonly string[] | undefined): Wish {
+  if (names === undefined) return { choose };
+  if (choose !== "local" && choose !== "remote")
+    throw usage("--fields goes with --choose local or --choose remote", "write --choose remote --fields title,stars");
+  const fields = Object.fromEntries(names.map((name) => [name, choose]));
+  return { choose: choose === "local" ? "remote" : "local", fields };
+}
 
 type Question = { readonly count: number; readonly choose: Choose; readonly isYes: boolean };
 
@@ -99,13 +107,17 @@ async function readValue(
 async function answerDecided(
   context: Context,
   answer: Output<"conflicts.resolve">,
-  choose: Choose,
+  { choose, fields }: Wish,
 ): Promise<0 | 1 | 2 | 3 | 4 | 5> {
   context.answer(answer, () =>
-    doneText(context, answer, `Decided ${plural(answer.done.length, "conflict")} for ${sides[choose]}`),
+    doneText(
+      context,
+      answer,
+      `Decided ${plural(answer.done.length, "conflict")} for ${fields === undefined ? sides[choose] : "the named fields of one side and the rest of the other"}`,
+    ),
   );
   const exit = reportRefusals(context, answer.refused);
-  if (answer.done.length > 0 && choose !== "remote") await tellWhenOffline(context);
+  if (answer.done.length > 0 && (choose !== "remote" || fields !== undefined)) await tellWhenOffline(context);
   return exit;
 }
 

@@ -5,9 +5,9 @@ import { conflictKinds, conflictStatuses } from "../conflict.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { definedOnly } from "./order.ts";
+import { readPages } from "./pages.ts";
 import { sign } from "./paint.ts";
-import { parseChoice, parseInteger, usage } from "./parse.ts";
-import { pageLimit } from "./queue-read.ts";
+import { parseChoice, parseLimit } from "./parse.ts";
 import { renderConflict, renderConflicts, renderGroups } from "./render-conflict.ts";
 import type { Session } from "./session.ts";
 import { showByServer } from "./shown-time.ts";
@@ -37,12 +37,10 @@ export function parseConflictFilter(options: ConflictFilterOptions): ConflictFil
 type ListOptions = ConflictFilterOptions & { readonly limit: string };
 
 export const runConflictList: Handler<[], ListOptions> = async (context, _args, options) => {
-  const wanted = parseInteger(options.limit, "--limit");
-  if (wanted < 0) throw usage("--limit: a count is not negative", "write --limit 100, or --limit 0 for all");
+  const wanted = parseLimit(options.limit);
   const filter = parseConflictFilter(options);
   const session = await context.session();
-  const limit = wanted === 0 ? Number.POSITIVE_INFINITY : wanted;
-  const page = await readConflicts(session, { status: "open", ...filter }, limit);
+  const page = await readConflicts(session, { status: "open", ...filter }, wanted);
   context.answer(page, () => {
     if (context.isQuiet) return page.conflicts.map(({ id }) => id).join("\n");
     return page.conflicts.length === 0 ? nothing(context, filter) : renderList(context, page);
@@ -72,18 +70,15 @@ function renderList(context: Context, page: Page): string {
 export const countOpen = async (session: Session): Promise<number> =>
   (await session.call("conflicts.list", { status: "open", limit: 1 })).open;
 
-/** Reads as many pages as it takes. */
+/** The conflicts that a filter leaves, with how many are open in all. */
 export async function readConflicts(session: Session, filter: ConflictFilter, wanted: number): Promise<Page> {
-  const conflicts: Page["conflicts"][number][] = [];
-  let page: Page;
-  let next: string | null = null;
-  do {
-    const limit = Math.min(wanted - conflicts.length, pageLimit);
-    page = await session.call("conflicts.list", { ...filter, limit, ...(next === null ? {} : { cursor: next }) });
-    conflicts.push(...page.conflicts);
-    next = page.next;
-  } while (next !== null && conflicts.length < wanted);
-  return { ...page, conflicts, next };
+  let open = 0;
+  const { items, next } = await readPages(wanted, async (part) => {
+    const page = await session.call("conflicts.list", { ...filter, ...part });
+    open = page.open;
+    return { items: page.conflicts, next: page.next };
+  });
+  return { conflicts: [...items], next, open };
 }
 
 export const groupParts = ["collection", "kind", "field", "author"] as const;

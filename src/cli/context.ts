@@ -40,7 +40,7 @@ export type Context = {
   readonly line: (value: unknown) => void;
   readonly session: (options?: { readonly canStart?: boolean }) => Promise<Session>;
   /** Opens a new line after the daemon went away. */
-  readonly reopen: () => Promise<Session>;
+  readonly reopen: (options?: { readonly canStart?: boolean }) => Promise<Session>;
   readonly local: () => Promise<Local>;
   readonly close: () => Promise<void>;
 };
@@ -105,9 +105,9 @@ function makeLine(host: Host, home: string | undefined): Pick<Context, "session"
   };
   return {
     session: ({ canStart = true } = {}) => open ?? connect(canStart),
-    reopen: async () => {
+    reopen: async ({ canStart = true } = {}) => {
       await closeOpen();
-      return connect(true);
+      return connect(canStart);
     },
     local: () => {
       local ??= host.local(home);

@@ -101,7 +101,11 @@ export const runList: Handler<[], object> = async (context) => {
 export const runRemove: Handler<[string], { readonly subject?: string }> = async (context, [name], options) => {
   const isRemoved = await (await context.local()).credentials.remove(name, options.subject);
   if (!isRemoved)
-    throw new HoldfastError("not_found", `there is no credential ${name}`, "see `holdfast credentials list`");
+    throw new HoldfastError(
+      "not_found",
+      `there is no credential ${name}${options.subject === undefined ? "" : ` of ${options.subject}`}`,
+      "see `holdfast credentials list`",
+    );
   context.confirm({ removed: name }, () => `${context.paint.green(sign.yes)} Removed ${plain(name)}`);
   return 0;
 };

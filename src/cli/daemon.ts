@@ -70,6 +70,7 @@ export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: s
   options,
 ) => {
   const lines = parseInteger(options.lines, "--lines");
+  if (lines < 0) throw usage("--lines: a count is not negative", "write --lines 100");
   const followed = new AbortController();
   const stop = context.host.onInterrupt(() => followed.abort());
   try {

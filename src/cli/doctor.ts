@@ -14,7 +14,7 @@ import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
 import { refusalOf } from "./sync-trouble.ts";
-import { formatBytes, plain, plural } from "./text.ts";
+import { formatBytes, plain, plural, shellWord } from "./text.ts";
 
 type Finding = {
   readonly check: string;
@@ -61,12 +61,12 @@ function checkNode({ nodeVersion }: Diagnosis): readonly Finding[] {
 function checkDirectory({ home, doesExist, loose, isWritable }: Diagnosis): readonly Finding[] {
   if (!doesExist) return [ok("directory", `${home} does not exist yet; the daemon makes it`)];
   const rights = loose.map(({ path, mode, wanted }) =>
-    problem("directory", `${path} can be reached by other users (${mode})`, `chmod ${wanted} '${path}'`),
+    problem("directory", `${path} can be reached by other users (${mode})`, `chmod ${wanted} ${shellWord(path)}`),
   );
   if (!isWritable)
     return [
       ...rights,
-      problem("directory", `${home} cannot be written`, `check its owner and rights: ls -ld '${home}'`),
+      problem("directory", `${home} cannot be written`, `check its owner and rights: ls -ld ${shellWord(home)}`),
     ];
   return rights.length > 0 ? rights : [ok("directory", `${home}, only yours`)];
 }
@@ -78,7 +78,7 @@ function checkConfig({ configTrouble }: Diagnosis): readonly Finding[] {
 
 function checkDisk({ home, freeBytes }: Diagnosis): readonly Finding[] {
   if (freeBytes === null)
-    return [warning("disk", "it is unknown how much room the disk has", `look yourself: df -h '${home}'`)];
+    return [warning("disk", "it is unknown how much room the disk has", `look yourself: df -h ${shellWord(home)}`)];
   if (freeBytes < lowBytes)
     return [
       warning(
@@ -203,8 +203,8 @@ function mendedRecords(recovery: Json): readonly Finding[] {
     const message = `collection ${plain(name)}: ${kept}; ${told.join(", ")}`;
     const hint =
       Number(tally.lost) > 0
-        ? `holdfast records list ${plain(name)} --state failed   shows what is missing; the damaged file is beside the store`
-        : `holdfast records list ${plain(name)} --state failed,conflict`;
+        ? `holdfast records list ${shellWord(name)} --state failed   shows what is missing; the damaged file is beside the store`
+        : `holdfast records list ${shellWord(name)} --state failed,conflict`;
     return [warning("records", message, hint)];
   });
 }

@@ -41,12 +41,17 @@ export const runRequest: Handler<[string, string], RequestOptions> = async (cont
   const headers = parseHeaders(options.header ?? []);
   if (options.jsonBody === true && options.data === undefined)
     throw usage("--json-body without a body", "give the body with --data");
-  const body =
-    options.data === undefined ? undefined : await readBody(context, options.data, options.jsonBody === true);
+  const { body, isJson } =
+    options.data === undefined
+      ? { body: undefined, isJson: false }
+      : await readBody(context, options.data, options.jsonBody === true);
+  // What the engine keeps as JSON gets this header by itself.
+  const isTold = isJson && !(typeof body === "object" && body !== null && "json" in body);
+  const sent = isTold ? { "content-type": "application/json", ...headers } : headers;
   const payload = definedOnly({
     method: method.toUpperCase(),
     url,
-    headers: Object.keys(headers).length === 0 ? undefined : headers,
+    headers: Object.keys(sent).length === 0 ? undefined : sent,
     body,
     credential: options.credential,
     timeoutMs:
@@ -59,12 +64,20 @@ export const runRequest: Handler<[string, string], RequestOptions> = async (cont
   return enqueue(context, { input, label: order.title ?? `${payload.method} ${url}` }, options);
 };
 
+type Body = {
+  readonly body: unknown;
+  /** A body that is JSON goes out as JSON, also where it is kept as text or as a file. */
+  readonly isJson: boolean;
+};
+
 /**
  * JSON where it is JSON, because local ids are found in values; text where a number in it would change on the way;
  * a captured file where the bytes are no text or too many for a payload.
  */
-async function readBody(context: Context, source: string, isJson: boolean): Promise<unknown> {
+async function readBody(context: Context, source: string, isJsonWanted: boolean): Promise<Body> {
   const { bytes, text, path } = await readData(context.host, source);
+  if (isJsonWanted && text === null) throw usage("--data: the body is no JSON", "leave --json-body out");
+  if (isJsonWanted && text !== null) parseJson(text, "--data");
   if (text === null || bytes.length > inlineLimitBytes) {
     if (path === null && text === null)
       throw usage("--data: bytes that are no UTF-8 text", "write them to a file and give --data @file");
@@ -73,22 +86,18 @@ async function readBody(context: Context, source: string, isJson: boolean): Prom
         `--data: ${formatBytes(bytes.length)} are too many for a text, at most ${formatBytes(inlineLimitBytes)}`,
         "write it to a file and give --data @file",
       );
-    if (isJson && text === null) throw usage("--data: the body is no JSON", "leave --json-body out");
-    return { file: (await (await context.local()).capture(path, "copy")).payload };
+    const file = (await (await context.local()).capture(path, "copy")).payload;
+    return { body: { file }, isJson: isJsonWanted };
   }
-  if (isJson) {
-    const value = parseJson(text, "--data");
-    return parseExactJson(text) === undefined ? { text } : { json: value };
-  }
-  if (!/^\s*[[{]/.test(text)) return { text };
+  if (!isJsonWanted && !/^\s*[[{]/.test(text)) return { body: { text }, isJson: false };
   const exact = parseExactJson(text);
-  if (exact !== undefined) return { json: exact.value };
+  if (exact !== undefined) return { body: { json: exact.value }, isJson: true };
   const trouble = jsonTrouble(text);
   if (trouble !== null)
     context.tell(
       `${context.errorPaint.yellow(sign.warn)} the body looks like JSON and is none, so it goes as text: ${plain(trouble)}\n${context.errorPaint.dim(`${sign.hint} --json-body refuses such a body`)}`,
     );
-  return { text };
+  return { body: { text }, isJson: trouble === null };
 }
 
 type ExecOptions = OrderOptions &

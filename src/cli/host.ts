@@ -87,7 +87,7 @@ export type Host = {
   readonly now: () => number;
   /** Resolves early when the signal aborts. */
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
-  /** Calls `listener` on Ctrl-C instead of ending the process; returns its end. */
+  /** Calls `listener` on the first Ctrl-C or SIGTERM instead of ending the process; the second one ends it. Returns its end. */
   readonly onInterrupt: (listener: () => void) => () => void;
   readonly ask: Asking;
   readonly files: Files;

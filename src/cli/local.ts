@@ -7,7 +7,7 @@ export type ConfigEntry = {
   readonly key: string;
   readonly value: unknown;
   /** Where the value comes from. */
-  readonly source: "default" | "file" | "environment" | "store";
+  readonly source: "default" | "file";
 };
 
 /** A credential without its value: that one is never shown. */

@@ -14,5 +14,6 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 const host = makeRealHost(fileURLToPath(import.meta.url));
-// Whatever is still open then (a log that is followed, a socket that is kept) ends with the command.
 process.exitCode = await runCli(process.argv.slice(2), host);
+// Whatever is still open then (a call that a silent daemon never answers, say) ends with the command, once all is said.
+process.stdout.write("", () => process.stderr.write("", () => process.exit()));

@@ -78,7 +78,14 @@ export function parseInteger(text: string, option: string): number {
   return value;
 }
 
-/** One of a closed list; a near miss is named. */
+/** How many at most: 0 stands for all of them. */
+export function parseLimit(text: string): number {
+  const wanted = parseInteger(text, "--limit");
+  if (wanted < 0) throw usage("--limit: a count is not negative", "write --limit 100, or --limit 0 for all");
+  return wanted === 0 ? Number.POSITIVE_INFINITY : wanted;
+}
+
+/** One of a closed list. */
 export function parseChoice<T extends string>(text: string, option: string, choices: readonly T[]): T {
   const found = choices.find((choice) => choice === text);
   if (found !== undefined) return found;
@@ -153,15 +160,11 @@ export function jsonTrouble(text: string): string | null {
 
 export function parseJson(text: string, what: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    // Editors of some systems begin a file with a mark of its encoding, which is no part of the JSON.
+    return JSON.parse(text.replace(/^\ufeff/, "")) as unknown;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HoldfastError(
-      "invalid_input",
-      `${what} is no JSON: ${reason}`,
-      "check it with `jq .`, or send it as text",
-      { cause },
-    );
+    throw new HoldfastError("invalid_input", `${what} is no JSON: ${reason}`, "check it with `jq .`", { cause });
   }
 }
 

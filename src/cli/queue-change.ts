@@ -46,6 +46,8 @@ type RetryOptions = FilterOptions & { readonly all?: boolean };
 export const runRetry: Handler<[readonly string[]], RetryOptions> = async (context, [ids], options) => {
   const filter = parseFilter(options);
   const isFiltered = Object.keys(filter).length > 0;
+  if (ids.length > 0 && (isFiltered || options.all === true))
+    throw usage("queue retry: ids and filters exclude each other", "name ids, or give filters such as --lane notes");
   if (ids.length === 0 && !isFiltered && options.all !== true) {
     throw usage(
       "queue retry: which operations?",

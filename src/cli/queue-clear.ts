@@ -29,14 +29,13 @@ export const runClear: Handler<[], ClearOptions> = async (context, _args, option
 export async function clearAll(context: Context, options: ClearOptions): Promise<ExitCode> {
   const session = await context.session();
   const { unsent } = await session.call("queue.status", {});
-  if (unsent > 0 && options.yes !== true) {
-    const isAgreed = await askToClear(context, unsent, options.export);
-    if (!isAgreed) {
-      context.say("Nothing was cleared.");
-      return 0;
-    }
-  } else if (options.export !== undefined) {
-    await saveFirst(context, options.export);
+  const isAsked = unsent > 0 && options.yes !== true;
+  if (isAsked && !context.isInteractive)
+    throw needsYes(lossOf(unsent), unsent, "--export FILE saves them first; --yes clears without a question");
+  if (options.export !== undefined) await saveFirst(context, options.export);
+  if (isAsked && !(await mayClear(context, unsent, options.export))) {
+    context.say("Nothing was cleared.");
+    return 0;
   }
   const { removed } = await session.call("queue.clear", { scope: "all", confirm: unsent });
   const lost = unsent === 0 ? "" : `, ${unsent.toLocaleString("en-US")} of them unsent`;
@@ -47,27 +46,24 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
   return 0;
 }
 
-async function askToClear(context: Context, unsent: number, path: string | undefined): Promise<boolean> {
-  const question = `${plural(unsent, "unsent operation")} would be lost.`;
-  if (!context.isInteractive)
-    throw needsYes(question, unsent, "--export FILE saves them first; --yes clears without a question");
-  const choice = await context.host.ask.select(`${question} What now?`, [
+const lossOf = (unsent: number): string => `${plural(unsent, "unsent operation")} would be lost.`;
+
+/** Asks whether to clear; what the person wants saved first is saved when this answers. */
+async function mayClear(context: Context, unsent: number, saved: string | undefined): Promise<boolean> {
+  const { ask } = context.host;
+  if (saved !== undefined)
+    return (await ask.confirm(`${plural(unsent, "unsent operation")} would go; ${saved} holds them. Clear?`)) === true;
+  const choice = await ask.select(`${lossOf(unsent)} What now?`, [
     { value: "keep", label: "Keep everything" },
     { value: "export", label: "Save them to a file first, then clear", hint: "holdfast queue import brings them back" },
     { value: "clear", label: `Clear, and lose ${plural(unsent, "unsent operation")}` },
   ]);
-  if (choice === "export") {
-    const target =
-      path ??
-      (await context.host.ask.text(
-        "Which file?",
-        `holdfast-${new Date(context.now()).toISOString().slice(0, 10)}.jsonl`,
-      ));
-    if (target === null || target.trim() === "") return false;
-    await saveFirst(context, target.trim());
-    return true;
-  }
-  return choice === "clear";
+  if (choice !== "export") return choice === "clear";
+  const name = `holdfast-${new Date(context.now()).toISOString().slice(0, 10)}.jsonl`;
+  const target = (await ask.text("Which file?", name))?.trim() ?? "";
+  if (target === "") return false;
+  await saveFirst(context, target);
+  return true;
 }
 
 async function saveFirst(context: Context, path: string): Promise<void> {

@@ -15,6 +15,7 @@ import { sign } from "./paint.ts";
 import { parseChoice, parseDeadline, parseInteger, parseJson, usage } from "./parse.ts";
 import { tellWhenOffline } from "./queue-change.ts";
 import { titleOf } from "./render-operation.ts";
+import { toHoldfastError } from "./report.ts";
 import type { Operation, Session } from "./session.ts";
 import { shortId } from "./text.ts";
 
@@ -35,12 +36,13 @@ export const runEdit: Handler<[string], EditOptions> = async (context, [id], opt
   const changes = await parseEdit(context, options);
   const session = await context.session();
   const isEmpty = Object.keys(changes).every((key) => key === "force" || key === "revision");
-  const input = isEmpty ? await editByHand(context, session, { id, ...changes }) : { id, ...changes };
-  if (input === null) {
+  const edited = isEmpty
+    ? await editByHand(context, session, { id, ...changes })
+    : await session.call("queue.edit", { id, ...changes });
+  if (edited === null) {
     context.say("Nothing was changed.");
     return 0;
   }
-  const edited = await session.call("queue.edit", input);
   context.answer(
     edited,
     () =>
@@ -80,41 +82,58 @@ async function editByHand(
   context: Context,
   session: Session,
   base: Pick<Edit, "id" | "force" | "revision">,
-): Promise<Edit | null> {
+): Promise<Operation | null> {
   const { env } = context.host;
-  const editor = env.VISUAL || env.EDITOR;
-  if (!context.isInteractive || editor === undefined) {
+  const editor = env.VISUAL?.trim() || env.EDITOR?.trim() || "";
+  if (!context.isInteractive || editor === "") {
     throw usage(
       "queue edit: what is to be changed?",
-      "give --payload, --priority, --at, --expires, --retry, --conflict or --title; in a terminal $EDITOR opens",
+      "give --payload, --priority, --at, --expires, --retry, --conflict or --title; in a terminal EDITOR names what opens the payload",
     );
   }
   const operation = await session.call("queue.get", { id: base.id });
   const before = `${JSON.stringify(operation.payload, null, 2)}\n`;
-  const after = await throughEditor(editor, operation, before);
-  if (after === before) return null;
-  return {
-    revision: operation.revision,
-    ...base,
-    id: operation.id,
-    payload: parseJson(after, "the edited payload") as never,
-  };
-}
-
-async function throughEditor(editor: string, operation: Operation, text: string): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "holdfast-edit-"));
+  const path = join(directory, `${shortId(operation.id)}.json`);
+  const forget = (): Promise<void> => rm(directory, { recursive: true, force: true });
+  // What a person has typed outlives a mistake in it, and a queue that refuses it.
+  let isKept = false;
   try {
-    const path = join(directory, `${shortId(operation.id)}.json`);
-    await writeFile(path, text, { mode: 0o600 });
-    await openEditor(editor, path);
-    return await readFile(path, "utf8");
+    await writeFile(path, before, { mode: 0o600 });
+    await openEditor(context, editor, path);
+    const after = await readFile(path, "utf8");
+    if (after === before) return null;
+    isKept = true;
+    const payload = parseJson(after, "the edited payload") as never;
+    const edited = await session.call("queue.edit", {
+      revision: operation.revision,
+      ...base,
+      id: operation.id,
+      payload,
+    });
+    isKept = false;
+    return edited;
+  } catch (error) {
+    throw isKept ? keptIn(path, operation, error) : error;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    if (!isKept) await forget();
   }
 }
 
-function openEditor(editor: string, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+function keptIn(path: string, operation: Operation, thrown: unknown): HoldfastError {
+  const error = toHoldfastError(thrown);
+  return new HoldfastError(
+    error.code,
+    error.message,
+    `${error.hint}${error.hint === "" ? "" : "\n"}what you typed is kept: holdfast queue edit ${shortId(operation.id)} --payload @${path}`,
+    { cause: thrown, ...(error.details === undefined ? {} : { details: error.details }) },
+  );
+}
+
+function openEditor({ host }: Context, editor: string, path: string): Promise<void> {
+  // Ctrl-C is the editor's as long as it has the screen.
+  const release = host.onInterrupt(() => {});
+  return new Promise<void>((resolve, reject) => {
     // EDITOR may hold arguments ("code --wait"), so a shell reads it, as git does; the path comes in as its own word.
     const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "editor", path], { stdio: "inherit" });
     child.on("error", reject);
@@ -129,5 +148,5 @@ function openEditor(editor: string, path: string): Promise<void> {
           ),
         );
     });
-  });
+  }).finally(release);
 }

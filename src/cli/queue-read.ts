@@ -6,10 +6,11 @@ import { reasons, statuses } from "../operation.ts";
 import type { Input } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { definedOnly } from "./order.ts";
-import { parseChoice, parseInteger, usage } from "./parse.ts";
+import { readPages } from "./pages.ts";
+import { parseChoice, parseInteger, parseLimit } from "./parse.ts";
 import { renderHistory, renderOperation, renderOperations, renderWhy } from "./render-operation.ts";
 import { renderLight, renderQueueStatus } from "./render-status.ts";
-import type { Session } from "./session.ts";
+import type { Operation, Session } from "./session.ts";
 
 export type FilterOptions = {
   readonly status?: readonly string[];
@@ -36,8 +37,6 @@ export function parseFilter(options: FilterOptions): Filter {
   });
 }
 
-/** The most that one `queue.list` gives (`limits.page`, which lives with the schemas and would make every start slower). */
-export const pageLimit = 1_000;
 const shownNext = 10;
 
 export const runQueueStatus: Handler<[], object> = async (context) => {
@@ -52,8 +51,7 @@ const unfinished: readonly Status[] = ["draft", "pending", "in_progress", "faile
 type ListOptions = FilterOptions & { readonly all?: boolean; readonly order?: string; readonly limit: string };
 
 export const runList: Handler<[], ListOptions> = async (context, _args, options) => {
-  const wanted = parseInteger(options.limit, "--limit");
-  if (wanted < 0) throw usage("--limit: a count is not negative", "write --limit 100, or --limit 0 for all");
+  const wanted = parseLimit(options.limit);
   const filter = parseFilter(options);
   const order =
     options.order === undefined
@@ -64,7 +62,10 @@ export const runList: Handler<[], ListOptions> = async (context, _args, options)
   const status = filter.status ?? (options.all === true ? undefined : [...unfinished]);
   const session = await context.session();
   const input: Input<"queue.list"> = status === undefined ? { ...filter, order } : { ...filter, status, order };
-  const { operations, next } = await listPages(session, input, wanted === 0 ? Number.POSITIVE_INFINITY : wanted);
+  const { items: operations, next } = await readPages(wanted, async (part) => {
+    const page = await session.call("queue.list", { ...input, ...part });
+    return { items: page.operations, next: page.next };
+  });
   if (context.isJson) {
     context.answer({ operations, next }, () => "");
     return 0;
@@ -74,25 +75,7 @@ export const runList: Handler<[], ListOptions> = async (context, _args, options)
   return 0;
 };
 
-type Page = { readonly operations: Awaited<ReturnType<typeof readPage>>["operations"]; readonly next: string | null };
-const readPage = (session: Session, input: Input<"queue.list">) => session.call("queue.list", input);
-
-/** Reads as many pages as it takes. */
-async function listPages(session: Session, input: Input<"queue.list">, wanted: number): Promise<Page> {
-  const first = await readPage(session, { ...input, limit: Math.min(wanted, pageLimit) });
-  const operations = [...first.operations];
-  let next = first.next;
-  while (next !== null && operations.length < wanted) {
-    const page = await readPage(session, {
-      ...input,
-      limit: Math.min(wanted - operations.length, pageLimit),
-      cursor: next,
-    });
-    operations.push(...page.operations);
-    next = page.next;
-  }
-  return { operations, next };
-}
+type Page = { readonly operations: readonly Operation[]; readonly next: string | null };
 
 async function sayList(
   context: Context,

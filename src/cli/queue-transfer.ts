@@ -64,19 +64,22 @@ async function* exportChunks(
   const session = await context.session();
   let cursor: string | null = null;
   const step = makeStep(context);
-  do {
-    const page: Output<"queue.export"> = await session.call("queue.export", {
-      ...filter,
-      redact: isRedacted,
-      limit: exportPage,
-      ...(cursor === null ? {} : { cursor }),
-    });
-    counter.lines += page.lines.length;
-    cursor = page.next;
-    if (page.lines.length > 0) yield `${page.lines.join("\n")}\n`;
-    step.show(`${counter.lines.toLocaleString("en-US")} exported…`);
-  } while (cursor !== null);
-  step.end();
+  try {
+    do {
+      const page: Output<"queue.export"> = await session.call("queue.export", {
+        ...filter,
+        redact: isRedacted,
+        limit: exportPage,
+        ...(cursor === null ? {} : { cursor }),
+      });
+      counter.lines += page.lines.length;
+      cursor = page.next;
+      if (page.lines.length > 0) yield `${page.lines.join("\n")}\n`;
+      step.show(`${counter.lines.toLocaleString("en-US")} exported…`);
+    } while (cursor !== null);
+  } finally {
+    step.end();
+  }
 }
 
 type ImportOptions = { readonly subject?: string };
@@ -87,19 +90,22 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
   const session = await context.session();
   const total = { imported: [] as string[], skipped: [] as string[], refused: [] as Output<"queue.import">["refused"] };
   const step = makeStep(context);
-  for await (const batch of batches(lines)) {
-    const asked = options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject };
-    const answer = await session.call("queue.import", asked).catch((error: unknown) => {
-      throw cutOff(error, total.imported.length + total.skipped.length);
-    });
-    total.imported.push(...answer.imported);
-    total.skipped.push(...answer.skipped);
-    total.refused.push(...answer.refused);
-    step.show(`${(total.imported.length + total.skipped.length + total.refused.length).toLocaleString("en-US")} read…`);
+  const read = (): number => total.imported.length + total.skipped.length + total.refused.length;
+  try {
+    for await (const batch of batches(lines)) {
+      const asked = options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject };
+      const answer = await session.call("queue.import", asked).catch((error: unknown) => {
+        throw cutOff(error, total.imported.length + total.skipped.length);
+      });
+      total.imported.push(...answer.imported);
+      total.skipped.push(...answer.skipped);
+      total.refused.push(...answer.refused);
+      step.show(`${read().toLocaleString("en-US")} read…`);
+    }
+  } finally {
+    step.end();
   }
-  step.end();
-  const read = total.imported.length + total.skipped.length + total.refused.length;
-  if (read === 0)
+  if (read() === 0)
     throw new HoldfastError(
       "invalid_input",
       "there was nothing to import",

@@ -4,19 +4,19 @@
 import { isCode } from "../errors.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
+import { sign } from "./paint.ts";
 import { parseInteger } from "./parse.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
 import { parseFilter } from "./queue-read.ts";
 import { renderEvent, renderOperations, titleOf } from "./render-operation.ts";
 import { renderLight } from "./render-status.ts";
 import type { Session } from "./session.ts";
-import { truncate, widthOf } from "./text.ts";
+import { truncateLine } from "./text.ts";
 
 type WatchOptions = FilterOptions & { readonly after?: string };
 
 const frameMs = 200;
 const idleMs = 1_000;
-const reopenMs = 1_000;
 const screen = {
   enter: "\u001b[?1049h\u001b[?25l",
   leave: "\u001b[?25h\u001b[?1049l",
@@ -45,6 +45,7 @@ type Printing = { readonly filter: Filter; readonly after: number | undefined; r
 async function printEvents(context: Context, { filter, after, end }: Printing): Promise<void> {
   const state = { last: after, chain: Promise.resolve() };
   let session = await context.session();
+  let isGone = false;
   const hear = (event: HoldfastEvent): void => {
     if (event.sequence > 0) state.last = event.sequence;
     state.chain = state.chain.then(() => printEvent(context, event, filter));
@@ -53,13 +54,30 @@ async function printEvents(context: Context, { filter, after, end }: Printing): 
   let stop = listen();
   while (!end.aborted) {
     await context.host.sleep(idleMs, end);
-    if (end.aborted || (await isAlive(session))) continue;
+    if (end.aborted || (!isGone && (await isAlive(session)))) continue;
+    if (!isGone) context.tell(goneText);
+    isGone = true;
     stop();
-    session = await context.reopen();
+    const next = await reopened(context);
+    if (next === null) continue;
+    isGone = false;
+    session = next;
     stop = listen();
   }
   stop();
   await state.chain;
+}
+
+const goneText = "The daemon has stopped; it is waited for.";
+
+/** The line to a daemon that somebody else has started; who only looks must not start what a person has stopped. */
+async function reopened(context: Context): Promise<Session | null> {
+  try {
+    return await context.reopen({ canStart: false });
+  } catch (error) {
+    if (isCode(error, "daemon_unreachable")) return null;
+    throw error;
+  }
 }
 
 async function isAlive(session: Session): Promise<boolean> {
@@ -89,21 +107,21 @@ async function drawTable(context: Context, filter: Filter, end: AbortSignal): Pr
   const { host } = context;
   const bell = { wake: new AbortController() };
   const ring = (): void => bell.wake.abort();
-  let session = await context.session();
+  let session: Session | null = await context.session();
   let stop = session.subscribe(ring);
   end.addEventListener("abort", ring);
   host.stdout.write(screen.enter);
   try {
     while (!end.aborted) {
-      const frame = await makeFrame(context, session, filter).catch(async (error: unknown) => {
-        if (!isCode(error, "daemon_unreachable")) throw error;
+      const frame: string | null = session === null ? null : await frameOrNull(context, session, filter);
+      draw(context, frame ?? `${context.paint.red(sign.light)} ${goneText}`);
+      if (frame === null) {
         stop();
-        await host.sleep(reopenMs, end);
-        session = await context.reopen();
-        stop = session.subscribe(ring);
-        return makeFrame(context, session, filter);
-      });
-      draw(context, frame);
+        await host.sleep(idleMs, end);
+        session = await reopened(context);
+        stop = session?.subscribe(ring) ?? (() => {});
+        continue;
+      }
       // Events come in swarms: a frame at most every 200 ms, and one each second for the relative times.
       await host.sleep(frameMs, end);
       await host.sleep(idleMs - frameMs, bell.wake.signal);
@@ -113,6 +131,14 @@ async function drawTable(context: Context, filter: Filter, end: AbortSignal): Pr
     stop();
     host.stdout.write(screen.leave);
   }
+}
+
+/** `null`: there is no daemon to ask. */
+async function frameOrNull(context: Context, session: Session, filter: Filter): Promise<string | null> {
+  return makeFrame(context, session, filter).catch((error: unknown) => {
+    if (!isCode(error, "daemon_unreachable")) throw error;
+    return null;
+  });
 }
 
 async function makeFrame(context: Context, session: Session, filter: Filter): Promise<string> {
@@ -142,8 +168,6 @@ async function makeFrame(context: Context, session: Session, filter: Filter): Pr
 function draw(context: Context, frame: string): void {
   const { stdout } = context.host;
   const lines = frame.split("\n").slice(0, stdout.rows - 1);
-  const fitted = lines.map(
-    (line) => (widthOf(line) > stdout.columns ? truncate(line, stdout.columns) : line) + screen.clearLine,
-  );
+  const fitted = lines.map((line) => truncateLine(line, stdout.columns) + screen.clearLine);
   stdout.write(`${screen.home}${fitted.join("\n")}\n${screen.clearBelow}`);
 }

@@ -2,7 +2,8 @@
  * Owns the real host: this process's terminal, clock, files and prompts. Everything heavy is imported where it is first used,
  * so that `--help` and the wrong word cost nothing. The daemon is reached in `real-session.ts`.
  */
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { lstat, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { delay } from "../client/waiting.ts";
 import { HoldfastError } from "../errors.ts";
@@ -20,15 +21,32 @@ export function makeRealHost(main: string): Host {
     version: packageVersion,
     now: Date.now,
     sleep: delay,
-    onInterrupt: (listener) => {
-      process.on("SIGINT", listener);
-      return () => process.off("SIGINT", listener);
-    },
+    onInterrupt,
     ask: asking,
     files,
     openSession: async (options) => (await import("./real-session.ts")).openSession(options, main),
     local: async (home) => (await import("./real-local.ts")).openLocal(home, main),
   };
+}
+
+/** The first Ctrl-C is the command's; whoever presses it again wants out, whatever the command still waits for. */
+function onInterrupt(listener: () => void): () => void {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  let isFirst = true;
+  const hear = (signal: NodeJS.Signals): void => {
+    if (isFirst) listener();
+    else leave(signal);
+    isFirst = false;
+  };
+  const stop = (): void => {
+    for (const signal of signals) process.off(signal, hear);
+  };
+  const leave = (signal: NodeJS.Signals): void => {
+    stop();
+    process.kill(process.pid, signal);
+  };
+  for (const signal of signals) process.on(signal, hear);
+  return stop;
 }
 
 function makeSink(stream: NodeJS.WriteStream): Sink {
@@ -67,22 +85,20 @@ const files: Files = {
     yield* file.readLines();
   },
   write: async (path, chunks, { isReplacing }) => {
+    // Asked before anything is read, and again at the end: it may take a while.
+    await refuseOther(path, isReplacing);
     const temporary = `${path}.${process.pid}.tmp`;
+    const file = await open(temporary, "wx", 0o600).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === "ENOENT" || error.code === "ENOTDIR" ? noFolder(path, error) : error;
+    });
     try {
-      const file = await open(temporary, "wx", 0o600);
       try {
         for await (const chunk of chunks) await file.write(chunk);
         await file.sync();
       } finally {
         await file.close();
       }
-      if (!isReplacing && (await exists(path))) {
-        throw new HoldfastError(
-          "refused_by_state",
-          `${path} is there already`,
-          "choose another file, or replace it with --force",
-        );
-      }
+      await refuseOther(path, isReplacing);
       await rename(temporary, path);
     } finally {
       await rm(temporary, { force: true });
@@ -90,14 +106,24 @@ const files: Files = {
   },
 };
 
-async function exists(path: string): Promise<boolean> {
-  return open(path).then(
-    async (file) => {
-      await file.close();
-      return true;
-    },
-    () => false,
-  );
+function noFolder(path: string, cause: unknown): HoldfastError {
+  return new HoldfastError("file_missing", `there is no folder ${dirname(path)}`, "make it, or choose another file", {
+    cause,
+  });
+}
+
+/** Only a file is ever replaced, and only when that is wanted. */
+async function refuseOther(path: string, isReplacing: boolean): Promise<void> {
+  const found = await stat(path).catch(() => lstat(path).catch(() => null));
+  if (found === null) return;
+  if (!found.isFile())
+    throw new HoldfastError("refused_by_state", `${path} is no file`, "choose a file, or leave -o out for stdout");
+  if (!isReplacing)
+    throw new HoldfastError(
+      "refused_by_state",
+      `${path} is there already`,
+      "choose another file, or replace it with --force",
+    );
 }
 
 const asking: Asking = {

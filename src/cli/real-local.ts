@@ -33,12 +33,13 @@ export async function openLocal(home: string | undefined, main: string): Promise
 
 function openConfig(paths: Home): Local["config"] {
   const entryOf = async (key: string): Promise<ConfigEntry> => {
-    const { getConfigValue } = await import("../node/config.ts");
+    const { getConfigValue, parseConfigValue } = await import("../node/config.ts");
     const { configKeys } = await import("../config.ts");
     const value = getConfigValue(paths.config, key);
     if (value !== undefined) return { key, value, source: "file" };
     const known = configKeys.find((each) => each.key === key);
-    if (known !== undefined) return { key, value: known.standard, source: "default" };
+    // The table says it as the file would; what it says in words stays words.
+    if (known !== undefined) return { key, value: parseConfigValue(known.standard), source: "default" };
     if (configKeys.some((each) => each.key.includes("<") && key.startsWith(`${each.key.split("<")[0]}`))) {
       return { key, value: null, source: "default" };
     }
@@ -94,11 +95,13 @@ async function perType(paths: Home): Promise<readonly string[]> {
   return [...named("retry", retry), ...named("conflict", conflict)];
 }
 
+const credentialsIn = ({ directory }: Pick<Home, "directory">): string => join(directory, "credentials.json");
+
 function openCredentials(paths: Home): Local["credentials"] {
   const open = async () => {
     const { makeCredentials } = await import("../node/credentials.ts");
     const { directory } = openHome(paths.directory);
-    return makeCredentials({ file: join(directory, "credentials.json"), environment: process.env });
+    return makeCredentials({ file: credentialsIn({ directory }), environment: process.env });
   };
   return {
     list: async () => (await open()).list(),
@@ -219,6 +222,8 @@ function findLoose(paths: Home): Diagnosis["loose"] {
     [paths.token, "600", 0o077],
     [paths.portFile, "600", 0o077],
     [paths.database, "600", 0o077],
+    [credentialsIn(paths), "600", 0o077],
+    [paths.log, "600", 0o077],
     [paths.config, "600", 0o022],
   ] as const;
   return wanted.flatMap(([path, mode, refused]) => {

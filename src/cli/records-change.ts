@@ -12,7 +12,7 @@ import { definedOnly } from "./order.ts";
 import { sign } from "./paint.ts";
 import { parseInteger, usage } from "./parse.ts";
 import { renderWritten } from "./render-records.ts";
-import { plain, plural } from "./text.ts";
+import { plain, plural, shellWord } from "./text.ts";
 
 type DataOptions = { readonly data?: string };
 
@@ -42,7 +42,9 @@ export const runRecordPut: Handler<[string, string | undefined, string | undefin
   if (source === undefined)
     throw usage(
       "records put: the value is missing",
-      `holdfast records put ${collection} ${key ?? "n1"} '{"title":"Tides"}'`,
+      key === "-" || key?.startsWith("@") === true
+        ? `without a key: holdfast records put ${shellWord(collection)} --data ${shellWord(key)}`
+        : `holdfast records put ${shellWord(collection)} ${shellWord(key ?? "n1")} '{"title":"Tides"}'`,
     );
   const value = await readFields(context, source);
   const input: Input<"records.write"> =
@@ -60,7 +62,7 @@ export const runRecordPatch: Handler<[string, string, string | undefined], DataO
   options,
 ) => {
   const source = sourceOf(typed, options, "patch");
-  const hint = `holdfast records patch ${collection} ${key} '{"title":"Ebb","draft":null}'`;
+  const hint = `holdfast records patch ${shellWord(collection)} ${shellWord(key)} '{"title":"Ebb","draft":null}'`;
   if (source === undefined) throw usage("records patch: the patch is missing", hint);
   const patch = await readJson(context.host, source, "the patch");
   if (typeof patch !== "object" || patch === null)

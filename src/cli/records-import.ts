@@ -2,7 +2,7 @@
  * Owns `holdfast records import`: rows of a JSON array or of JSON Lines, in parts, with progress, going on where it stopped.
  * What a row becomes is the engine's.
  */
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { HoldfastError, isCode } from "../errors.ts";
 import type { Fields } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
@@ -33,7 +33,8 @@ export const runRecordImport: Handler<[string, string], ImportOptions> = async (
       "give --source NAME, so that a repetition is recognised",
     );
   const lines = file === "-" ? host.stdin.lines() : host.files.lines(resolve(host.cwd, file));
-  const source = options.source ?? basename(file);
+  // The whole path: of two files of one name, the second must not go over what the first brought.
+  const source = options.source ?? resolve(host.cwd, file);
   const more = options.key === undefined ? {} : { key: options.key };
   const report = await importRows(context, rowsOf(lines, file), { collection, source, ...more });
   if (report.rows === 0)
@@ -70,16 +71,19 @@ async function importRows(context: Context, rows: AsyncIterable<Fields>, target:
     bytes = 0;
     step.show(`${offset.toLocaleString("en-US")} rows…`);
   };
-  for await (const row of rows) {
-    if (report.rows >= offset) {
-      part.push(row);
-      bytes += JSON.stringify(row).length;
+  try {
+    for await (const row of rows) {
+      if (report.rows >= offset) {
+        part.push(row);
+        bytes += JSON.stringify(row).length;
+      }
+      report.rows += 1;
+      if (part.length >= partRows || bytes >= partBytes) await send();
     }
-    report.rows += 1;
-    if (part.length >= partRows || bytes >= partBytes) await send();
+    await send();
+  } finally {
+    step.end();
   }
-  await send();
-  step.end();
   return report;
 }
 
@@ -97,21 +101,20 @@ export function cutOff(error: unknown, done: number): unknown {
 /** Rows of JSON Lines as they come, or of one array that is read whole. */
 async function* rowsOf(lines: AsyncIterable<string>, file: string): AsyncIterable<Fields> {
   const whole: string[] = [];
+  let isList: boolean | null = null;
   let number = 0;
   for await (const line of lines) {
     number += 1;
-    if (whole.length > 0 || (line.trimStart().startsWith("[") && isFirst(whole, number, line))) whole.push(line);
-    else if (line.trim() !== "") yield fieldsOf(parseJson(line, `${file}:${number}`), `${file}:${number}`);
+    if (line.trim() === "" && isList !== true) continue;
+    // What the first line with anything in it begins with decides. Trimming takes a mark of the encoding along.
+    isList ??= line.trimStart().startsWith("[");
+    if (isList) whole.push(line);
+    else yield fieldsOf(parseJson(line, `${file}:${number}`), `${file}:${number}`);
   }
-  if (whole.length === 0) return;
+  if (isList !== true) return;
   const list = parseJson(whole.join("\n"), file);
   if (!Array.isArray(list)) throw usage(`${file} is no list`, "give a JSON array, or one JSON object per line");
   for (const [at, row] of list.entries()) yield fieldsOf(row, `${file}: row ${at}`);
-}
-
-/** An array begins before any row has come. */
-function isFirst(whole: readonly string[], number: number, line: string): boolean {
-  return whole.length === 0 && (number === 1 || line.trim() === "[");
 }
 
 function fieldsOf(row: unknown, where: string): Fields {

@@ -8,12 +8,12 @@ import type { Input, Output } from "../verbs.ts";
 import { parseOrderBy, parseWhere } from "./conditions.ts";
 import type { Context, Handler } from "./context.ts";
 import { definedOnly } from "./order.ts";
-import { parseChoice, parseInteger, parseLoose, usage } from "./parse.ts";
-import { pageLimit } from "./queue-read.ts";
+import { pageLimit, readPages } from "./pages.ts";
+import { parseChoice, parseLimit, parseLoose } from "./parse.ts";
 import { inline, renderRecord, renderRecordHistory, renderRecords } from "./render-records.ts";
 import type { Session } from "./session.ts";
 import { showByServer } from "./shown-time.ts";
-import { table } from "./text.ts";
+import { shellWord, table } from "./text.ts";
 
 type ListOptions = {
   readonly where?: readonly string[];
@@ -24,7 +24,6 @@ type ListOptions = {
   readonly all?: boolean;
 };
 type Query = Input<"records.query">;
-type Page = Output<"records.query">;
 
 export const runRecordList: Handler<[string], ListOptions> = async (context, [collection], options) => {
   const wanted = options.all === true ? Number.POSITIVE_INFINITY : parseLimit(options.limit);
@@ -34,7 +33,11 @@ export const runRecordList: Handler<[string], ListOptions> = async (context, [co
   if (options.count === true) return tellCount(context, session, definedOnly({ collection, where, states }));
   const order = options.order === undefined ? undefined : parseOrderBy(options.order);
   const query = definedOnly<Query>({ collection, where, order, states });
-  const page = await readPages(session, { ...query, collection }, wanted);
+  const { items: records, next } = await readPages(wanted, async (part) => {
+    const found = await session.call("records.query", { ...query, collection, ...part });
+    return { items: found.records, next: found.next };
+  });
+  const page = { records, next };
   context.answer(page, () => {
     if (context.isQuiet) return page.records.map(({ key }) => key).join("\n");
     if (page.records.length === 0)
@@ -52,35 +55,13 @@ async function tellCount(context: Context, session: Session, query: object): Pro
   return 0;
 }
 
-function parseLimit(text: string): number {
-  const wanted = parseInteger(text, "--limit");
-  if (wanted < 0) throw usage("--limit: a count is not negative", "write --limit 100, or --limit 0 for all");
-  return wanted === 0 ? Number.POSITIVE_INFINITY : wanted;
-}
-
-async function readPages(session: Session, query: Query, wanted: number): Promise<Page> {
-  const records: Page["records"][number][] = [];
-  let next: string | null = null;
-  do {
-    const limit = Math.min(wanted - records.length, pageLimit);
-    const page: Page = await session.call("records.query", {
-      ...query,
-      limit,
-      ...(next === null ? {} : { cursor: next }),
-    });
-    records.push(...page.records);
-    next = page.next;
-  } while (next !== null && records.length < wanted);
-  return { records, next };
-}
-
 export const runRecordGet: Handler<[string, string], object> = async (context, [collection, key]) => {
   const { record } = await (await context.session()).call("records.get", { collection, key });
   if (record === null)
     throw new HoldfastError(
       "not_found",
       `${collection} has no record ${key} on this device`,
-      `holdfast collections sync ${collection} ${key}   asks the server`,
+      `holdfast collections sync ${shellWord(collection)} ${shellWord(key)}   asks the server`,
     );
   const { look, shift, note } = await showByServer(context);
   context.answer(record, () => `${renderRecord(look, shift(record))}${note}`);

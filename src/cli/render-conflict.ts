@@ -10,7 +10,7 @@ import type { Context } from "./context.ts";
 import { sign } from "./paint.ts";
 import { formatInstant, formatRelative } from "./relative-time.ts";
 import type { Cell } from "./text.ts";
-import { facts, padEnd, plain, plainLines, plural, shortId, table, truncate, widthOf } from "./text.ts";
+import { facts, padEnd, plain, plainLines, plural, shellWord, shortId, table, truncate, widthOf } from "./text.ts";
 
 type Look = Pick<Context, "paint" | "width" | "now">;
 type View = Output<"conflicts.get">;
@@ -44,11 +44,11 @@ export function renderConflicts(look: Look, conflicts: readonly View[]): string 
     { text: causeOf(each) },
   ]);
   const columns = [
-    { title: "ID" },
+    { title: "ID", isWhole: true },
     { title: "STATUS" },
-    { title: "SINCE" },
+    { title: "SINCE", isOptional: true, isWhole: true },
     { title: "RECORD" },
-    { title: "THEIRS BY" },
+    { title: "THEIRS BY", isOptional: true },
     { title: "CAUSE", isFlexible: true },
   ];
   return table(columns, rows, { width: Math.min(width, widest), head: paint.dim });
@@ -82,7 +82,7 @@ export function renderGroups(look: Look, groups: readonly ConflictGroup[]): stri
     { title: "KIND" },
     { title: "FIELDS", isFlexible: true },
     { title: "THEIRS BY" },
-    { title: "OLDEST" },
+    { title: "OLDEST", isOptional: true, isWhole: true },
   ];
   const [first] = groups;
   const hint =
@@ -98,7 +98,7 @@ function filterOf({ collection, kind, fields, author }: ConflictGroup): string {
   const parts = { collection, kind, field, author };
   return Object.entries(parts)
     .filter(([, value]) => value !== "")
-    .map(([name, value]) => ` --${name} ${/^[\w.-]+$/.test(value) ? value : `'${plain(value)}'`}`)
+    .map(([name, value]) => ` --${name} ${shellWord(value)}`)
     .join("");
 }
 

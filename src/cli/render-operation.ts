@@ -11,7 +11,7 @@ import { sign } from "./paint.ts";
 import { formatAge, formatDuration, formatInstant, formatRelative } from "./relative-time.ts";
 import type { Operation } from "./session.ts";
 import type { Cell } from "./text.ts";
-import { bar, facts, formatBytes, plain, plainLines, shortId, table } from "./text.ts";
+import { bar, facts, formatBytes, plain, plainLines, shortId, table, widthOf } from "./text.ts";
 
 type Look = Pick<Context, "paint" | "width" | "now">;
 
@@ -91,13 +91,13 @@ export function renderOperations(look: Look, operations: readonly Operation[]): 
   ]);
   return table(
     [
-      { title: "ID" },
-      { title: "STATUS" },
+      { title: "ID", isWhole: true },
+      { title: "STATUS", isWhole: true },
       { title: "WHY" },
-      { title: "QUEUED" },
-      { title: "PRIORITY", isRight: true },
-      { title: "ATTEMPTS", isRight: true },
-      { title: "LANE", isFlexible: false },
+      { title: "QUEUED", isOptional: true, isWhole: true },
+      { title: "PRIORITY", isRight: true, isOptional: true },
+      { title: "ATTEMPTS", isRight: true, isOptional: true },
+      { title: "LANE" },
       { title: "TITLE", isFlexible: true },
     ],
     rows,
@@ -223,7 +223,7 @@ export function progressBar(operation: Operation, width: number): string {
   const { progress } = operation;
   const words = progressText(operation);
   if (progress?.total === undefined || progress.total <= 0) return words;
-  return `${bar(progress.done / progress.total, Math.max(10, Math.min(30, width - words.length - 4)))} ${words}`;
+  return `${bar(progress.done / progress.total, Math.max(4, Math.min(30, width - widthOf(words) - 1)))} ${words}`;
 }
 
 /** What an operation waits for. */
@@ -266,7 +266,7 @@ export function renderHistory(look: Look, history: Output<"queue.history">): str
     { text: detailText(entry.detail) },
   ]);
   if (rows.length === 0) return "Nothing is recorded any more.";
-  return table([{ title: "WHEN" }, { title: "WHAT" }, { title: "DETAIL", isFlexible: true }], rows, {
+  return table([{ title: "WHEN", isWhole: true }, { title: "WHAT" }, { title: "DETAIL", isFlexible: true }], rows, {
     width,
     head: paint.dim,
   });

@@ -53,10 +53,10 @@ export function renderRecords(look: Look, records: readonly View[]): string {
     { text: summaryOf(each.value) },
   ]);
   const columns = [
-    { title: "KEY" },
-    { title: "STATE" },
-    { title: "CHANGED" },
-    { title: "PIN" },
+    { title: "KEY", isWhole: true },
+    { title: "STATE", isWhole: true },
+    { title: "CHANGED", isOptional: true, isWhole: true },
+    { title: "PIN", isOptional: true },
     { title: "VALUE", isFlexible: true },
   ];
   return table(columns, rows, { width: Math.min(width, widest), head: paint.dim });
@@ -138,10 +138,10 @@ export function renderRecordHistory(look: Look, entries: readonly RecordEntry[])
   ]);
   const columns = [
     { title: "SEQUENCE", isRight: true },
-    { title: "WHEN" },
+    { title: "WHEN", isWhole: true },
     { title: "ORIGIN" },
-    { title: "RUN", isRight: true },
-    { title: "VERSION", isRight: true },
+    { title: "RUN", isRight: true, isOptional: true },
+    { title: "VERSION", isRight: true, isOptional: true },
     { title: "CHANGE", isFlexible: true },
   ];
   return table(columns, rows, { width: Math.min(width, widest), head: paint.dim });
@@ -181,14 +181,14 @@ export function renderCollections(look: Look, list: Output<"collections.list">):
     { text: plain(each.space), paint: paint.dim },
   ]);
   const columns = [
-    { title: "COLLECTION" },
+    { title: "COLLECTION", isWhole: true },
     { title: "STATE" },
     { title: "RECORDS", isRight: true },
-    { title: "SIZE", isRight: true },
+    { title: "SIZE", isRight: true, isOptional: true },
     { title: "UNSENT", isRight: true },
     { title: "CONFLICTS", isRight: true },
-    { title: "AS OF" },
-    { title: "SPACE", isFlexible: true },
+    { title: "AS OF", isWhole: true },
+    { title: "SPACE", isFlexible: true, isOptional: true },
   ];
   const problems = list.collections.flatMap((each) => {
     if (each.problem === null) return [];
@@ -242,14 +242,14 @@ export function renderRuns(look: Look, runs: readonly RunView[]): string {
   ]);
   const columns = [
     { title: "RUN", isRight: true },
-    { title: "STARTED" },
-    { title: "TOOK" },
+    { title: "STARTED", isWhole: true },
+    { title: "TOOK", isWhole: true, isOptional: true },
     { title: "PUSHED", isRight: true },
     { title: "PULLED", isRight: true },
     { title: "MERGED", isRight: true },
     { title: "CONFLICTS", isRight: true },
     { title: "FAILED", isRight: true },
-    { title: "SENT / RECEIVED" },
+    { title: "SENT / RECEIVED", isOptional: true, isWhole: true },
     { title: "NOTE", isFlexible: true },
   ];
   return table(columns, rows, { width, head: paint.dim });

@@ -12,7 +12,7 @@ import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
 import { wayOut } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
-import { facts, formatBytes, padEnd, plain, plural, shortId, table } from "./text.ts";
+import { facts, formatBytes, padEnd, plain, plural, shellWord, shortId, table } from "./text.ts";
 
 type Look = Pick<Context, "paint" | "width" | "now">;
 
@@ -83,7 +83,7 @@ function warnings({ now }: Look, status: QueueStatus): readonly string[] {
     ...status.paused.map((pause) => `Paused: ${pauseText(pause, now())}`),
     ...status.signedOut.map(({ subject, remote, reason, code, pending }) =>
       remote === ""
-        ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}\``
+        ? `${subject === "" ? "The owner" : plain(subject)} is signed out: ${waiting(pending)} for \`holdfast subject sign-in ${shellWord(subject)}\``
         : `${plain(remote)} refuses the credentials${subject === "" ? "" : ` of ${plain(subject)}`}: ${plain(reason)}. ${pending === 0 ? "To do" : waiting(pending)}: ${wayOut(code)}`,
     ),
     ...status.unknownTypes.map(({ type, pending }) =>
@@ -177,11 +177,11 @@ function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   });
   return table(
     [
-      { title: "NETWORK" },
+      { title: "NETWORK", isWhole: true },
       { title: "REMOTE" },
-      { title: "FOR" },
-      { title: "ANSWERED" },
-      { title: "NEXT TRY" },
+      { title: "FOR", isOptional: true, isWhole: true },
+      { title: "ANSWERED", isOptional: true, isWhole: true },
+      { title: "NEXT TRY", isWhole: true },
       { title: "UNSENT", isRight: true },
       { title: "REASON", isFlexible: true },
     ],

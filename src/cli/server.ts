@@ -17,7 +17,7 @@ import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { parseDuration, parseInteger, usage } from "./parse.ts";
 import { formatRelative } from "./relative-time.ts";
-import { facts } from "./text.ts";
+import { facts, plain, plural } from "./text.ts";
 
 type PlaceOptions = { readonly database?: string; readonly data?: string; readonly config?: string };
 type RunOptions = PlaceOptions & { readonly port?: string; readonly host?: string };
@@ -69,21 +69,16 @@ function tellStart(context: Context, { path, place, server }: Started): void {
 
 function untilStopped(context: Context): Promise<void> {
   return new Promise((resolve) => {
-    const stop = (): void => {
-      unlisten();
-      process.off("SIGTERM", stop);
-      resolve();
-    };
-    const unlisten = context.host.onInterrupt(stop);
-    process.on("SIGTERM", stop);
+    context.host.onInterrupt(resolve);
   });
 }
 
 function placeOf(context: Context, config: ServerConfig, options: PlaceOptions): StorePlace {
-  const url =
-    options.database ??
-    config.database ??
-    (options.data === undefined ? context.host.env.HOLDFAST_DATABASE : undefined);
+  if (options.database !== undefined && options.data !== undefined)
+    throw usage("--database and --data exclude each other", "give one of them");
+  // What was typed goes before the file, and the file before the environment.
+  const isPlaced = options.data !== undefined || (config.data !== undefined && config.database === undefined);
+  const url = options.database ?? (isPlaced ? undefined : (config.database ?? context.host.env.HOLDFAST_DATABASE));
   if (url !== undefined && url !== "") {
     if (!/^postgres(ql)?:\/\//.test(url))
       throw usage("--database names no PostgreSQL database", "write postgres://user@host:5432/name");
@@ -150,10 +145,11 @@ function tokensText(context: Context, tokens: readonly TokenInfo[]): string {
       );
       return `${token.id}  ${state}\n${facts(
         [
-          ["subject", token.subject],
-          ["name", token.name],
-          ["spaces", spaces.join(", ")],
+          ["subject", plain(token.subject)],
+          ["name", plain(token.name)],
+          ["spaces", plain(spaces.join(", "))],
           ["created", formatRelative(token.createdAt, now)],
+          ["expires", token.expiresAt === null ? null : formatRelative(token.expiresAt, now)],
         ],
         context.paint.dim,
       )}`;
@@ -208,11 +204,14 @@ export const runRestore: Handler<[string | undefined], PlaceOptions & { readonly
   options,
 ) => {
   const place = await placeFor(context, options);
+  if (options.history === true && file !== undefined)
+    throw usage("a backup and --history exclude each other", "a restored backup gets a new history by itself");
   if (options.history === true) {
     const spaces = await renewHistory(place);
     context.answer(
       { spaces },
-      () => `${context.paint.green(sign.yes)} ${spaces} spaces have a new history; clients read everything again`,
+      () =>
+        `${context.paint.green(sign.yes)} A new history for ${plural(spaces, "space")}; clients read everything again`,
     );
     return 0;
   }
@@ -221,7 +220,7 @@ export const runRestore: Handler<[string | undefined], PlaceOptions & { readonly
   context.answer(restored, () => {
     const kept =
       restored.replaced === null ? "" : `\n${context.paint.dim(`what was there is kept as ${restored.replaced}`)}`;
-    return `${context.paint.green(sign.yes)} ${restored.spaces} spaces are back; clients read everything again and keep what is unsent${kept}`;
+    return `${context.paint.green(sign.yes)} Restored ${plural(restored.spaces, "space")}; clients read everything again and keep what is unsent${kept}`;
   });
   return 0;
 };
@@ -233,7 +232,8 @@ export const runCompact: Handler<[], PlaceOptions> = async (context, _args, opti
   const done = await compactServer(placeOf(context, config, options), limits === undefined ? {} : { limits });
   context.answer(
     done,
-    () => `${context.paint.green(sign.yes)} ${done.tombstones} removals and ${done.receipts} receipts are forgotten`,
+    () =>
+      `${context.paint.green(sign.yes)} Forgot ${plural(done.tombstones, "removal")} and ${plural(done.receipts, "receipt")}`,
   );
   return 0;
 };

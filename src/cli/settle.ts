@@ -6,7 +6,7 @@ import type { ExitCode } from "../errors.ts";
 import type { AddInput, Receipt, Why } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import { sign } from "./paint.ts";
-import { parseDuration } from "./parse.ts";
+import { parseDuration, usage } from "./parse.ts";
 import { formatRelative } from "./relative-time.ts";
 import { facts, plain, plural, shortId } from "./text.ts";
 import { waitFor } from "./wait.ts";
@@ -21,6 +21,8 @@ export type Enqueue = { readonly input: AddInput; readonly label: string };
 /** Queues one operation, tells how it stands, and follows it when asked to. */
 export async function enqueue(context: Context, { input, label }: Enqueue, choice: WaitChoice): Promise<ExitCode> {
   const timeoutMs = choice.timeout === undefined ? undefined : parseDuration(choice.timeout, "--timeout");
+  if (timeoutMs !== undefined && choice.wait !== true)
+    throw usage("--timeout goes with --wait", "--attempt-timeout limits one attempt, --expires gives it up for good");
   const startedAt = context.now();
   const isBanner = choice.wait === true && (await tellBanner(context));
   const session = await context.session();

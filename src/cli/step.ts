@@ -2,6 +2,7 @@
  * Owns the line that is drawn over while something long is under way; only for people at a terminal.
  */
 import type { Context } from "./context.ts";
+import { truncateLine } from "./text.ts";
 
 export type Step = { readonly show: (text: string) => void; readonly end: () => void };
 
@@ -12,7 +13,8 @@ export function makeStep({ host, isJson, isQuiet }: Pick<Context, "host" | "isJs
   return {
     show: (text) => {
       if (!isOn) return;
-      host.stderr.write(`\r\u001b[2K${text}`);
+      // A line that wraps could not be taken away again: only its last row would be.
+      host.stderr.write(`\r\u001b[2K${truncateLine(text, host.stderr.columns - 1)}`);
       isShown = true;
     },
     end: () => {

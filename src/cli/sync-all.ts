@@ -52,7 +52,7 @@ export async function forceSync(context: Context, session: Session, wish: Wish):
     await session.call("sync.run", {});
     sync = await wish.untilEnded();
   }
-  return sync === null ? 0 : tellEnd(context, session, { sync, decided, refused: [...refused.values()] });
+  return sync === null ? 1 : tellEnd(context, session, { sync, decided, refused: [...refused.values()] });
 }
 
 function offlineText({ paint }: Context, sentence: string): string {

@@ -7,7 +7,7 @@ import type { Output } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import { formatAge } from "./relative-time.ts";
 import type { Session } from "./session.ts";
-import { plain } from "./text.ts";
+import { plain, shellWord } from "./text.ts";
 
 /** Which sync server config.toml names, and the name of the credential for it. */
 export type SyncTarget = { readonly url: string | null; readonly credential: string | null };
@@ -39,13 +39,13 @@ export async function refusalOf(
   if (remote === "")
     return {
       message: `${subject === "" ? "the owner" : plain(subject)} is signed out`,
-      hint: `holdfast subject sign-in ${subject === "" ? '""' : plain(subject)}`,
+      hint: `holdfast subject sign-in ${shellWord(subject)}`,
     };
   const { url, credential } = await syncTarget(context);
   if (url === null || new URL(url).origin !== remote)
     return {
       message: `${plain(remote)} refuses the credentials: ${plain(reason)}`,
-      hint: `store fresh ones: holdfast credentials set NAME --origin ${plain(remote)}`,
+      hint: `store fresh ones: holdfast credentials set NAME --origin ${shellWord(remote)}`,
     };
   if (barring.has(code))
     return {
@@ -58,7 +58,7 @@ export async function refusalOf(
   if (credential !== null)
     return {
       message,
-      hint: `store a valid one: holdfast credentials set ${credential}`,
+      hint: `store a valid one: holdfast credentials set ${shellWord(credential)}`,
     };
   return {
     message,
@@ -77,7 +77,7 @@ export async function refuseTrouble(context: Context, session: Session, since: n
   if (pause !== undefined)
     throw refused(
       `${pause.kind === "all" ? "everything" : plain(pause.name)} is paused${pause.reason === "" ? "" : `: ${plain(pause.reason)}`}`,
-      `holdfast queue resume${pause.kind === "all" ? "" : ` --remote ${plain(pause.name)}`}   ends that`,
+      `holdfast queue resume${pause.kind === "all" ? "" : ` --remote ${shellWord(pause.name)}`}   ends that`,
     );
   const out = status.signedOut.find((each) => each.remote === remote);
   if (out !== undefined) {

@@ -15,7 +15,7 @@ import type { Session } from "./session.ts";
 import { forceSync } from "./sync-all.ts";
 import { refusalOf } from "./sync-trouble.ts";
 import { plain, plural } from "./text.ts";
-import { landedLine } from "./wait.ts";
+import { landedLine, makeInterruption } from "./wait.ts";
 
 type SyncOptions = ClearOptions & {
   readonly wait?: boolean;
@@ -31,12 +31,24 @@ export const runSync: Handler<[], SyncOptions> = async (context, _args, options)
   const isRun = options.wait === true || options.retryFailed === true || options.all === true;
   const chosen = [options.status, options.clearQueue, isRun].filter((each) => each === true);
   if (chosen.length > 1) throw usage("sync: one thing at a time", "--status and --clear-queue stand alone");
+  refuseIdle(options);
   if (options.clearQueue === true) return clearAll(context, options);
   if (options.all === true) return forceAll(context, options);
-  if (options.resolve !== undefined) throw usage("sync: --resolve goes with --all", "write sync --all --resolve merge");
   if (options.status === true) return tellSync(context);
   return syncNow(context, options);
 };
+
+/** An option that would do nothing is a mistake: who gave --export believes that everything is saved. */
+function refuseIdle({ wait, all, clearQueue, timeout, resolve, export: file, yes }: SyncOptions): void {
+  if (resolve !== undefined && all !== true)
+    throw usage("sync: --resolve goes with --all", "write sync --all --resolve merge");
+  if (timeout !== undefined && wait !== true && all !== true)
+    throw usage("sync: --timeout goes with --wait", "write sync --wait --timeout 30s");
+  if (file !== undefined && clearQueue !== true)
+    throw usage("sync: --export goes with --clear-queue", "holdfast queue export -o FILE saves the queue");
+  if (yes === true && clearQueue !== true && resolve === undefined)
+    throw usage("sync: --yes goes with --clear-queue or --resolve", "leave it out: nothing is asked here");
+}
 
 async function tellSync(context: Context): Promise<ExitCode> {
   const session = await context.session();
@@ -114,7 +126,7 @@ const reopenTries = 3;
 async function followRun(context: Context, session: Session, following: Following): Promise<ExitCode> {
   const { timeoutMs, landed, started } = following;
   const sync = await untilEnded(context, session, { timeoutMs, landed, startedAt: context.host.now() });
-  return sync === null ? 0 : tellRunEnd(context, session, { sync, started });
+  return sync === null ? 1 : tellRunEnd(context, session, { sync, started });
 }
 
 type Waiting = { readonly timeoutMs: number | undefined; readonly landed: Landed; readonly startedAt: number };
@@ -126,19 +138,16 @@ async function untilEnded(
   { timeoutMs, landed, startedAt }: Waiting,
 ): Promise<Output<"sync.status"> | null> {
   const { host } = context;
-  let isInterrupted = false;
-  const stopInterrupt = host.onInterrupt(() => {
-    isInterrupted = true;
-  });
+  const interruption = makeInterruption(context);
   try {
     for (;;) {
-      const sync = await session.call("sync.status", {});
-      await landed.flush();
-      if (isInterrupted) {
+      const sync = await interruption.orNull(session.call("sync.status", {}));
+      if (sync === null) {
         context.tell("\nStopped waiting; what is queued stays queued and is sent by itself.");
-        context.answer({ ...sync, isWaiting: false }, () => "");
+        context.answer({ isWaiting: false }, () => "");
         return null;
       }
+      await landed.flush();
       if (!sync.isSyncing) return sync;
       if (timeoutMs !== undefined && host.now() - startedAt >= timeoutMs) {
         const why = await firstWait(session);
@@ -151,7 +160,7 @@ async function untilEnded(
       await host.sleep(lookMs);
     }
   } finally {
-    stopInterrupt();
+    interruption.stop();
   }
 }
 

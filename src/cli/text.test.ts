@@ -4,7 +4,20 @@
  */
 import { fc, it as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import { bar, facts, formatBytes, isNarrow, plain, plural, shortId, table, truncate, widthOf } from "./text.ts";
+import {
+  bar,
+  facts,
+  formatBytes,
+  isNarrow,
+  plain,
+  plural,
+  shellWord,
+  shortId,
+  table,
+  truncate,
+  truncateLine,
+  widthOf,
+} from "./text.ts";
 
 const asIs = (text: string): string => text;
 
@@ -66,6 +79,31 @@ describe("a table", () => {
   it("drops columns that say nothing and lets the flexible one give way", () => {
     expect(table(columns, rows, { width: 24, head: asIs })).toBe("ID   TITLE\na    日本語の長い題名が…\nbcd  short");
   });
+  const wide = [
+    { title: "ID", isWhole: true },
+    { title: "LANE" },
+    { title: "AGE", isOptional: true, isWhole: true },
+    { title: "N", isRight: true, isOptional: true },
+    { title: "TITLE", isFlexible: true },
+  ];
+  const long = [
+    ["0f3a9c21", "a lane with a long name", "5 min ago", "1000", "POST https://api.example.com/notes"].map((text) => ({
+      text,
+    })),
+  ];
+  it("cuts texts, then leaves optional columns out from the right, and never cuts an id or a figure", () => {
+    const rowAt = (width: number): string => table(wide, long, { width, head: asIs }).split("\n")[1] ?? "";
+    expect(rowAt(100)).toBe("0f3a9c21  a lane with a long name  5 min ago  1000  POST https://api.example.com/notes");
+    expect(rowAt(80)).toBe("0f3a9c21  a lane with a long name  5 min ago  1000  POST https://api.example.co…");
+    expect(rowAt(60)).toBe("0f3a9c21  a lane with a long…  5 min ago  1000  POST https:…");
+    expect(rowAt(50)).toBe("0f3a9c21  a lane with a…   5 min ago  POST https:…");
+    expect(rowAt(40)).toBe("0f3a9c21  a lane with a l…  POST https:…");
+    expect(rowAt(30)).toBe("0f3a9c21  a lane w…  POST htt…");
+  });
+  property.prop([fc.integer({ min: 24, max: 120 })])("fits into the width where it can", (width) => {
+    for (const line of table(wide, long, { width, head: asIs }).split("\n"))
+      expect(widthOf(line)).toBeLessThanOrEqual(width);
+  });
   it("keeps right-aligned figures under each other", () => {
     const figures = [
       [{ text: "a" }, { text: "5" }, { text: "x" }],
@@ -79,6 +117,22 @@ describe("a table", () => {
     ];
     expect(table(columns, painted, { width: 80, head: asIs })).toBe("ID  N  TITLE\n\u001b[31ma\u001b[39m   1  x");
   });
+});
+
+it("a line with colours is cut by what it shows, and leaves no colour behind", () => {
+  expect(truncateLine("\u001b[31mred\u001b[39m", 3)).toBe("\u001b[31mred\u001b[39m");
+  expect(truncateLine("\u001b[31mbright red\u001b[39m", 7)).toBe("bright…");
+});
+
+it("a name in a command is one word of the shell, whatever is in it", () => {
+  expect(["notes", "https://a.example:80", "n 1", "it's", "$(rm)", ""].map(shellWord)).toEqual([
+    "notes",
+    "https://a.example:80",
+    "'n 1'",
+    "'it'\\''s'",
+    "'$(rm)'",
+    "''",
+  ]);
 });
 
 it("small words", () => {

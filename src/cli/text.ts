@@ -70,39 +70,86 @@ export function padEnd(text: string, width: number): string {
 
 /** A cell with its colour: measured without, shown with. */
 export type Cell = { readonly text: string; readonly paint?: (text: string) => string };
-export type Column = { readonly title: string; readonly isRight?: boolean; readonly isFlexible?: boolean };
+export type Column = {
+  readonly title: string;
+  /** A figure: aligned to the right, and never cut. */
+  readonly isRight?: boolean;
+  /** Gives way first. */
+  readonly isFlexible?: boolean;
+  /** Left out where the row would not fit otherwise, the last one first. */
+  readonly isOptional?: boolean;
+  /** Useless in part, as an id is. */
+  readonly isWhole?: boolean;
+};
 export type TableOptions = { readonly width: number; readonly head: (text: string) => string };
 
 const gap = "  ";
-const narrowest = 12;
+/** What a column is cut to before others are left out, and after that. */
+const narrow = 12;
+const narrowest = 6;
 
-/** Aligned columns; the flexible one gives way so that a row fits into the width. */
+type Used = { readonly column: Column; readonly at: number; readonly width: number };
+
+/** Aligned columns that fit into the width, as far as that goes: columns give way, then optional ones are left out. */
 export function table(columns: readonly Column[], rows: readonly (readonly Cell[])[], options: TableOptions): string {
-  const used = columns
-    .map((column, at) => ({ column, at }))
-    .filter(({ at }) => rows.some((row) => row[at]?.text !== ""));
-  const natural = used.map(({ column, at }) =>
-    Math.max(widthOf(column.title), ...rows.map((row) => widthOf(row[at]?.text ?? ""))),
-  );
-  const total = natural.reduce((sum, each) => sum + each, 0) + gap.length * (used.length - 1);
-  const excess = Math.max(0, total - options.width);
-  const widths = natural.map((each, at) =>
-    used[at]?.column.isFlexible ? Math.max(Math.min(each, narrowest), each - excess) : each,
-  );
+  const natural = columns.flatMap((column, at): readonly Used[] => {
+    const cells = rows.map((row) => widthOf(row[at]?.text ?? ""));
+    const widest = Math.max(0, ...cells);
+    return widest === 0 ? [] : [{ column, at, width: Math.max(widthOf(column.title), widest) }];
+  });
+  const used = fitted(natural, options.width);
   const line = (cells: readonly Cell[]): string =>
     cells
-      .map((cell, at) => shape(cell, widths[at] ?? 0, used[at]?.column))
+      .map((cell, at) => shape(cell, used[at]?.width ?? 0, used[at]?.column))
       .join(gap)
       .trimEnd();
   const head = line(used.map(({ column }) => ({ text: column.title, paint: options.head })));
   return [head, ...rows.map((row) => line(used.map(({ at }) => row[at] ?? { text: "" })))].join("\n");
 }
 
+function fitted(natural: readonly Used[], width: number): readonly Used[] {
+  const isFlexible = ({ column }: Used): boolean => column.isFlexible === true;
+  const isText = ({ column }: Used): boolean => column.isRight !== true && column.isWhole !== true;
+  const give = (used: readonly Used[]): readonly Used[] =>
+    shrink(shrink(used, { width, least: narrow, mayGive: isFlexible }), { width, least: narrow, mayGive: isText });
+  let kept = natural;
+  while (totalOf(give(kept)) > width) {
+    const out = kept.findLast(({ column }) => column.isOptional === true);
+    if (out === undefined) break;
+    kept = kept.filter((each) => each !== out);
+  }
+  return shrink(give(kept), { width, least: narrowest, mayGive: isText });
+}
+
+type Shrinking = { readonly width: number; readonly least: number; readonly mayGive: (each: Used) => boolean };
+
+/** Takes from the widest column that may give, until the row fits or all are as narrow as that. */
+function shrink(used: readonly Used[], { width, least, mayGive }: Shrinking): readonly Used[] {
+  let now = used;
+  for (let excess = totalOf(now) - width; excess > 0; excess = totalOf(now) - width) {
+    const wide = now.filter((each) => mayGive(each) && each.width > least).sort((a, b) => b.width - a.width);
+    const [first, second] = wide;
+    if (first === undefined) break;
+    const goal = Math.max(least, second?.width ?? 0, first.width - excess);
+    const next = goal < first.width ? goal : first.width - 1;
+    now = now.map((each) => (each === first ? { ...each, width: next } : each));
+  }
+  return now;
+}
+
+const totalOf = (used: readonly Used[]): number =>
+  used.reduce((sum, { width }) => sum + width, 0) + gap.length * (used.length - 1);
+
 function shape(cell: Cell, width: number, column: Column | undefined): string {
   const text = truncate(cell.text, width);
   const space = " ".repeat(Math.max(0, width - widthOf(text)));
   const shown = cell.paint === undefined || text === "" ? text : cell.paint(text);
   return column?.isRight === true ? space + shown : shown + space;
+}
+
+/** A line that holds colours, cut to the width; what is cut loses them, because a colour that is not ended would run on. */
+export function truncateLine(line: string, width: number): string {
+  return widthOf(line) <= width ? line : truncate(stripVTControlCharacters(line), width);
 }
 
 /** "Name  value" lines with aligned values; rows without a value are left out. */
@@ -115,6 +162,12 @@ export function facts(
   return shown
     .map(([name, value]) => `${paint(padEnd(name, width))}  ${value.split("\n").join(`\n${" ".repeat(width + 2)}`)}`)
     .join("\n");
+}
+
+/** A name as one word of a shell, for commands that people copy: names come from outside. */
+export function shellWord(text: string): string {
+  const word = plain(text);
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** "1 operation", "3 operations". */

@@ -46,6 +46,11 @@ export function addConflictCommands(root: Command, bind: Bind): void {
     .argument("[ids...]", idHelp)
     .requiredOption("--choose <side>", "local, remote, merge, or value (with --data)")
     .option("--data <json>", "with --choose value: what it becomes, as JSON: text, @file, - for stdin; null removes")
+    .option(
+      "--fields <names>",
+      "with --choose local or remote: only these, with commas; the other side has the rest",
+      parseList,
+    )
     .option("--all", "every open conflict that the filters leave; asks first")
     .option("--yes", "do not ask")
     .description("Decides conflicts, one or many. What loses stays in the record's history.")
@@ -53,6 +58,7 @@ export function addConflictCommands(root: Command, bind: Bind): void {
       "after",
       examples(
         "holdfast conflicts resolve c0ffee01 --choose remote",
+        "holdfast conflicts resolve c0ffee01 --choose remote --fields title,stars",
         `holdfast conflicts resolve c0ffee01 --choose value --data '{"title":"Tides"}'`,
         "holdfast conflicts resolve --all --collection notes --choose local",
       ),

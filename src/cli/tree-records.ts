@@ -167,7 +167,7 @@ function addMoving(records: Command, bind: Bind): void {
     .option("--key <field>", "field that holds the key; without it keys follow from source and position")
     .option(
       "--source <name>",
-      "name of what is imported, so that it can go on where it stopped; default: the file's name",
+      "name of what is imported, so that it can go on where it stopped; default: the file's path",
     )
     .description("Imports rows as records. Run it again after an interruption: nothing comes twice.")
     .addHelpText(

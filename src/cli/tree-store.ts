@@ -115,7 +115,9 @@ function addConfig(root: Command, bind: Bind): void {
   const config = root
     .command("config")
     .summary("the configuration file")
-    .description("Reads and writes config.toml in the data directory; the daemon reads it when it starts.")
+    .description(
+      "Reads and writes config.toml in the data directory. A running daemon takes up a change at once, all but where it listens.",
+    )
     .addHelpText("after", examples("holdfast config list", "holdfast config path"));
   const get = config
     .command("get")

@@ -65,7 +65,8 @@ export function everyCommand(command: Command): readonly Command[] {
 }
 
 function prepare(command: Command, isRoot: boolean): void {
-  command.exitOverride().configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  // Narrower than the library's own limit: on a narrow terminal words would break in the middle.
+  command.exitOverride().configureHelp({ showGlobalOptions: true, sortSubcommands: false, minWidthToWrap: 20 });
   if (!isRoot) command.helpCommand(false);
 }
 

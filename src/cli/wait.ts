@@ -11,6 +11,7 @@ import { sign } from "./paint.ts";
 import { formatDuration } from "./relative-time.ts";
 import { problemText, progressBar, titleOf } from "./render-operation.ts";
 import type { Operation, Session } from "./session.ts";
+import { makeStep } from "./step.ts";
 import { plainLines, plural, shortId } from "./text.ts";
 
 export type WaitOptions = {
@@ -41,7 +42,8 @@ export async function waitFor(context: Context, options: WaitOptions): Promise<E
         `\nStopped waiting: ${short} stays queued and is sent by itself.\n${sign.hint} holdfast queue why ${short}`,
       );
       context.answer({ id: options.id, isWaiting: false }, () => options.id);
-      return 0;
+      // Whoever writes `--wait && rm file` must not get the file removed by Ctrl-C.
+      return 1;
     case "timed_out":
       throw new HoldfastError(
         "timed_out",
@@ -55,11 +57,7 @@ export async function waitFor(context: Context, options: WaitOptions): Promise<E
 async function follow(context: Context, options: WaitOptions, live: Live): Promise<End> {
   const { host } = context;
   const wake = makeWake();
-  let isInterrupted = false;
-  const stopInterrupt = host.onInterrupt(() => {
-    isInterrupted = true;
-    wake.ring();
-  });
+  const interruption = makeInterruption(context, wake.ring);
   const deadline = options.timeoutMs === undefined ? Number.POSITIVE_INFINITY : options.startedAt + options.timeoutMs;
   const others = makeOthers(context, options, live);
   const ear = await listen(context, (event) => {
@@ -69,8 +67,8 @@ async function follow(context: Context, options: WaitOptions, live: Live): Promi
   let told = 0;
   try {
     for (;;) {
-      if (isInterrupted) return { kind: "interrupted" };
-      const found = await lookUp(context, options.id, ear);
+      const found = await interruption.orNull(lookUp(context, options.id, ear));
+      if (found === null) return { kind: "interrupted" };
       await others.flush();
       told = tellAttempts(context, found, told, live);
       if (isTerminal(found.status) || found.status === "failed") return { kind: "settled", operation: found };
@@ -80,8 +78,36 @@ async function follow(context: Context, options: WaitOptions, live: Live): Promi
     }
   } finally {
     ear.stop();
-    stopInterrupt();
+    interruption.stop();
   }
+}
+
+export type Interruption = {
+  /** What was asked, or `null` once the person wants to go: a daemon that is silent must not keep anybody. */
+  readonly orNull: <T>(asked: Promise<T>) => Promise<T | null>;
+  readonly stop: () => void;
+};
+
+/** Ctrl-C while something is followed. */
+export function makeInterruption({ host }: Pick<Context, "host">, onCome: () => void = () => {}): Interruption {
+  let come = (): void => {};
+  let isCome = false;
+  const comes = new Promise<null>((resolve) => {
+    come = () => resolve(null);
+  });
+  const stop = host.onInterrupt(() => {
+    isCome = true;
+    come();
+    onCome();
+  });
+  return {
+    orNull: async (asked) => {
+      // Nobody may be left to hear of a failure that comes after the interruption.
+      asked.catch(() => {});
+      return isCome ? null : Promise.race([asked, comes]);
+    },
+    stop,
+  };
 }
 
 /** A subscription that can be moved to a new line. */
@@ -200,25 +226,20 @@ export function landedLine({ errorPaint: paint }: Context, operation: Operation)
 
 type Live = { readonly show: (operation: Operation) => void; readonly clear: () => void };
 
+const leaveHint = "Ctrl-C leaves it queued";
+
 /** One line that is drawn over: only on a terminal, only for people. */
-function makeLive({ host, isJson, isQuiet, errorPaint }: Context): Live {
-  const isOn = host.stderr.isTty && !isJson && !isQuiet;
-  let isShown = false;
-  const clear = (): void => {
-    if (isShown) host.stderr.write("\r\u001b[2K");
-    isShown = false;
-  };
+function makeLive(context: Context): Live {
+  const step = makeStep(context);
   return {
-    clear,
+    clear: step.end,
     show: (operation) => {
-      if (!isOn) return;
-      clear();
+      const room = context.host.stderr.columns - leaveHint.length - 2;
       const what =
         operation.progress === null
           ? `${operation.status === "in_progress" ? "Sending" : "Waiting"} ${shortId(operation.id)}…`
-          : progressBar(operation, host.stderr.columns);
-      host.stderr.write(errorPaint.dim(`${what} Ctrl-C leaves it queued`));
-      isShown = true;
+          : progressBar(operation, room);
+      step.show(context.errorPaint.dim(`${what} ${leaveHint}`));
     },
   };
 }

@@ -17,6 +17,8 @@ import type { Brief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord } from "./records.ts";
 import { sendAgain } from "./resend.ts";
+import type { SetBack } from "./resync.ts";
+import { meetSetBack } from "./resync.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
 import type { Settled } from "./settle.ts";
 import { park } from "./settle.ts";
@@ -62,11 +64,18 @@ export function settleRecords(store: Store, op: Brief, settled: Settled): boolea
     }
     case "retry":
       if (answer.problem.code === staleClient) renewClient(store);
-      if ([historyChanged, otherHistory].includes(answer.problem.code)) askForNews(store, op);
+      meetPast(store, op, answer.problem);
       return false;
     default:
       return false;
   }
+}
+
+/** The server knows another past than the one that was pushed upon. */
+function meetPast(store: Store, op: Brief, { code, detail }: Problem): void {
+  const { setBack } = (detail ?? {}) as { readonly setBack?: SetBack };
+  if (setBack !== undefined) meetSetBack(store, setBack);
+  if (setBack !== undefined || code === historyChanged || code === otherHistory) askForNews(store, op);
 }
 
 /** Whatever the mode: nothing of these records can be sent before it is known how the server stands. */

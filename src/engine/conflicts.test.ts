@@ -434,3 +434,21 @@ test("what was counted on while a person was to decide is counted on from the de
   // From 1 the server counted four up, and this client three.
   expect(server.all("notes").n1).toMatchObject({ n: 8 });
 });
+
+test("what waits in the inbox is compared afresh when an earlier change of the same record is given up", async () => {
+  const { ada, server, run } = await apart();
+  const problem = { code: "timeout", message: "no answer came in time" };
+  server.faults.push({ what: "push", answer: { kind: "unknown", problem, mayHaveLanded: true }, isApplied: false });
+  const earlier = ada.update("n1", { n: 5 }).operation ?? "";
+  ada.online();
+  await run(20);
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  ada.update("n1", { title: "mine", n: 6 });
+  server.write("notes", "n1", { ...base, title: "theirs", n: 9 });
+  ada.ask("collections.sync", {});
+  await run(2_000);
+  expect(ada.ask("queue.get", { id: earlier }).status).toBe("pending");
+  expect(ada.conflicts("open")).toMatchObject([{ fields: ["title"], remote: { title: "theirs", n: 5 } }]);
+  ada.ask("queue.cancel", { ids: [earlier], dependents: "detach" });
+  expect(ada.conflicts("open")).toMatchObject([{ fields: ["title", "n"], remote: { title: "theirs", n: 9 } }]);
+});

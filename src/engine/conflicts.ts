@@ -7,7 +7,7 @@ import { isSameJson } from "../canonical.ts";
 import type { Choice, ConflictKind, ConflictStatus, ConflictView, Decider, Sides } from "../conflict.ts";
 import { defaultStrategies } from "../conflict.ts";
 import type { Row, SqlValue } from "../database.ts";
-import { mergeFields } from "../merge.ts";
+import { chooseSide, mergeFields } from "../merge.ts";
 import type { Json, Strategy } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
@@ -196,7 +196,7 @@ function byChoice(meeting: Meeting, choice: "local" | "remote" | "merge", by: De
   const { sides, info } = meeting;
   const strategy = choice === "merge" ? "merge" : choice === "local" ? "local_wins" : "remote_wins";
   const decided = { how: "decided", strategy, choice, by, detail: null } as const;
-  if (choice === "remote") return { ...decided, value: isRefusal(sides.kind) ? sides.base : sides.remote };
+  if (choice === "remote") return { ...decided, value: isRefusal(sides.kind) ? sides.base : remoteValue(meeting) };
   if (choice === "local") return { ...decided, value: localValue(sides) };
   if (isRefusal(sides.kind) || sides.local === null || sides.remote === null) return null;
   const merged = mergeFields({ base: sides.base, local: sides.local, remote: sides.remote }, info.spec.merge ?? {});
@@ -208,6 +208,12 @@ function byChoice(meeting: Meeting, choice: "local" | "remote" | "merge", by: De
 export function localValue({ base, local, remote, kind }: Sides): Fields | null {
   if (local === null || remote === null || isRefusal(kind)) return local;
   return mergeFields({ base, local, remote }, {}).value;
+}
+
+/** The remote side in what is in dispute; what else was changed here stays, as what else was changed there does when the local side is chosen. */
+function remoteValue({ sides: { base, local, remote }, info, fields }: Meeting): Fields | null {
+  if (local === null || remote === null) return remote;
+  return chooseSide({ base, local, remote }, { rules: info.spec.merge ?? {}, disputed: fields, side: "remote" });
 }
 
 /** What a person is asked about: the fields that no rule decides. */

@@ -20,6 +20,7 @@ import { applyPull, applyRecords, pullClosedUntil, pullDueAt, pullPlans, pullReq
 import { forgetWanted, wantedKeys, wantingCollections } from "./record-cache.ts";
 import { getRecord } from "./records.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
+import { noteSeen, seenOf } from "./seen.ts";
 import type { Space } from "./spaces.ts";
 import { getSpace, noteFailure, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -102,10 +103,11 @@ function pulls(store: Store): readonly Errand[] {
       start: (signal) => {
         const askedAt = store.world.now();
         const told = store.memory.sync.poked.get(plan.space.name) ?? 0;
+        const seen = seenOf(store, plan.space);
         return sync.pull(pullRequestOf(plan), signal).then(
           (reply) => () =>
             bookReply(store, { reply, askedAt, space: plan.space.name, infos: plan.infos }, (response) => {
-              applyPull(store, plan, response, askedAt);
+              applyPull(store, plan, response, { askedAt, seen });
               // A page of several may have been asked for ahead: older than the poke, it knows nothing of it.
               if (!response.hasMore) believeAnswer(store, plan.space.name, { told, head: response.head });
             }),
@@ -248,10 +250,11 @@ function fetches(store: Store): readonly Errand[] {
       name: "fetch",
       start: (signal) => {
         const askedAt = store.world.now();
+        const seen = seenOf(store, space);
         return sync.fetch({ space: info.space, collection: info.name, keys: [...keys] }, signal).then((reply) => () => {
           if (reply.kind === "failed") store.memory.sync.fetchAt = store.world.monotonic() + pullRetryMs.first * 10;
           bookReply(store, { reply, askedAt, space: info.space, infos: [] }, (response) =>
-            bookFetch(store, { info, space, keys }, response),
+            bookFetch(store, { info, keys, seen }, response),
           );
         });
       },
@@ -259,12 +262,18 @@ function fetches(store: Store): readonly Errand[] {
   ];
 }
 
-function bookFetch(store: Store, { info, keys }: Fetching, response: FetchResponse): void {
+type Fetched = Omit<Fetching, "space"> & { readonly seen: number };
+
+function bookFetch(store: Store, { info, seen, keys }: Fetched, response: FetchResponse): void {
   const space = getSpace(store, info.space);
   const now = findCollection(store, info.name) ?? info;
   // Records of another history mean nothing here; the pull finds out what has become of it.
-  if (space.history !== "" && response.history !== space.history) wantPull(store, info.space);
-  else applyRecords(store, [now], response.records);
+  const isElsewhere = response.history !== space.history || response.head < seen;
+  if (space.history !== "" && isElsewhere) wantPull(store, info.space);
+  else {
+    applyRecords(store, [now], response.records);
+    noteSeen(store, info.space, { history: response.history, version: response.head });
+  }
   forgetWanted(store, info.name, keys);
   const asked = new Set(keys);
   const left = wishes(store).filter(([collection, key]) => collection !== info.name || !asked.has(key));

@@ -5,7 +5,8 @@
 import { isSameJson } from "../canonical.ts";
 import type { Choice, ConflictView } from "../conflict.ts";
 import { HoldfastError } from "../errors.ts";
-import { mergeFields } from "../merge.ts";
+import type { Side } from "../merge.ts";
+import { chooseSide, mergeFields } from "../merge.ts";
 import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
@@ -41,11 +42,12 @@ import { tellKeys, writeRecords } from "./writes.ts";
 /** Conflicts that one bulk decision takes; the rest is left for the next one. */
 export const resolveLimit = 10_000;
 
+// A filter that is not given is NULL, and each is given twice: Node 22.18 cannot bind numbered parameters by their place.
 const filtered = `FROM conflict JOIN record ON record.id = conflict.record
-  WHERE conflict.status = ?1 AND conflict.seq < ?2 AND (?3 IS NULL OR conflict.collection = ?3) AND (?4 IS NULL OR conflict.kind = ?4)
-  AND (?5 IS NULL OR remote_author = ?5) AND (?6 IS NULL OR record.key = ?6)
-  AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?7))`;
-const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?8`;
+  WHERE conflict.status = ? AND conflict.seq < ? AND (? IS NULL OR conflict.collection = ?) AND (? IS NULL OR conflict.kind = ?)
+  AND (? IS NULL OR remote_author = ?) AND (? IS NULL OR record.key = ?)
+  AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(conflict.fields) WHERE json_each.value = ?))`;
+const page = `SELECT ${conflictColumns} ${filtered} ORDER BY conflict.seq DESC LIMIT +?`;
 const openCount = "SELECT count(*) AS n FROM conflict WHERE status = 'open'";
 const groups = `SELECT collection, kind, fields, remote_author, count(*) AS n, min(created) AS oldest FROM conflict WHERE status = 'open'
   GROUP BY collection, kind, fields, remote_author ORDER BY n DESC`;
@@ -90,18 +92,11 @@ function cursorOf(cursor: string | undefined): {
 function search(store: Store, filter: Filter, before: number, limit: number): readonly ConflictRow[] {
   if (limit <= 0) return [];
   const collection = filter.collection === undefined ? null : requireCollection(store, filter.collection).id;
+  const filters = [collection, filter.kind, filter.author, filter.key, filter.field];
+  const twice = filters.flatMap((value) => [value ?? null, value ?? null]);
   return store.db
     .prepare(page)
-    .all(
-      filter.status ?? "open",
-      before,
-      collection,
-      filter.kind ?? null,
-      filter.author ?? null,
-      filter.key ?? null,
-      filter.field ?? null,
-      limit,
-    )
+    .all(filter.status ?? "open", before, ...twice, limit)
     .map(toConflict);
 }
 
@@ -166,9 +161,25 @@ export function resolveMany(store: Store, input: Input<"conflicts.resolve">): Ou
     input.filter === undefined
       ? []
       : search(store, { ...input.filter, status: "open" }, Number.MAX_SAFE_INTEGER, resolveLimit).map(({ id }) => id);
-  const value = input.value === undefined ? undefined : (input.value as Fields | null);
-  return each(store, [...(input.ids ?? []), ...found], (conflict) => resolveOne(store, conflict, input.choose, value));
+  const named = Object.keys(input.fields ?? {}).length > 0;
+  if (named && input.choose !== "local" && input.choose !== "remote") {
+    const hint = "choose local or remote for the rest, and name the fields that are taken from the other side";
+    throw new HoldfastError("invalid_input", "`fields` goes with a side for the other fields", hint);
+  }
+  const wanted: Wanted = {
+    choose: input.choose,
+    ...(named ? { fields: input.fields as Wanted["fields"] & object } : {}),
+    ...(input.value === undefined ? {} : { value: input.value as Fields | null }),
+  };
+  return each(store, [...(input.ids ?? []), ...found], (conflict) => resolveOne(store, conflict, wanted));
 }
+
+/** What a person wants of a conflict; `fields` names the side of single fields. */
+type Wanted = {
+  readonly choose: Choice;
+  readonly fields?: Readonly<Record<string, Side>>;
+  readonly value?: Fields | null;
+};
 
 function each(store: Store, ids: readonly string[], act: (conflict: ConflictRow) => void): Output<"conflicts.resolve"> {
   const done: string[] = [];
@@ -192,7 +203,7 @@ function refuse(conflict: ConflictRow, what: string, hint: string): never {
 
 type Place = { readonly info: CollectionInfo; readonly row: RecordRow; readonly pending: Pending };
 
-function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: Fields | null | undefined): void {
+function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   if (conflict.status !== "open") refuse(conflict, `it is ${conflict.status} already`, "see `holdfast conflicts show`");
   const op = conflict.op === null ? null : getBrief(store, conflict.op);
   const row = getRecord(store, conflict.record);
@@ -204,48 +215,71 @@ function resolveOne(store: Store, conflict: ConflictRow, choose: Choice, value: 
   if (pending === undefined) refuse(conflict, "its change has landed meanwhile", "see `holdfast records history`");
   const info = collectionOf(store, row.collection);
   const before = row.value;
-  const wanted = wantedValue(conflict, choose, value, { info, row, pending });
+  const wanted = wantedValue(conflict, by, { info, row, pending });
   const outcome = wanted === null ? null : (info.declared?.check?.(wanted) ?? wanted);
   // What belongs together is applied all or none: giving up one of its records gives up all of them.
-  if (choose === "remote" && pendings.length > 1)
+  if (by.choose === "remote" && by.fields === undefined && pendings.length > 1)
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
   else {
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
   }
-  const detail = { before: fieldsOf(before) };
+  const detail = { before: fieldsOf(before), ...(by.fields === undefined ? {} : { fields: by.fields }) };
+  // Of two sides together something is made that neither of them is.
+  const choice = by.fields === undefined ? by.choose : "value";
   const open = findConflict(store, conflict.id) ?? conflict;
-  settleConflict(store, open, { status: "resolved", by: "person", choice: choose, outcome, detail });
+  settleConflict(store, open, { status: "resolved", by: "person", choice, outcome, detail });
   const now = getBrief(store, op.seq);
   if (now !== null) followOperation(store, now);
   tellKeys(store, info.name, [row.key], "resolve");
 }
 
 /** What a choice makes of the change, over what the server has by now: the inbox has followed it. */
-function wantedValue(
-  conflict: ConflictRow,
-  choose: Choice,
-  value: Fields | null | undefined,
-  at: Place,
-): Fields | null {
+function wantedValue(conflict: ConflictRow, by: Wanted, at: Place): Fields | null {
   const { info, row, pending } = at;
   const remote = fieldsOf(groundOf(row).snapshot);
   const base = fieldsOf(pending.baseValue);
   const local = applyChange(base ?? remote, pending.change);
-  switch (choose) {
+  const rules = info.spec.merge ?? {};
+  if (by.fields !== undefined) return mixedValue(conflict, by, { ...at, local, remote });
+  switch (by.choose) {
     case "value":
-      return value ?? null;
+      return by.value ?? null;
     case "remote":
-      return remote;
+      if (local === null || remote === null || isRefusal(conflict.kind)) return remote;
+      return chooseSide({ base, local, remote }, { rules, disputed: conflict.fields, side: "remote" });
     case "local":
       if (isRefusal(conflict.kind)) return applyChange(remote, pending.change);
       return localValue({ kind: conflict.kind, collection: info.name, key: row.key, base, local, remote });
     case "merge":
       if (local === null || remote === null || isRefusal(conflict.kind))
         refuse(conflict, "there are no two values to merge", "choose local, remote, or give a value");
-      return mergeFields({ base, local, remote }, info.spec.merge ?? {}).value;
+      return mergeFields({ base, local, remote }, rules).value;
   }
+}
+
+/** Single fields from one side, the rest of what is in dispute from the other. What the server refused was written on what it has. */
+function mixedValue(
+  conflict: ConflictRow,
+  { choose, fields = {} }: Wanted,
+  { info, pending, local, remote }: Place & { readonly local: Fields | null; readonly remote: Fields | null },
+): Fields {
+  const mine = isRefusal(conflict.kind) ? applyChange(remote, pending.change) : local;
+  if (mine === null || remote === null)
+    refuse(conflict, "there are no two values to take fields from", "choose local, remote, or give a value");
+  const unknown = Object.keys(fields).find((field) => !Object.hasOwn(mine, field) && !Object.hasOwn(remote, field));
+  if (unknown !== undefined)
+    refuse(
+      conflict,
+      `neither side has a field "${unknown}"`,
+      `see \`holdfast conflicts show ${conflict.id.slice(-8)}\``,
+    );
+  const base = isRefusal(conflict.kind) ? remote : fieldsOf(pending.baseValue);
+  const side = choose === "remote" ? "remote" : "local";
+  const whole = isRefusal(conflict.kind) && side === "remote" ? Object.keys(mine) : conflict.fields;
+  const rules = side === "remote" ? (info.spec.merge ?? {}) : {};
+  return chooseSide({ base, local: mine, remote }, { rules, disputed: whole, side, each: fields });
 }
 
 /** `queue.resolve` of an operation with record changes decides its open conflicts; false: it has none. */
@@ -261,7 +295,7 @@ export function resolveOperation(store: Store, op: Brief, input: Input<"queue.re
   }
   for (const conflict of open) {
     const now = findConflict(store, conflict.id);
-    if (now?.status === "open") resolveOne(store, now, input.choose, undefined);
+    if (now?.status === "open") resolveOne(store, now, { choose: input.choose });
   }
   return true;
 }

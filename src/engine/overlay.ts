@@ -64,6 +64,8 @@ export type Cause = {
   readonly answered?: { readonly op: number; readonly kind: ConflictKind };
   /** The ground changed by our own doing, so nothing can be in dispute. */
   readonly isOurs?: boolean;
+  /** A change of ours was given up: what stands on it is looked at again. */
+  readonly hasLeft?: boolean;
   readonly detail?: Json;
 };
 
@@ -221,9 +223,11 @@ function counted({ info, pending, under }: Step, { base, local }: Pick<Sides, "b
 /** The server has moved while a person was to decide: the inbox shows what it has now, and what has become equal is done. */
 function follow(store: Store, step: Step, op: Brief): Overlay | null {
   const { info, row, pending, under, ground, cause } = step;
-  if (ground.version === row.version || cause.isOurs === true) return pending.change;
+  if (cause.isOurs === true && cause.hasLeft !== true) return pending.change;
   const open = openConflictsOfOperation(store, op.seq).find(({ record }) => record === row.id);
   if (open === undefined || isRefusal(open.kind)) return pending.change;
+  // An earlier change of ours that has left makes another remote side of the same version.
+  if (ground.version === row.version && isSameJson(open.remote, under.value)) return pending.change;
   const base = fieldsOf(pending.baseValue);
   const local = applyChange(base ?? under.value, pending.change);
   if (isSameJson(local, under.value)) return aim(store, step, op, { value: under.value, version: ground.version });
@@ -420,7 +424,7 @@ export function dropChanges(store: Store, op: Brief): void {
     if (pending.change.kind === "create" && row.version === 0) giveUpLater(store, op, row);
     const now = getRecord(store, row.id) ?? row;
     const detail = { operation: op.id };
-    replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, detail });
+    replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, hasLeft: true, detail });
     tellKeys(store, info.name, [row.key], "local");
   }
   closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcome: null });

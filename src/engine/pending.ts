@@ -13,6 +13,7 @@ import type { Brief } from "./queue.ts";
 import { getBrief, getRow, replacePayload, resetBudget, toBrief } from "./queue.ts";
 import { Status } from "./records.ts";
 import { intact, sealOf } from "./row-seal.ts";
+import { spaceNameOf } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
 
@@ -25,6 +26,8 @@ const lowest = "SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1";
 const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT +?";
 const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
+const highest = `SELECT max(pending.acked) AS acked FROM pending JOIN record ON record.id = pending.record
+  JOIN collection ON collection.id = record.collection WHERE pending.acked > 0 AND collection.space IN (?, ?)`;
 const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending
   JOIN op ON op.seq = pending.op WHERE pending.record = ? AND pending.acked = 0 ORDER BY pending.op`;
 const insert = "INSERT INTO pending (record, op, place, base_value, overlay, seal) VALUES (?, ?, ?, ?, ?, ?)";
@@ -103,6 +106,13 @@ export function newestOperation(store: Store, record: number): Brief | null {
 /** Below this number every operation with record changes has ended: the server may forget their receipts. */
 export function lowestUnsettled(store: Store): number | null {
   return integerOrNull(store.db.prepare(lowest).get()?.op);
+}
+
+/** The highest version that the server gave to anything of a space whose echo has not come. */
+export function highestAck(store: Store, space: string): number {
+  // A collection without a space of its own belongs to the server's.
+  const unnamed = spaceNameOf(store, "") === space ? "" : space;
+  return integerOrNull(store.db.prepare(highest).get(space, unnamed)?.acked) ?? 0;
 }
 
 export function changePending(store: Store, pending: Pending, baseValue: string | null, change: Overlay): void {

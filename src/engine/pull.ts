@@ -31,6 +31,7 @@ import {
 } from "./records.ts";
 import { finishResync, isLost, keepLost, meetReset } from "./resync.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
+import { noteSeen } from "./seen.ts";
 import type { Space } from "./spaces.ts";
 import { getSpace, noteAnswer } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -110,16 +111,20 @@ export function pullRequestOf({ space, infos }: PullPlan): PullRequest {
   };
 }
 
+/** What was known when a page was asked for: the instant, and the highest version of the space. */
+export type Asking = { readonly askedAt: number; readonly seen: number };
+
 /** Applies one page with its cursors, in the caller's transaction. */
-export function applyPull(store: Store, plan: PullPlan, response: PullResponse, askedAt: number): void {
+export function applyPull(store: Store, plan: PullPlan, response: PullResponse, { askedAt, seen }: Asking): void {
   const space = getSpace(store, plan.space.name);
   // What was declared, reset or pulled again while the request was under way is asked anew from where it stands now.
   const infos = plan.infos.flatMap(({ name, cursor, mark }) => {
     const now = findCollection(store, name);
     return now !== null && now.cursor === cursor && now.mark === mark ? [now] : [];
   });
-  if (response.reset !== undefined || (space.history !== "" && response.history !== space.history)) {
-    meetReset(store, { space, infos, response });
+  const isSetBack = response.head < seen;
+  if (response.reset !== undefined || isSetBack || (space.history !== "" && response.history !== space.history)) {
+    meetReset(store, { space, infos, response, isSetBack });
     noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
     return;
   }
@@ -127,13 +132,14 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
-  if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info);
+  if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info, response.upTo);
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   // What was written here has landed meanwhile, so it may go now.
   for (const info of infos) if (info.spec.maxBytes !== undefined) keepBudget(store, info.name);
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
+  noteSeen(store, space.name, { history: response.history, version: response.head });
   noteAnswer(
     store,
     isComplete ? { ...after, due: nextPollAt(store, space.name), pulled: askedAt, isAsked: false } : after,

@@ -15,6 +15,7 @@ import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
 import { startElsewhere } from "./resync.ts";
+import { highestIn, noteSeen, seenOf } from "./seen.ts";
 import { getSpace, saveSyncPlace, spaceNameOf, syncPlace, wantPull, writtenPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
@@ -82,6 +83,7 @@ export function useServer(store: Store, sync: SyncPort | null): void {
   memory.sync.port = sync;
   memory.sync.poked.clear();
   memory.sync.trusted.clear();
+  memory.sync.seen.clear();
   memory.sync.fetchAt = Number.NEGATIVE_INFINITY;
 }
 
@@ -155,10 +157,11 @@ function send(store: Store, request: Request): Promise<readonly (readonly [strin
   // What is under way stands below no floor: its row is pending until its answer is booked.
   const floor = Math.min(lowestUnsettled(store) ?? Number.MAX_SAFE_INTEGER, ...request.attempts.map(numberOf));
   const history = historyOf(store, request.space);
+  const seen = history === "" ? 0 : seenOf(store, getSpace(store, request.space));
   const items = request.attempts.map(itemOf);
   return sync
-    .push({ space: request.space, client, floor, ...(history === "" ? {} : { history }), items }, signal)
-    .then((reply) => answersOf(store, request, reply));
+    .push({ space: request.space, client, floor, ...(history === "" ? {} : { history, seen }), items }, signal)
+    .then((reply) => answersOf(store, { ...request, seen }, reply));
 }
 
 const numberOf = ({ operation }: Attempt): number => operation.sequence;
@@ -170,7 +173,7 @@ function itemOf(attempt: Attempt): PushItem {
 
 function answersOf(
   store: Store,
-  { attempts, space }: Request,
+  { attempts, space, seen }: Request & { readonly seen: number },
   reply: Reply<PushResponse>,
 ): readonly (readonly [string, Answer])[] {
   if (reply.kind === "failed") {
@@ -181,11 +184,24 @@ function answersOf(
   store.memory.sync.bytesSent += reply.sentBytes;
   store.memory.sync.bytesReceived += reply.receivedBytes;
   const sent = new Set(attempts.map(({ idempotencyKey }) => idempotencyKey));
-  const isForeign = isOtherHistory(store, space, reply.response.history);
-  return reply.response.answers
+  const { response } = reply;
+  // A server that has not come as far as was known before it was asked gives versions a second time.
+  const isSetBack = response.head !== undefined && response.head < seen;
+  const isForeign = isSetBack || isOtherHistory(store, space, response.history);
+  if (response.history !== undefined && !isSetBack)
+    noteSeen(store, space, { history: response.history, version: highestIn(response) });
+  const setBack = isSetBack ? { space, history: response.history ?? "", head: response.head ?? 0 } : null;
+  return response.answers
     .filter(({ id }) => sent.has(id))
-    .map((answer) => [answer.id, isForeign && answer.outcome !== "retry" ? laterAnswer() : toAnswer(answer)] as const);
+    .map((answer) => {
+      const meant = isForeign && answer.outcome !== "retry" ? laterAnswer() : toAnswer(answer);
+      return [answer.id, setBack === null ? meant : withDetail(meant, { setBack })] as const;
+    });
 }
+
+/** Hands on, with an answer that asks for patience, what is to be done when it is booked. */
+const withDetail = (answer: Answer, detail: Json): Answer =>
+  answer.kind === "retry" ? { ...answer, problem: { ...answer.problem, detail } } : answer;
 
 /** The history that the versions of this space belong to; empty where none is known, or where nobody would ever hear of another one. */
 function historyOf(store: Store, space: string): string {

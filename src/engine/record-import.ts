@@ -4,6 +4,7 @@
  */
 import { isSameJson } from "../canonical.ts";
 import { HoldfastError } from "../errors.ts";
+import { isKeepable } from "../json.ts";
 import type { Json } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { recordLimits } from "../record.ts";
@@ -60,7 +61,8 @@ function keyOf(store: Store, input: Input<"records.import">, value: Fields, posi
   if (input.key === undefined) return derivedKey(store, input.source, position);
   const key: Json | undefined = Object.hasOwn(value, input.key) ? value[input.key] : undefined;
   const written = typeof key === "number" ? String(key) : key;
-  if (typeof written === "string" && written !== "" && written.length <= recordLimits.keyLength) return written;
+  const isText = typeof written === "string" && written !== "" && written.length <= recordLimits.keyLength;
+  if (isText && isKeepable(written)) return written;
   throw new HoldfastError(
     "invalid_input",
     `row ${position} has no key in its field "${input.key}"`,

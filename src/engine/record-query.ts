@@ -4,7 +4,7 @@
  */
 import type { Row, SqlValue } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
-import type { CollectionSpec, RecordState, Where } from "../record.ts";
+import type { CollectionSpec, Fields, RecordState, Where } from "../record.ts";
 import { recordLimits, recordStates } from "../record.ts";
 import { comparisonOf } from "../where.ts";
 import type { Bound, Term } from "./record-terms.ts";
@@ -305,7 +305,15 @@ const indexedBy = (store: Store, plan: Plan): string =>
 /** A cursor names the order that it belongs to, so that one of another query is refused and never misread. */
 function cursorOf(plan: Plan, row: Row): string {
   const open = plan.fields.slice(plan.bound);
-  return JSON.stringify([orderOf(plan), ...open.map((_, index) => row[`at ${index}`] ?? null)]);
+  return JSON.stringify([orderOf(plan), ...open.map((field, index) => whole(row, field, row[`at ${index}`] ?? null))]);
+}
+
+/** Node 22 reads a text from SQLite up to its U+0000, and a cursor that is cut there would bring records again; inside JSON it is whole. */
+function whole(row: Row, field: string, cell: SqlValue): SqlValue {
+  if (typeof cell !== "string" || isOwnColumn(field) || !String(row.value).includes("\\u0000")) return cell;
+  const fields = JSON.parse(String(row.value)) as Fields;
+  const written = Object.hasOwn(fields, field) ? fields[field] : undefined;
+  return typeof written === "string" && written.startsWith(`${cell}\0`) ? written : cell;
 }
 
 const orderOf = (plan: Plan): string => `${plan.direction} ${plan.bound} ${plan.fields.join(" ")}`;

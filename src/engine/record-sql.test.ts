@@ -1,10 +1,13 @@
 /**
  * Owns the rules of `records.sql`: a view per collection and nothing beside it. The guard itself is proven by the database contract.
  */
+import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { startReader } from "../../test/support/record-reader.ts";
 import { sqlLimits } from "./record-sql.ts";
 
+/** Before 24.10 what stands in for it knows no table-valued functions and no EXPLAIN. */
+const hasAuthorizer = "setAuthorizer" in DatabaseSync.prototype;
 const parking = { name: "parking", indexes: ["zone"] };
 
 function filled() {
@@ -46,7 +49,9 @@ test("each collection is a view with a column per field beside those of the reco
     ["Ada", null],
     [null, null],
   ]);
-  expect(ask(bench, "SELECT tag.value FROM parking, json_each(tags) AS tag").rows).toEqual([["x"]]);
+  const tables = (): unknown => ask(bench, "SELECT tag.value FROM parking, json_each(tags) AS tag").rows;
+  if (hasAuthorizer) expect(tables()).toEqual([["x"]]);
+  else expect(tables).toThrow("it reads more than the views");
 });
 
 test("a removed record is in no view, and an edit shows at once", () => {
@@ -88,6 +93,11 @@ test.each([
 
 test("an index of a field serves a statement as well", () => {
   using bench = filled();
+  if (!hasAuthorizer) {
+    expect(ask(bench, "SELECT _key FROM parking WHERE zone = 'south'").rows.length).toBe(1);
+    expect(() => ask(bench, "EXPLAIN QUERY PLAN SELECT _key FROM parking")).toThrow(refusal);
+    return;
+  }
   const steps = ask(bench, "EXPLAIN QUERY PLAN SELECT _key FROM parking WHERE zone = 'north'").rows.map((row) =>
     String(row[3]),
   );

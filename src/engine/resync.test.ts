@@ -3,7 +3,25 @@
  */
 import { expect, test } from "vitest";
 import { startRecords } from "../../test/support/record-bench.ts";
+import type { SyncPort } from "../world.ts";
 import { pullPage } from "./pull.ts";
+
+/** A server of before: it neither looks at what the client has seen nor says how far it has come. */
+const withoutHead = (port: SyncPort): SyncPort => ({
+  ...port,
+  push: async ({ seen, ...request }, signal) => {
+    const reply = await port.push(request, signal);
+    if (reply.kind === "failed") return reply;
+    const { head, ...response } = reply.response;
+    return { ...reply, response };
+  },
+});
+
+/** A server that says how far it has come, but applies a push whatever the client has seen. */
+const withoutSeen = (port: SyncPort): SyncPort => ({
+  ...port,
+  push: ({ seen, ...request }, signal) => port.push(request, signal),
+});
 
 test("a server restored from a backup: what it lost of ours stays here and is in the inbox, all else follows it", async () => {
   const { server, client, run } = startRecords();
@@ -145,6 +163,113 @@ test("what was removed in a history that a restored server has lost hides nothin
   expect(ada.value("n1")).toEqual({ n: 9 });
 });
 
+test("a write to a server that was set back under the same history overrides nobody: all is read again first", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client();
+  server.write("notes", "n1", { n: 1 });
+  server.write("notes", "mine", { n: 1 });
+  await run();
+  const backup = server.backup();
+  for (const n of [2, 3, 4, 5, 6]) server.write("notes", "n1", { n });
+  ada.put("lost", { n: 1 });
+  await run(20_000);
+  expect(ada.value("n1")).toEqual({ n: 6 });
+  server.isPoking = false;
+  server.restore(backup, "h1");
+  server.write("notes", "n1", { n: 9 });
+  // Pushed before anything is pulled, on versions that this server has given to nobody.
+  ada.update("n1", { n: 7 });
+  ada.put("fresh", { n: 1 });
+  await run(120_000);
+  expect(server.all("notes")).toEqual({ n1: { n: 9 }, mine: { n: 1 }, fresh: { n: 1 } });
+  expect(ada.value("fresh")).toEqual({ n: 1 });
+  const open = ada.conflicts("open").map(({ key, local, remote }) => ({ key, local, remote }));
+  expect(open).toEqual(
+    expect.arrayContaining([
+      { key: "n1", local: { n: 7 }, remote: { n: 9 } },
+      { key: "lost", local: { n: 1 }, remote: null },
+    ]),
+  );
+  expect(open).toHaveLength(2);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(20_000);
+  expect(server.all("notes")).toEqual({ n1: { n: 7 }, mine: { n: 1 }, fresh: { n: 1 }, lost: { n: 1 } });
+  expect(ada.ask("queue.status", {}).unsent).toBe(0);
+});
+
+test("a head below what was seen says that the server was set back, also where pushes bring it past the cursor before the next pull", async () => {
+  const { server, client, run } = startRecords();
+  // Until it is let go, it hears nothing but the answers to what it pushes.
+  let isDeaf = false;
+  const ada = client({
+    wrap: (port) => ({
+      ...withoutSeen(port),
+      pull: (request, signal) => (isDeaf ? new Promise(() => {}) : port.pull(request, signal)),
+    }),
+  });
+  await run();
+  const backup = server.backup();
+  for (const key of ["a", "b", "c"]) ada.put(key, { n: 1 });
+  await run(20_000);
+  server.isPoking = false;
+  isDeaf = true;
+  server.restore(backup, "h1");
+  ada.put("d", { n: 1 });
+  await run(500);
+  for (const n of [1, 2, 3, 4, 5]) server.write("notes", "other", { n });
+  isDeaf = false;
+  ada.crash();
+  await run(120_000);
+  expect(ada.value("other")).toEqual({ n: 5 });
+  expect(ada.value("d")).toEqual({ n: 1 });
+  expect(
+    ada
+      .conflicts("open")
+      .map(({ key }) => key)
+      .sort(),
+  ).toEqual(["a", "b", "c"]);
+});
+
+test("what was acknowledged before a crash is missed by a server that was set back meanwhile, although no page had brought it", async () => {
+  const { server, client, run } = startRecords();
+  let isDeaf = false;
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: (request, signal) => (isDeaf ? new Promise(() => {}) : port.pull(request, signal)),
+    }),
+  });
+  server.write("notes", "n1", { n: 1 });
+  await run();
+  const backup = server.backup();
+  isDeaf = true;
+  server.isPoking = false;
+  ada.put("told", { n: 1 });
+  await run(3_000);
+  expect(server.all("notes")).toMatchObject({ told: { n: 1 } });
+  server.restore(backup, "h1");
+  isDeaf = false;
+  ada.crash();
+  await run(120_000);
+  expect(ada.value("told")).toEqual({ n: 1 });
+  expect(ada.conflicts("open").map(({ key }) => key)).toEqual(["told"]);
+});
+
+test("a server that does not say its head is synced with as before", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client({ wrap: withoutHead });
+  const bob = client({ name: "bob" });
+  for (const n of [1, 2, 3]) {
+    ada.put("n1", { n });
+    bob.put(`b${n}`, { n });
+    await run(5_000);
+  }
+  expect(server.all("notes")).toMatchObject({ n1: { n: 3 }, b3: { n: 3 } });
+  expect([ada.state("n1"), bob.value("n1"), ada.conflicts("open")]).toEqual(["synced", { n: 3 }, []]);
+  const resets = ada.events.filter((event) => JSON.stringify(event).includes("resync"));
+  expect(resets).toEqual([]);
+});
+
 test("a reading of everything that starts over before its end still finds what a restored server has lost", async () => {
   const { server, client, run } = startRecords();
   let pages = 0;
@@ -190,4 +315,42 @@ test("a reading of everything that starts over before its end still finds what a
     null,
   ]);
   expect(server.all("notes")[`n${pullPage}`]).toEqual({ n: pullPage, mine: 1 });
+});
+
+test("what an answer brings while everything is read again is newer than the reading, and stays", async () => {
+  const { server, client, run } = startRecords();
+  let isReading = false;
+  let release = (): void => {};
+  const ada = client({
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        const reply = await port.pull(request, signal);
+        if (isReading)
+          await new Promise<void>((resolve) => {
+            release = resolve;
+          });
+        return reply;
+      },
+    }),
+  });
+  await run();
+  const scope = { kind: "type", name: "record.write" } as const;
+  ada.ask("queue.pause", { scope });
+  ada.put("n1", { title: "mine" });
+  ada.put("n2", { title: "same" });
+  isReading = true;
+  ada.ask("collections.sync", { full: true });
+  await run();
+  server.write("notes", "n1", { title: "theirs" });
+  server.write("notes", "n2", { title: "same" });
+  ada.ask("queue.resume", { scope });
+  await run();
+  isReading = false;
+  release();
+  await run(20_000);
+  expect(ada.conflicts("open")).toMatchObject([{ kind: "version_mismatch", key: "n1", remote: { title: "theirs" } }]);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "remote" });
+  await run(20_000);
+  expect([ada.value("n1"), ada.value("n2")]).toEqual([{ title: "theirs" }, { title: "same" }]);
 });

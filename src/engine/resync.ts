@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { applyChange, recordWriteType } from "../record.ts";
 import type { PullResponse } from "../wire.ts";
 import type { CollectionInfo, Resync } from "./collections.ts";
-import { isForeign, isOfOldHistory, startResync } from "./collections.ts";
+import { isForeign, isOfOldHistory, listInfos, startResync } from "./collections.ts";
 import { openConflict } from "./conflicts.ts";
 import { addOperation } from "./enqueue.ts";
 import type { Ground } from "./overlay.ts";
@@ -31,9 +31,10 @@ import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status, saveRecord, sweepRecords, unmetRecords } from "./records.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
+import { forgetSeen, seenOf } from "./seen.ts";
 import { park } from "./settle.ts";
 import type { Space } from "./spaces.ts";
-import { syncPlace } from "./spaces.ts";
+import { getSpace, noteAnswer, syncPlace } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { tellKeys } from "./writes.ts";
 
@@ -41,14 +42,36 @@ type Reset = {
   readonly space: Space;
   readonly infos: readonly CollectionInfo[];
   readonly response: PullResponse;
+  /** What was known before the server was asked lies beyond its head. */
+  readonly isSetBack: boolean;
 };
 
 /** The server cannot continue these cursors: everything is read again, and unsent work is kept. */
-export function meetReset(store: Store, { infos, response }: Reset): void {
-  const reason = response.reset?.reason ?? "other_history";
-  const resync: Resync = { reason, head: response.head, floor: response.reset?.floor ?? 0 };
-  for (const info of infos) {
-    if (reason !== "too_old") forgetBases(store, info);
+export function meetReset(store: Store, { space, infos, response, isSetBack }: Reset): void {
+  const told = response.reset?.reason ?? "other_history";
+  const reason = isSetBack && response.history === space.history ? "ahead" : told;
+  const resync: Resync = { reason, head: response.head, floor: response.reset?.floor ?? response.floor ?? 0 };
+  if (isForeign(resync)) startOver(store, space.name, resync);
+  else for (const info of infos) startResync(store, info, resync);
+}
+
+/** What was found out without a page: this server's head lies below what is known of its own history. */
+export type SetBack = { readonly space: string; readonly history: string; readonly head: number };
+
+/** It is stored at once, since the next page may come when the head has passed what was seen, and tell nothing any more. */
+export function meetSetBack(store: Store, { space: name, history, head }: SetBack): void {
+  const space = getSpace(store, name);
+  if (space.history !== history || seenOf(store, space) <= head) return;
+  startOver(store, name, { reason: "ahead", head, floor: 0 });
+  noteAnswer(store, { ...space, head, due: 0 });
+}
+
+/** A space may be asked for in several parts; what befell the server concerns all of them. */
+function startOver(store: Store, space: string, resync: Resync): void {
+  forgetSeen(store, space);
+  for (const info of listInfos(store)) {
+    if (!info.isSynced || info.space !== space) continue;
+    forgetBases(store, info);
     startResync(store, info, resync);
   }
 }
@@ -155,14 +178,16 @@ function queueKept(store: Store, { info, row, ground }: Loss): Brief | null {
   return getBrief(store, receipt.sequence);
 }
 
-/** Everything was read again: what the server did not tell of is gone there, or was lost there. */
-export function finishResync(store: Store, info: CollectionInfo): void {
+/** Everything up to a version was read again: what the server did not tell of is gone there, or was lost there. */
+export function finishResync(store: Store, info: CollectionInfo, upTo: number): void {
   const { resync, mark } = info;
   if (resync === null) return;
-  const below = isForeign(resync) ? resync.floor : Number.MAX_SAFE_INTEGER;
+  const below = isForeign(resync) ? resync.floor : upTo;
   const run = ensureRun(store);
   for (const row of unmetRecords(store, info, { mark, below })) {
     const isOld = isOfOldHistory(info, row.mark);
+    // An answer to a push has brought it meanwhile: it is newer than what was read.
+    if (!isOld && row.version > upTo) continue;
     const version = isOld ? 0 : Math.max(row.version, resync.floor);
     const ground: Ground = { ...groundOf(row), version, snapshot: null, mark };
     if (isOld && row.version > below && groundOf(row).snapshot !== null) {

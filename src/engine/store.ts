@@ -79,6 +79,8 @@ export type SyncMemory = {
   readonly watching: Map<string, Watching>;
   /** Spaces whose pokes have come before the news they told of. */
   readonly trusted: Set<string>;
+  /** The highest version known of each space, with its history; filled when it is first asked for (`seen.ts`). */
+  readonly seen: Map<string, { readonly history: string; readonly version: number }>;
   /** When a fetch that failed is tried again, by the monotonic clock. */
   fetchAt: number;
   /** Bytes that crossed the wire and are not booked yet. */
@@ -102,6 +104,7 @@ export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
   poked: new Map(),
   watching: new Map(),
   trusted: new Set(),
+  seen: new Map(),
   fetchAt: Number.NEGATIVE_INFINITY,
   bytesSent: 0,
   bytesReceived: 0,

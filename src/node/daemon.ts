@@ -10,6 +10,7 @@ import { HoldfastError } from "../errors.ts";
 import type { Settings } from "../shapes.ts";
 import type { Collection, OperationType } from "../world.ts";
 import { applySettings, readConfig, watchConfig } from "./config.ts";
+import type { Declarations } from "./declarations.ts";
 import { loadDeclarations } from "./declarations.ts";
 import type { AcquireFileLock, FileLock, Home, PortFile } from "./home.ts";
 import {
@@ -100,9 +101,24 @@ export async function runDaemon(options: DaemonOptions): Promise<RunningDaemon> 
   try {
     return await start(options, home, undo);
   } catch (error) {
-    for (const step of undo.reverse()) step();
+    undoAll(undo);
     throw error;
   }
+}
+
+/** Takes back what was opened, the last first; a step that fails keeps none of the others, the lock above all, from their turn. */
+function undoAll(undo: (() => void)[]): readonly unknown[] {
+  return undo
+    .splice(0)
+    .reverse()
+    .flatMap((step) => {
+      try {
+        step();
+        return [];
+      } catch (error) {
+        return [error];
+      }
+    });
 }
 
 async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): Promise<RunningDaemon> {
@@ -118,12 +134,11 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
   if (options.log === undefined) undo.push(log.close);
-  const { types, collections } = await loadDeclarations(config.types ?? [], configFile);
+  const declared = await loadDeclarations(config.types ?? [], configFile);
   const sync = syncConfigOf(config);
   const engine = await options.openEngine({
     directory: home.directory,
-    types,
-    collections,
+    ...declared,
     settings: settingsOf(config),
     network: () => live.network,
     sync,
@@ -147,7 +162,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   writePortFile(home.portFile, portFile);
   undo.push(() => removePortFile(home.portFile, portFile));
   undo.push(keepPortFile(home.portFile, portFile));
-  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, types, sync }));
+  undo.push(watchSettings({ configFile, applied: home.applied, live, options, engine, log, declared, sync }));
   engine.start();
   log.write("info", "the daemon is ready", {
     directory: home.directory,
@@ -256,37 +271,52 @@ type Watching = {
   readonly options: DaemonOptions;
   readonly engine: DaemonEngine;
   readonly log: Log;
-  readonly types: readonly OperationType[];
+  readonly declared: Declarations;
   readonly sync: SyncConfig | null;
 };
 
 /** Applies a changed file; what cannot change while the daemon runs is said in the log. */
-function watchSettings({ configFile, applied, live, options, engine, log, types, sync }: Watching): () => void {
-  const known = new Set(types.map((each) => each.type));
+function watchSettings({ configFile, applied, live, options, engine, log, declared, sync }: Watching): () => void {
+  const known = new Set(declared.types.map((each) => each.type));
+  const collections = new Set(declared.collections.map((each) => each.name));
   let server = sync;
   const complain = (error: unknown): void =>
     log.write("warn", "config.toml was not applied; the settings so far stay in force", { error });
   const apply = async (config: Config): Promise<void> => {
+    // Whatever can fail comes first, so that a file is applied as a whole or not at all.
     const daemon = withOverrides(daemonConfigOf(config), options);
+    const fresh = await loadDeclarations(config.types ?? [], configFile);
     const changed = applySettings(engine, applied, settingsOf(config));
     live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)
       log.write("warn", "a new host or port takes effect when the daemon starts again");
-    const wanted = syncConfigOf(config);
-    if (JSON.stringify(wanted) !== JSON.stringify(server)) {
-      server = wanted;
-      await followServer({ engine, log }, wanted);
-    }
-    const fresh = await loadDeclarations(config.types ?? [], configFile);
     for (const type of fresh.types.filter((each) => !known.has(each.type))) {
       engine.register(type);
       known.add(type.type);
     }
+    const later = fresh.collections.map((each) => each.name).filter((name) => !collections.has(name));
+    if (later.length > 0)
+      log.write("warn", "new collections of a file take effect when the daemon starts again", { collections: later });
     live.daemon = { ...daemon, host: live.daemon.host, port: live.daemon.port };
     log.setLevel(daemon.logLevel);
     log.write("info", "config.toml was applied", { changed });
+    const wanted = syncConfigOf(config);
+    if (JSON.stringify(wanted) === JSON.stringify(server)) return;
+    try {
+      await followServer({ engine, log }, wanted);
+      server = wanted;
+    } catch (error) {
+      log.write("warn", "another sync server could not be taken up; everything else of config.toml was applied", {
+        error,
+      });
+    }
   };
-  return watchConfig(configFile, { onChange: (config) => void apply(config).catch(complain), onInvalid: complain });
+  // One after the other: a file that is saved twice must not end with what it said first.
+  let last = Promise.resolve();
+  const applyNext = (config: Config): void => {
+    last = last.then(() => apply(config)).catch(complain);
+  };
+  return watchConfig(configFile, { onChange: applyNext, onInvalid: complain });
 }
 
 /** Nothing is lost by another server: what is unsent goes there, and what it lacks of what is here is kept and asked about. */
@@ -332,8 +362,9 @@ function makeStop(parts: Stopping): {
       log.write("error", "stopping met an error; the store is closed all the same", { error: failure.reason });
     for (const listener of listeners) listener.cut();
     log.write("info", "the daemon has stopped");
-    for (const step of undo.splice(0).reverse()) step();
-    over.resolve();
+    const [failed] = undoAll(undo);
+    if (failed === undefined) over.resolve();
+    else over.reject(failed);
   };
   const stop = (graceMs: number = live.daemon.stopGraceMs): Promise<void> => {
     if (!live.isStopping) run(graceMs).catch(over.reject);

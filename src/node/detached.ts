@@ -88,14 +88,21 @@ export async function findDaemon(
   if (status.state === "running") return status;
   if (status.state === "untrusted") throw untrusted(status.endpoint);
   refuseLostToken(homePaths(directory), status);
-  const words = status.state === "silent" ? `holds ${directory} and does not answer` : `runs for ${directory}`;
+  if (status.state === "silent") throw silent(directory, status.pid);
   throw new HoldfastError(
     "daemon_unreachable",
-    status.state === "silent" ? `a daemon ${words}` : `no daemon ${words}`,
-    status.state === "silent"
-      ? "wait a moment; if it stays, see `holdfast daemon logs` and use `holdfast daemon stop --force`"
-      : "start it with `holdfast daemon start`",
+    `no daemon runs for ${directory}`,
+    "start it with `holdfast daemon start`",
     { details: { directory } },
+  );
+}
+
+function silent(directory: string, pid: number | null): HoldfastError {
+  return new HoldfastError(
+    "daemon_unreachable",
+    `a daemon${pid === null ? "" : ` (process ${pid})`} holds ${directory} and does not answer`,
+    "wait a moment; if it stays, see `holdfast daemon logs` and use `holdfast daemon stop --force`",
+    { details: { directory, ...(pid === null ? {} : { pid }) } },
   );
 }
 
@@ -110,25 +117,42 @@ export async function startDetached(
   if (present.state === "untrusted") throw untrusted(present.endpoint);
   refuseLostToken(home, present);
   const logStart = statSync(home.log, { throwIfNoEntry: false })?.size ?? 0;
+  let begun = begin(home, options);
+  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
+  for (;;) {
+    const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
+    if (status.state === "running") {
+      begun.child.unref();
+      return status;
+    }
+    // Somebody else held the directory: one that is starting is waited for, one that was stopping leaves room for another try.
+    const { reason, code } = begun.end;
+    const hasLost = code === errorTable.daemon_running.exit;
+    if (reason !== null && !hasLost) throw notStarted(home, reason, logStart);
+    if (hasLost && status.state === "stopped") begun = begin(home, options);
+    if (performance.now() > giveUpAt) {
+      // What the loser said about the winner would be no help: it holds the directory, and that is all.
+      if (hasLost && status.state === "silent") throw silent(home.directory, status.pid);
+      throw notStarted(home, "it does not answer", logStart);
+    }
+    await delay(pollMs);
+  }
+}
+
+type Begun = {
+  readonly child: ChildProcess;
+  /** How it ended, once it has. */
+  readonly end: { readonly reason: string | null; readonly code: number | null };
+};
+
+function begin(home: Home, options: StartOptions): Begun {
   const child = spawnDetached(home, options);
   const end: { reason: string | null; code: number | null } = { reason: null, code: null };
   child.once("error", (error) => Object.assign(end, { reason: `it cannot be started: ${error.message}` }));
   child.once("exit", (code, signal) =>
     Object.assign(end, { reason: `it ended with ${signal ?? `code ${code}`}`, code }),
   );
-  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
-  for (;;) {
-    const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
-    if (status.state === "running") {
-      child.unref();
-      return status;
-    }
-    // Another start has won the race: then it is the winner that is waited for.
-    const hasLost = end.code === errorTable.daemon_running.exit;
-    if (end.reason !== null && !hasLost) throw notStarted(home, end.reason, logStart);
-    if (performance.now() > giveUpAt) throw notStarted(home, "it does not answer", logStart);
-    await delay(pollMs);
-  }
+  return { child, end };
 }
 
 /** Stops the daemon and waits for its end. False when none was running. */

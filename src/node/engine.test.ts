@@ -121,6 +121,20 @@ async function overwrite(path: string, pages: number): Promise<void> {
   await file.close();
 }
 
+test("a listener that fails disturbs no other one", async () => {
+  const logged: string[] = [];
+  const engine = await openEngine({ directory, log: (_level, message) => logged.push(message) });
+  const heard: string[] = [];
+  engine.subscribe(() => {
+    throw new Error("a listener's own mistake");
+  });
+  engine.subscribe(({ kind }) => heard.push(kind));
+  engine.handle("queue.add", { type: "note", payload: 1 });
+  await expect.poll(() => heard).toContain("enqueued");
+  expect(logged).toContain("a listener failed");
+  engine.close();
+});
+
 test("a captured file is kept while an operation refers to it and deleted after", async () => {
   const engine = await openEngine({ directory, log: quiet });
   const blobs = makeBlobs(directory);

@@ -306,7 +306,7 @@ function openOnce(opening: Opening): Running {
     core.close();
     world.close();
   };
-  const running = { core, follow: followOnce(core, listeners), close, closed };
+  const running = { core, follow: followOnce(core, listeners, options.log ?? (() => {})), close, closed };
   if (listeners.size > 0) running.follow();
   return running;
 }
@@ -330,13 +330,19 @@ function closeBoth(opened: {
 }
 
 /** Passes events on from the first listener on: an engine that nobody follows does not read its feed. */
-function followOnce(core: Engine, listeners: ReadonlySet<(event: HoldfastEvent) => void>): () => void {
+function followOnce(core: Engine, listeners: ReadonlySet<(event: HoldfastEvent) => void>, log: Log): () => void {
   const state = { isFollowing: false };
   return () => {
     if (state.isFollowing) return;
     state.isFollowing = true;
     core.subscribe((event) => {
-      for (const listener of listeners) listener(event);
+      for (const listener of listeners) {
+        try {
+          listener(event);
+        } catch (error) {
+          log("error", "a listener failed", { error: String(error), kind: event.kind });
+        }
+      }
     });
   };
 }

@@ -22,6 +22,8 @@ export type MetricsOptions = {
 
 const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 const lagResolutionMs = 20;
+/** Without a scrape for this long nobody reads the event loop's lag, and it is measured no more. */
+const lagIdleMs = 5 * 60_000;
 
 /** Opens a registry of its own, so that an embedding program's metrics stay apart. */
 export function openMetrics(options: MetricsOptions): Metrics {
@@ -31,7 +33,9 @@ export function openMetrics(options: MetricsOptions): Metrics {
     new Gauge({ name: `holdfast_${name}`, help, labelNames: [...labelNames], registers });
   const queue = queueGauges(gauge);
   const clients = gauge("event_clients", "Clients that listen to /v1/events");
-  const lag = gauge("event_loop_lag_seconds", "Event loop delay since the last scrape", ["quantile"]);
+  const lag = gauge("event_loop_lag_seconds", "Event loop delay since the last scrape; none at the first one", [
+    "quantile",
+  ]);
   const memory = gauge("resident_memory_bytes", "Resident memory of the daemon");
   const uptime = gauge("uptime_seconds", "Seconds since the daemon started");
   gauge("build_info", "Version of the daemon", ["version"]).set({ version: options.version }, 1);
@@ -60,8 +64,7 @@ export function openMetrics(options: MetricsOptions): Metrics {
     buckets: requestBuckets,
     registers,
   });
-  const delay = monitorEventLoopDelay({ resolution: lagResolutionMs });
-  delay.enable();
+  const delay = openLag();
   const unsubscribe = options.engine.subscribe((event) => {
     events.inc({ kind: event.kind });
     const outcome = outcomeOf(event.detail);
@@ -71,9 +74,8 @@ export function openMetrics(options: MetricsOptions): Metrics {
   const scrape = async (): Promise<{ readonly contentType: string; readonly text: string }> => {
     queue(options.engine.handle("queue.status", {}), Date.now());
     clients.set(options.countEventClients());
-    lag.set({ quantile: "0.5" }, delay.percentile(50) / 1e9);
-    lag.set({ quantile: "0.99" }, delay.percentile(99) / 1e9);
-    delay.reset();
+    lag.reset();
+    for (const [quantile, seconds] of delay.take()) lag.set({ quantile }, seconds);
     memory.set(process.memoryUsage.rss());
     uptime.set(process.uptime());
     return { contentType: registry.contentType, text: await registry.metrics() };
@@ -85,9 +87,38 @@ export function openMetrics(options: MetricsOptions): Metrics {
     observeRefusal: (code) => refusals.inc({ code }),
     close: () => {
       unsubscribe();
-      delay.disable();
+      delay.close();
       registry.clear();
     },
+  };
+}
+
+type Lag = {
+  /** Quantiles in seconds since the last call; none at the first one, which only begins to measure. */
+  readonly take: () => readonly (readonly [string, number])[];
+  readonly close: () => void;
+};
+
+/** Measuring wakes the process fifty times a second, so a daemon that nobody scrapes sleeps instead. */
+function openLag(): Lag {
+  const delay = monitorEventLoopDelay({ resolution: lagResolutionMs });
+  let idle: NodeJS.Timeout | null = null;
+  const stop = (): void => {
+    if (idle !== null) clearTimeout(idle);
+    idle = null;
+    delay.disable();
+  };
+  return {
+    take: () => {
+      const isMeasured = idle !== null;
+      if (idle !== null) clearTimeout(idle);
+      idle = setTimeout(stop, lagIdleMs).unref();
+      const quantiles = [50, 99].map((percent) => [String(percent / 100), delay.percentile(percent) / 1e9] as const);
+      if (!isMeasured) delay.enable();
+      delay.reset();
+      return isMeasured ? quantiles : [];
+    },
+    close: stop,
   };
 }
 

@@ -138,7 +138,7 @@ function refuseStrangers(guard: Guard, pairs: readonly Pair[], sql: string): voi
     for (const { name } of pairs)
       empty.exec(`CREATE TEMP TABLE ${quoted(name)} (${columnsOf(guard.connection, name)})`);
     empty.function(tickFunction, (_row) => 1);
-    const body = empty.prepare(sql).sourceSQL.replace(/;\s*$/, "");
+    const body = sourceOf(empty, sql, pairs).replace(/;\s*$/, "");
     const part = `SELECT * FROM (${body}\n)`;
     const program = explained(empty, `EXPLAIN ${part}`);
     if (program.some(isStrange)) throw refusal("not authorized: it reads more than the views", pairs);
@@ -146,6 +146,17 @@ function refuseStrangers(guard: Guard, pairs: readonly Pair[], sql: string): voi
     if (steps.some((step) => step.includes("RECURSIVE STEP"))) throw refusal("not authorized: it is recursive", pairs);
   } finally {
     empty.close();
+  }
+}
+
+/** Node 22 makes a statement of nothing but comments and spaces, and then says that it has been finalized. */
+function sourceOf(connection: GuardedConnection, sql: string, pairs: readonly Pair[]): string {
+  const statement = connection.prepare(sql);
+  try {
+    return statement.sourceSQL;
+  } catch (error) {
+    if ((error as { readonly code?: unknown }).code === "ERR_INVALID_STATE") throw refusal("it is no statement", pairs);
+    throw error;
   }
 }
 

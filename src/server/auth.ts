@@ -4,8 +4,8 @@
  */
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from "jose";
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify } from "jose";
+import { isKeepable } from "../json.ts";
 import type { Core } from "./core.ts";
-import { isKeepable } from "./parameter.ts";
 import type { Refusal } from "./problem.ts";
 import { refuse } from "./problem.ts";
 import type { Grant } from "./tokens.ts";

@@ -2,11 +2,12 @@
  * Owns a fetch: single records by key, as they are now, for what was evicted on the client or whose echo got lost.
  * Many records are pulled, see `pull.ts`.
  */
+
+import { isKeepable } from "../json.ts";
 import type { FetchRequest, FetchResponse } from "../wire.ts";
 import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
-import { isKeepable } from "./parameter.ts";
 import { readRecords, toWire } from "./records.ts";
 import { ensureSpace, findSpace } from "./spaces.ts";
 

@@ -3,12 +3,8 @@
  * How they are sent is the stores'.
  */
 import { HoldfastError } from "../errors.ts";
+import { isKeepable } from "../json.ts";
 import type { SqlParameter } from "./store.ts";
-
-const halfCharacter = /\p{Surrogate}/u;
-
-/** PostgreSQL has no U+0000 in texts, and no database half of a surrogate pair: UTF-8 cannot write it. JSON escapes both. */
-export const isKeepable = (text: string): boolean => !text.includes("\0") && !halfCharacter.test(text);
 
 /** Refuses numbers that would be rounded and texts that would be changed, here or by the next reader. */
 export function checkParameter(value: SqlParameter): void {

@@ -270,6 +270,25 @@ test("a push whose bases belong to another history does nothing and is answered 
   expect(await send(history)).toMatchObject({ history, answers: [{ id: "op-1", outcome: "applied" }] });
 });
 
+test("a push of a client that has seen versions beyond the head does nothing: the database was set back under the same history", async () => {
+  const { ask, pull, fetch } = await openTestServer();
+  const { history } = await pull();
+  const send = async (key: string, seen: number) => {
+    const change = { collection: "notes", key, kind: "create", base: 0, fields: { a: 1 }, schema: 1 };
+    const items = [{ id: `op-${key}`, number: 1, at: 1, changes: [change] }];
+    const response = await ask("/v1/push", { body: { space: "main", client: "c", floor: 0, history, seen, items } });
+    return response.json() as Promise<unknown>;
+  };
+  expect(await send("k1", 0)).toMatchObject({ history, head: 1, answers: [{ outcome: "applied" }] });
+  expect(await send("k2", 1)).toMatchObject({ history, head: 2, answers: [{ outcome: "applied" }] });
+  expect(await send("k3", 3)).toMatchObject({
+    ...{ history, head: 2 },
+    answers: [{ id: "op-k3", outcome: "retry", problem: { code: "history_changed" } }],
+  });
+  expect((await fetch(["k3"])).records).toEqual([]);
+  expect(await send("k3", 2)).toMatchObject({ history, head: 3, answers: [{ outcome: "applied" }] });
+});
+
 test("a commit that fails leaves nothing of a push, and the same push succeeds afterwards", async () => {
   const { store, server, ask, pull, token } = await openTestServer();
   void server;

@@ -3,6 +3,7 @@
  * Which pushes share one is `pushes.ts`; what becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
  */
 import { canonicalText, isSameJson } from "../canonical.ts";
+import { isKeepable } from "../json.ts";
 import type { Change } from "../record.ts";
 import type { PushAnswer, PushItem, PushRequest } from "../wire.ts";
 import { historyChanged } from "../wire.ts";
@@ -11,11 +12,11 @@ import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { Decided, Desk, Draft } from "./decide.ts";
 import { appliedAnswer, changesOf, decideItem, isStrange, recordId, rejected, storeDraft } from "./decide.ts";
-import { isKeepable } from "./parameter.ts";
 import type { Receipt } from "./receipts.ts";
 import { raiseFloors, readFloors, readReceipts, writeReceipts } from "./receipts.ts";
 import type { StoredRecord } from "./records.ts";
 import { readRecords, toWire, writeRecords } from "./records.ts";
+import type { Space } from "./spaces.ts";
 import { lockSpace, saveHead } from "./spaces.ts";
 import type { Tx } from "./store.ts";
 import type { UniqueValue } from "./unique.ts";
@@ -126,7 +127,7 @@ export async function pushAll(
   };
   const answers: PushAnswer[][] = [];
   for (const { request, who, hashed } of pushes) {
-    if (request.history !== undefined && request.history !== space.history) {
+    if (isOfAnotherPast(core, space, request)) {
       answers.push(request.items.map(otherHistory));
       continue;
     }
@@ -146,9 +147,27 @@ export async function pushAll(
   return { answers, head: work.head, history: space.history, isMoved };
 }
 
+/** The bases of a push lie where this database has never been: in another history, or beyond its head. */
+function isOfAnotherPast(core: Core, { name, head, history }: Space, { history: known, seen }: PushRequest): boolean {
+  if (known === undefined) return false;
+  if (known !== history) return true;
+  if (seen === undefined || seen <= head) return false;
+  const hint =
+    "if the database was copied back, run `holdfast server restore --history`, so that every client hears of it";
+  core.log({
+    level: "warn",
+    message: "a client has seen versions that this database does not have",
+    space: name,
+    head,
+    seen,
+    hint,
+  });
+  return true;
+}
+
 /** By bases of a history that is gone nobody can tell what a change has seen: it would go over the work of others unasked. */
 function otherHistory({ id }: PushItem): PushAnswer {
-  const message = "the server was restored, and the client does not know of it yet";
+  const message = "the server was restored to an older state, and the client does not know of it yet";
   const problem = { code: historyChanged, message, hint: "pull, then push again under the same id" };
   return { id, outcome: "retry", problem, afterMs: otherHistoryMs };
 }

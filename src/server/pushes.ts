@@ -26,7 +26,7 @@ export type Pushes = {
   readonly push: (request: PushRequest, who: Who) => Promise<PushResponse>;
 };
 
-type Answered = Pick<PushResponse, "answers" | "history">;
+type Answered = Pick<PushResponse, "answers" | "history" | "head">;
 
 type Waiting = {
   readonly push: Push;
@@ -100,9 +100,10 @@ async function write(core: Core, space: string, take: () => readonly Push[]): Pr
   return outcome;
 }
 
-const answeredOf = ({ answers, history }: Outcome, index: number): Answered => ({
+const answeredOf = ({ answers, history, head }: Outcome, index: number): Answered => ({
   answers: [...(answers[index] ?? [])],
   history,
+  head,
 });
 
 function join(line: Waiting[], taken: Waiting[]): void {

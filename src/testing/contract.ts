@@ -1,6 +1,6 @@
 /**
- * Owns what the cases of a transport's contract share: the world they run in, comparing, waiting. They need no test runner.
- * The cases are `transport-contract.ts` and `record-contract.ts`.
+ * Owns what the cases of the contracts share: the world that those of a transport run in, comparing, waiting. They need no test runner.
+ * The cases are `transport-contract.ts`, `record-contract.ts` and `server-store-contract.ts`.
  */
 import type { Client } from "../client/client.ts";
 import type { EngineLike, Transport } from "../client/transport.ts";

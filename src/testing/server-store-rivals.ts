@@ -3,6 +3,7 @@
  * It leaves what one transaction does to `server-store-contract.ts`.
  */
 import { everySpace } from "../server/store.ts";
+import { pause, until } from "./contract.ts";
 import type { Heard, Rule } from "./server-store-scene.ts";
 import {
   add,
@@ -11,11 +12,9 @@ import {
   makeCounters,
   named,
   outcome,
-  pause,
   readCounter,
   same,
   takeNext,
-  until,
   withMore,
 } from "./server-store-scene.ts";
 

@@ -95,16 +95,6 @@ export async function fails(task: Promise<unknown>, code?: ErrorCode): Promise<v
   if (code !== undefined && !isCode(ended, code)) throw new Error(`expected ${code}, got ${ended}`);
 }
 
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-export async function until(isTrue: () => Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + 10_000;
-  while (!(await isTrue())) {
-    if (performance.now() > giveUpAt) throw new Error("waited 10 s in vain");
-    await pause(5);
-  }
-}
-
 export function same(actual: unknown, expected: unknown): void {
   const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
   if (left !== right) throw new Error(`expected ${right?.slice(0, 300)}, got ${left?.slice(0, 300)}`);

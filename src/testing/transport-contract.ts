@@ -38,11 +38,10 @@ export function transportContract({
     name,
     run: async () => {
       const world = await makeWorld();
-      const client = connect({ transport: await world.open() });
       try {
-        await body(client, world);
+        const client = connect({ transport: await world.open() });
+        await body(client, world).finally(client.close);
       } finally {
-        await client.close();
         await world.close();
       }
     },

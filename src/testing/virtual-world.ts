@@ -61,6 +61,8 @@ function newLife(machine: VirtualMachine, name: string): Life {
   let fate: "before" | "after" | null = null;
   const waiting: (() => void)[] = [];
   const kill = (): void => {
+    // What it had may be held by now by a process that was started anew under its name.
+    if (state === "dead") return;
     state = "dead";
     waiting.length = 0;
     machine.watchers.delete(name);
@@ -154,7 +156,7 @@ function worldOf(machine: VirtualMachine, life: Life): World {
           return machine.lock.holder === life.name;
         }),
       unlock: () => {
-        if (machine.lock.holder === life.name) machine.lock.holder = null;
+        if (life.isAlive() && machine.lock.holder === life.name) machine.lock.holder = null;
       },
     },
     disk: machine.disk,

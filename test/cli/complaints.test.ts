@@ -35,6 +35,32 @@ describe("an input that the contract refuses", () => {
   );
 });
 
+describe("an option that would do nothing", () => {
+  it.each<[readonly string[], string]>([
+    [["sync", "--timeout", "3s"], "sync: --timeout goes with --wait"],
+    [["sync", "--export", "saved.jsonl"], "sync: --export goes with --clear-queue"],
+    [["sync", "--wait", "--yes"], "sync: --yes goes with --clear-queue or --resolve"],
+    [["collections", "sync", "--timeout", "3s"], "collections sync: --timeout goes with --wait"],
+    [["queue", "retry", "0f3a9c21", "--lane", "notes"], "queue retry: ids and filters exclude each other"],
+    [
+      ["server", "token", "list", "--data", "d", "--database", "postgres://db/x"],
+      "--database and --data exclude each other",
+    ],
+    [["server", "restore", "b.db", "--history", "--data", "d"], "a backup and --history exclude each other"],
+  ])("%j is refused", async (argv, message) => {
+    const [exit, err] = await said(argv);
+    expect([exit, err.split("\n")[0]]).toEqual([2, `✗ ${message}`]);
+  });
+});
+
+describe("a rule of merging that is no JSON", () => {
+  it("is a wrong word, and named", async () =>
+    expect(await said(["collections", "declare", "notes", "--merge", "fee={bad"])).toEqual([
+      2,
+      expect.stringMatching(/^✗ --merge fee is no JSON: /),
+    ]));
+});
+
 describe("a time", () => {
   it("that may be a duration says so", async () =>
     expect((await said(["request", "POST", "https://a.example", "--expires", "soon"]))[1]).toContain(
@@ -54,9 +80,28 @@ describe("a body", () => {
     );
   });
 
-  it("whose numbers would change on the way goes as text without a word", async () => {
-    const played = await play(["request", "POST", url, "--data", '{"a":12345678901234567890}'], { answers });
-    expect([played.exit, played.err]).toEqual([0, ""]);
+  it("whose numbers would change on the way goes as text without a word, and is still JSON to the server", async () => {
+    const words = ["request", "POST", url, "--data", '{"a":12345678901234567890}'];
+    for (const argv of [words, [...words, "--json-body"]]) {
+      const played = await play(argv, { answers });
+      expect([played.exit, played.err]).toEqual([0, ""]);
+      expect(played.calls[0]?.[1]).toMatchObject({ payload: { headers: { "content-type": "application/json" } } });
+    }
+    const own = await play([...words, "--header", "Content-Type: application/vnd.notes+json"], { answers });
+    expect(own.calls[0]?.[1]).toMatchObject({ payload: { headers: { "content-type": "application/vnd.notes+json" } } });
+  });
+
+  it("that is too large for a payload is checked all the same, and goes as JSON", async () => {
+    const local = { capture: async () => ({ payload: { blob: "a".repeat(64), sizeBytes: 4 }, sizeBytes: 4 }) };
+    const files = { "/desk/big.json": `[${"1,".repeat(300_000)}1]`, "/desk/bad.json": `[${"1,".repeat(300_000)}` };
+    const sent = await play(["request", "POST", url, "--data", "@big.json", "--json-body"], { answers, files, local });
+    expect(sent.calls[0]?.[1]).toMatchObject({ payload: { headers: { "content-type": "application/json" } } });
+    const refused = await play(["request", "POST", url, "--data", "@bad.json", "--json-body"], {
+      answers,
+      files,
+      local,
+    });
+    expect([refused.exit, refused.calls]).toEqual([2, []]);
   });
 
   it("comes from stdin as - and, as curl writes it, as @-", async () => {

@@ -6,6 +6,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
+import { conflict } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
 import { play } from "./support/script.ts";
 
@@ -19,6 +20,7 @@ const live: Script = {
       operations: [has.waitingNote, has.failedPush, has.operation({ lane: "needs quoting $(x)" })],
       next: null,
     },
+    "conflicts.list": { conflicts: [conflict()], next: null, open: 1 },
     "network.status": {
       status: "online",
       isWorkingOffline: false,
@@ -50,6 +52,14 @@ describe("candidates", () => {
     [["queue", "list", "--status", "f"], ["failed"]],
     [["queue", "list", "--remote", ""], ["https://api.example.com"]],
     [["queue", "resolve", "0f3a9c21", "--choose", "re"], ["remote"]],
+    [["queue", "resolve", "0f3a9c21", "--choose", "v"], []],
+    [["conflicts", "resolve", "c0ffee01", "--choose", "v"], ["value"]],
+    [["conflicts", "show", ""], ["0000c0ff"]],
+    [["conflicts", "list", "--status", "un"], ["undone"]],
+    [["queue", "list", "--order", "o"], ["oldest"]],
+    [["records", "list", "notes", "--order", ""], []],
+    [["config", "get", "daemon.po"], ["daemon.port"]],
+    [["settings", "set", "syncM"], ["syncMode"]],
     [["request", "PO"], ["POST"]],
     [
       ["completion", ""],

@@ -170,7 +170,7 @@ it("events come as JSON Lines, and Ctrl-C ends them with 0", async () => {
   for (const line of out.trim().split("\n")) expect(JSON.parse(line)).toHaveProperty("kind");
 });
 
-it("Ctrl-C while waiting ends with 0, the id, and leaves it queued", async () => {
+it("Ctrl-C while waiting ends with 1, the id, and leaves it queued", async () => {
   await json("network", "offline");
   const child = start(["request", "POST", `${receiver.url}/notes`, "--data", "x", "--wait"]);
   let out = "";
@@ -183,7 +183,7 @@ it("Ctrl-C while waiting ends with 0, the id, and leaves it queued", async () =>
   });
   await isWaiting;
   child.kill("SIGINT");
-  expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0);
+  expect(await new Promise((resolve) => child.once("close", resolve))).toBe(1);
   const { status } = await json<{ readonly status: string }>("queue", "show", out.trim());
   expect(status).toBe("pending");
 });

@@ -1,6 +1,6 @@
 // Owns the table of exit codes: what a script can rely on, for each way in which a command can end.
 import { describe, expect, it } from "vitest";
-import { pageLimit } from "../../src/cli/queue-read.ts";
+import { pageLimit } from "../../src/cli/pages.ts";
 import type { ErrorCode } from "../../src/errors.ts";
 import { errorTable, HoldfastError } from "../../src/errors.ts";
 import { limits } from "../../src/shapes.ts";

@@ -89,6 +89,17 @@ it("doctor minds a configuration that others can write, not one that they could 
   chmodSync(at("config.toml"), 0o600);
 });
 
+it("doctor minds secrets that others can read", async () => {
+  writeFileSync(at("credentials.json"), "[]", { mode: 0o644 });
+  chmodSync(at("credentials.json"), 0o644);
+  const findings = await complaints();
+  expect(findings.find(({ check }) => check === "directory")).toMatchObject({
+    level: "problem",
+    hint: `chmod 600 ${at("credentials.json")}`,
+  });
+  rmSync(at("credentials.json"));
+});
+
 it("an unclean end that cost nothing is no warning", async () => {
   const { pid } = JSON.parse((await run("daemon", "status", "--json")).out) as { readonly pid: number };
   process.kill(pid, "SIGKILL");
@@ -104,6 +115,29 @@ it("changes of records without a server are told as that, not as a type that som
   ]);
 });
 
+it("a default is told in the type that the file would have", async () => {
+  const value = async (key: string) =>
+    (JSON.parse((await run("config", "get", key, "--json")).out) as { value: unknown }).value;
+  expect([await value("daemon.port"), await value("queue.max_size"), await value("types")]).toEqual([0, "1 GiB", []]);
+});
+
+it("an export never takes the place of what is there, and names the folder that is not", async () => {
+  const wanted = [
+    [path.join(scratch, "nowhere", "x.jsonl"), `there is no folder ${path.join(scratch, "nowhere")}`, 4],
+    [scratch, `${scratch} is no file`, 5],
+  ] as const;
+  for (const [target, message, exit] of wanted) {
+    const refused = await run("queue", "export", "-o", target, "--force");
+    expect([refused.exit, refused.err.split("\n")[0]]).toEqual([exit, `✗ ${message}`]);
+  }
+  // Unreadable is there all the same.
+  writeFileSync(path.join(scratch, "kept.jsonl"), "kept");
+  chmodSync(path.join(scratch, "kept.jsonl"), 0o000);
+  expect((await run("queue", "export", "-o", "kept.jsonl")).exit).toBe(5);
+  chmodSync(path.join(scratch, "kept.jsonl"), 0o600);
+  expect(readFileSync(path.join(scratch, "kept.jsonl"), "utf8")).toBe("kept");
+});
+
 it("a wrong key for config set is a wrong word, not a fault of the file", async () => {
   const unknown = await run("config", "set", "network.probe", "x");
   expect([unknown.exit, unknown.err]).toEqual([
@@ -112,4 +146,47 @@ it("a wrong key for config set is a wrong word, not a fault of the file", async 
   ]);
   const wrong = await run("config", "set", "daemon.port", "many");
   expect([wrong.exit, wrong.err.split("\n")[0]]).toEqual([2, "✗ daemon.port: expected a number"]);
+});
+
+it("a daemon that stands still is named as that, and Ctrl-C leaves who waits for it at once", async () => {
+  const { pid } = JSON.parse((await run("daemon", "start", "--json")).out) as { readonly pid: number };
+  await run("network", "offline");
+  const env = { ...process.env, HOLDFAST_HOME: home };
+  const words = ["request", "POST", "https://api.example.com/notes", "--data", "x", "--wait"];
+  const waiting = spawn(process.execPath, [main, ...words], { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise((resolve) => waiting.once("close", resolve));
+  await new Promise<void>((resolve) =>
+    waiting.stderr.setEncoding("utf8").on("data", (text: string) => {
+      if (text.includes("to see what it waits for")) setTimeout(resolve, 1_500);
+    }),
+  );
+  process.kill(pid, "SIGSTOP");
+  try {
+    await sleep(1_500);
+    const pressedAt = performance.now();
+    waiting.kill("SIGINT");
+    expect(await ended).toBe(1);
+    expect(performance.now() - pressedAt).toBeLessThan(1_500);
+    const { exit, err } = await run("status");
+    expect(exit).toBe(3);
+    expect(err).toContain(`✗ a daemon (process ${pid}) holds ${home} and does not answer\n`);
+    expect(err).toContain("holdfast daemon stop --force");
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await run("network", "online");
+  expect((await run("queue", "clear", "--all", "--yes")).exit).toBe(0);
+});
+
+it("a command that comes while the daemon stops waits for its end and starts the next one", async () => {
+  const before = JSON.parse((await run("daemon", "start", "--json")).out) as { readonly pid: number };
+  // Ends by itself, while the stop waits for it, later than a new daemon waits for the directory.
+  expect((await run("exec", "--", "sleep", "4")).exit).toBe(0);
+  await sleep(500);
+  const stopping = run("daemon", "stop");
+  await sleep(700);
+  const status = await run("status", "--json");
+  expect([status.exit, status.err]).toEqual([0, ""]);
+  expect((JSON.parse(status.out) as { daemon: { pid: number } }).daemon.pid).not.toBe(before.pid);
+  await stopping;
 });

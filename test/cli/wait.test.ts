@@ -73,10 +73,17 @@ it("a failure ends with 1, its reason, and what to do", async () => {
   expect(played.err).toContain("holdfast queue resolve c0ffee01 --choose local|remote");
 });
 
-it("Ctrl-C says that it stays queued and ends with 0 and the id", async () => {
+it("Ctrl-C says that it stays queued and ends with the id and 1, because nothing has landed", async () => {
   const played = await play(argv, { ...looks(has.operation()), interruptAt: 2 });
-  expect([played.exit, played.out]).toEqual([0, `${has.ids.note}\n`]);
+  expect([played.exit, played.out]).toEqual([1, `${has.ids.note}\n`]);
   expect(played.err).toContain("Stopped waiting: 0f3a9c21 stays queued and is sent by itself.");
+});
+
+it("a time limit without --wait is refused, because it would limit nothing", async () => {
+  const words = argv.filter((word) => word !== "--wait");
+  const played = await play([...words, "--timeout", "3s"], looks(has.operation()));
+  expect([played.exit, played.calls]).toEqual([2, []]);
+  expect(played.err).toContain("✗ --timeout goes with --wait\n");
 });
 
 it("a timeout ends with 1 and leaves it queued", async () => {

@@ -1,5 +1,8 @@
 // Owns what words on the command line become on the wire: inputs of the verbs, payloads, questions before something is lost.
+import { readFileSync, rmSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
 import type { Answers, Script } from "./support/script.ts";
 import { now, play } from "./support/script.ts";
@@ -158,6 +161,18 @@ describe("questions before unsent work is lost", () => {
     expect(played.written).toEqual({ "/desk/mine.jsonl": '{"a":1}\n' });
     expect(cleared(played.calls)).toEqual({ scope: "all", confirm: 5 });
   });
+  it("--export saves whatever is answered, and then nothing is lost any more", async () => {
+    for (const [said, input] of [
+      [true, { scope: "all", confirm: 5 }],
+      [false, undefined],
+    ] as const) {
+      const argv = ["queue", "clear", "--all", "--export", "mine.jsonl"];
+      const played = await play(argv, { answers: status, isTty: true, says: [said] });
+      expect(played.asked).toEqual(["5 unsent operations would go; mine.jsonl holds them. Clear?"]);
+      expect(played.written).toEqual({ "/desk/mine.jsonl": '{"a":1}\n' });
+      expect(cleared(played.calls)).toEqual(input);
+    }
+  });
   it.each([
     ["queue", "clear", "--all"],
     ["sync", "--clear-queue"],
@@ -190,6 +205,79 @@ describe("questions before unsent work is lost", () => {
     expect(unsent.calls.map(([verb]) => verb)).toEqual(["queue.get"]);
     const done = await play(["queue", "remove", "0f3a9c21"], { answers: { ...removal, "queue.get": has.landedNote } });
     expect(done.calls.map(([verb]) => verb)).toEqual(["queue.get", "queue.remove"]);
+  });
+});
+
+describe("editing by hand", () => {
+  const edit = (editor: string, more: Script = {}) =>
+    play(["queue", "edit", has.ids.note], {
+      isTty: true,
+      env: { EDITOR: editor, NO_COLOR: "1" },
+      answers: {
+        "queue.get": has.waitingNote,
+        "queue.edit": has.waitingNote,
+        "network.status": { status: "online", isWorkingOffline: false, lastCheckAt: null, remotes: [], pokes: [] },
+      },
+      ...more,
+    });
+  const kept = (err: string): string => /--payload @(\S+)/.exec(err)?.[1] ?? "";
+
+  it("sends what the editor left, with the revision that was seen", async () => {
+    const played = await edit("printf '{\"a\":1}' >");
+    expect(played.exit).toBe(0);
+    expect(played.calls.find(([verb]) => verb === "queue.edit")?.[1]).toMatchObject({ payload: { a: 1 }, revision: 0 });
+  });
+
+  it("keeps what was typed when it is no JSON, and when the queue refuses it", async () => {
+    const refusing: Script["answers"] = {
+      "queue.get": has.waitingNote,
+      "queue.edit": () => {
+        throw new HoldfastError("refused_by_state", "somebody edited it meanwhile", "look again");
+      },
+    };
+    const cases = [
+      [await edit("printf '{\"a\":' >"), 2, '{"a":'],
+      [await edit("printf '{\"a\":1}' >", { answers: refusing }), 5, '{"a":1}'],
+    ] as const;
+    for (const [{ exit, err }, wanted, text] of cases) {
+      expect(exit).toBe(wanted);
+      expect(readFileSync(kept(err), "utf8")).toBe(text);
+      rmSync(path.dirname(kept(err)), { recursive: true });
+    }
+  });
+
+  it("opens nothing where no editor is named", async () => {
+    const played = await edit(" ");
+    expect([played.exit, played.calls]).toEqual([2, []]);
+    expect(played.err).toContain("EDITOR names what opens the payload");
+  });
+});
+
+describe("rows to import", () => {
+  const answers: Answers = {
+    "records.import": ({ rows, offset }) => ({
+      imported: rows.length,
+      unchanged: 0,
+      refused: [],
+      nextOffset: offset + rows.length,
+    }),
+  };
+  it.each([
+    ["an array after empty lines", '\n\n[{"a":1},\n{"a":2}]\n'],
+    ["an array with a mark of its encoding", '\ufeff[{"a":1},{"a":2}]'],
+    ["lines with such a mark", '\ufeff{"a":1}\n{"a":2}\n'],
+  ])("may be %s", async (_name, text) => {
+    const played = await play(["records", "import", "notes", "n.json"], { answers, files: { "/desk/n.json": text } });
+    expect(played.calls.map(([, input]) => input)).toMatchObject([{ rows: [{ a: 1 }, { a: 2 }] }]);
+  });
+  it("are told apart by the whole path of their file, so that none goes over those of another one", async () => {
+    const files = { "/desk/a/n.json": '{"a":1}', "/desk/b/n.json": '{"a":2}' };
+    const sources: unknown[] = [];
+    for (const file of ["a/n.json", "b/n.json"]) {
+      const { calls } = await play(["records", "import", "notes", file], { answers, files });
+      sources.push(...calls.map(([, input]) => (input as { readonly source: unknown }).source));
+    }
+    expect(sources).toEqual(["/desk/a/n.json", "/desk/b/n.json"]);
   });
 });
 

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { daemonStatus, findDaemon, startDetached, stopDaemon } from "../../src/node/detached.ts";
 import { readPortFile } from "../../src/node/home.ts";
@@ -95,6 +96,39 @@ test("what was acknowledged before kill -9 is there after it, and the stale file
     await stopDaemon(place.path);
   }
 });
+
+test.runIf(process.platform === "linux")(
+  "a daemon with nothing to do sleeps: it wakes a few times a second, also while an operation waits for its remote",
+  async () => {
+    const { pid } = await startDetached(place.path, {
+      command: [process.execPath, "--no-warnings", realMain, "daemon", "run"],
+    });
+    await sleep(2_000);
+    const atRest = await wakesPerSecond(pid);
+    const offline = "http://127.0.0.1:9/notes";
+    await call("queue.add", { type: "http.request", payload: { method: "POST", url: offline } });
+    await sleep(2_000);
+    const waiting = await wakesPerSecond(pid);
+    console.log(
+      `an idle daemon wakes ${atRest.toFixed(1)} times a second, one that waits for a remote ${waiting.toFixed(1)} times`,
+    );
+    expect(atRest).toBeLessThan(mostWakes);
+    expect(waiting).toBeLessThan(mostWakes);
+  },
+);
+
+/** A busy poll at all worth the name wakes a process more often than this. */
+const mostWakes = 12;
+
+/** How often the main thread of a process went to sleep, and so woke, over three seconds. */
+async function wakesPerSecond(pid: number): Promise<number> {
+  const seconds = 3;
+  const slept = (): number =>
+    Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  const before = slept();
+  await sleep(seconds * 1_000);
+  return (slept() - before) / seconds;
+}
 
 test("a stale port file with the number of a living process does not stop a start, and the process is left alone", async () => {
   const bystander = spawn("sleep", ["60"]);
@@ -228,6 +262,12 @@ test("a changed config.toml takes effect while the daemon runs, a broken one cha
   await expect
     .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
     .toContain("was not applied");
+  expect(await concurrency()).toBe(5);
+  // A file that names what cannot be loaded is not applied in part either.
+  writeFileSync(path, 'types = ["nowhere.mjs"]\n[queue]\nconcurrency = 8\n');
+  await expect
+    .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
+    .toContain("nowhere.mjs is not there");
   expect(await concurrency()).toBe(5);
   await call("settings.set", { concurrency: 9 });
   await stopDaemon(place.path);

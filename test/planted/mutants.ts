@@ -59,7 +59,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/engine/lanes.ts",
     find: "promoteLane(store, op.lane);\n}",
     replace: "}",
-    rules: ["I8", "liveness", "why"],
+    rules: ["I8", "I12", "liveness", "why"],
   },
   {
     name: "turn a yes whose booking failed into a failure",
@@ -132,6 +132,28 @@ export const mutants: readonly Mutant[] = [
     replace:
       "  releaseDependents(store, op.seq);\n  if (isSkipped) leaveLane(store, op);\n  else promoteLane(store, op.lane);",
     rules: ["I4", "I9"],
+  },
+  {
+    name: "make room by dropping what has not ended",
+    file: "src/engine/retention.ts",
+    find: "WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq",
+    replace: "WHERE state IN (5, 8) AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq",
+    rules: ["I1"],
+  },
+  {
+    name: "call the queue full without making room",
+    file: "src/engine/retention.ts",
+    find: "if (dropped > 0) continue;",
+    replace: "if (dropped > 9) continue;",
+    rules: ["overflow"],
+  },
+  {
+    name: "let one refusal hold other lanes",
+    file: "src/engine/queue.ts",
+    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6",
+    replace:
+      "const laneHead = `SELECT ${briefColumns} FROM op WHERE (lane = ? OR state = 5) AND lane <> '' AND state < 6",
+    rules: ["I12"],
   },
   {
     name: "order by priority alone, so that low ones starve",

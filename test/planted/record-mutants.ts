@@ -89,6 +89,20 @@ export const recordMutants: readonly Mutant[] = [
     rules: ["S2", "I5", "livelock"],
   },
   {
+    name: "do not notice a server that was set back under its history",
+    file: "src/engine/seen.ts",
+    find: "const known = store.memory.sync.seen.get(space.name);",
+    replace: "if (space.head >= 0) return 0;\n  const known = store.memory.sync.seen.get(space.name);",
+    rules: ["I5", "linearizable", "livelock", "I1", "read your writes", "set back"],
+  },
+  {
+    name: "let the remote side take what nobody disputes",
+    file: "src/engine/inbox.ts",
+    find: 'return chooseSide({ base, local, remote }, { rules, disputed: conflict.fields, side: "remote" });',
+    replace: "return remote;",
+    rules: ["I6"],
+  },
+  {
     name: "send a local key to the server",
     file: "src/id.ts",
     find: "if (serverId !== null && serverId !== text) known.set(text, serverId);",

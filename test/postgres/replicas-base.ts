@@ -100,7 +100,7 @@ export async function openPostgresBase(url: string, seed: number): Promise<Postg
       pump.aside(async () => {
         await putBack(judge);
         // As `holdfast server restore --history` does after PostgreSQL's own restore.
-        await judge.write((tx) => mintHistories(tx, newId));
+        if (newId !== null) await judge.write((tx) => mintHistories(tx, newId));
       }),
     close: async () => {
       for (const name of [...living.keys()]) await close(name);

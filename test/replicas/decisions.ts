@@ -1,7 +1,8 @@
 // Owns what people decide in a simulated run: conflicts, what is taken back, what is rolled back, retried or given up.
 // Writes are moves.ts, faults are faults.ts.
-import { canonicalText } from "../../src/canonical.ts";
+import { canonicalText, isSameJson } from "../../src/canonical.ts";
 import type { Json } from "../../src/operation.ts";
+import type { Fields } from "../../src/record.ts";
 import type { Input, Output } from "../../src/verbs.ts";
 import type { Violation } from "./judge.ts";
 import type { Stage } from "./moves.ts";
@@ -9,28 +10,85 @@ import { decided, freshValue, meterKeys, noteKeys, outcome, pickReplica, pickSlo
 import { collectionNames } from "./programs.ts";
 import type { Replica } from "./replica.ts";
 
-export function decideConflict(stage: Stage): void {
+export function decideConflict(stage: Stage): Violation | null {
   const { random, promises } = stage;
   const replica = pickReplica(stage);
   const slot = pickSlot(stage, replica);
   const listed = replica.ask("conflicts.list", { status: "open", limit: 20 }, slot);
-  if (listed.kind !== "ok" || listed.output.conflicts.length === 0) return;
+  if (listed.kind !== "ok" || listed.output.conflicts.length === 0) return null;
   const conflict = listed.output.conflicts[random.below(listed.output.conflicts.length)];
-  if (conflict === undefined) return;
+  if (conflict === undefined) return null;
   const choose = random.pick(["local", "remote", "merge", "value"]);
   const mine = freshValue(stage, replica);
   const input: Input<"conflicts.resolve"> =
     choose === "value" ? { ids: [conflict.id], choose, value: { a: mine } } : { ids: [conflict.id], choose };
-  const answered = replica.ask("conflicts.resolve", input, slot);
-  if (answered.kind === "ok" && answered.output.done.length > 0) {
+  const isMixed = (choose === "local" || choose === "remote") && random.chance(0.3);
+  const fields = { [random.pick(["a", "b", "tags"])]: random.pick(["local", "remote"]) } as const;
+  const judge = watchDecision(replica, conflict, slot);
+  const answered = replica.ask("conflicts.resolve", isMixed ? { ...input, fields } : input, slot);
+  const isDone = answered.kind === "ok" && answered.output.done.length > 0;
+  if (isDone) {
     promises.decisions += 1;
     if (choose === "value") promises.kept.set(mine, replica.name);
   }
   decided(stage, replica);
+  const how = `${choose}${isMixed ? ` with ${JSON.stringify(fields)}` : ""}`;
   stage.note(
-    `${replica.name} decides ${conflict.kind} of ${conflict.collection}/${conflict.key}: ${choose}, ${outcome(answered as never)}`,
+    `${replica.name} decides ${conflict.kind} of ${conflict.collection}/${conflict.key}: ${how}, ${outcome(answered as never)}`,
   );
+  return isDone && choose !== "value" ? judge(how, isMixed ? Object.keys(fields) : []) : null;
 }
+
+/** Looks at what a decision is about before it is made; what is given back judges it afterwards. */
+export function watchDecision(
+  replica: Replica,
+  conflict: Conflict,
+  slot = 0,
+): (how: string, named?: readonly string[]) => Violation | null {
+  const before = shownBy(replica, conflict, slot);
+  const isWhole = isOneOfSeveral(replica, conflict, slot);
+  return (how, named = []) =>
+    judgeUndisputed(conflict, { before, after: shownBy(replica, conflict, slot), how, named, isWhole });
+}
+
+type Conflict = Output<"conflicts.list">["conflicts"][number];
+
+function shownBy(replica: Replica, { collection, key }: Conflict, slot: number): Fields | null {
+  const seen = replica.ask("records.get", { collection, key }, slot);
+  return seen.kind === "ok" ? ((seen.output.record?.value ?? null) as Fields | null) : null;
+}
+
+/** A transaction is given up whole; and what else waits on the same record may be decided with it. */
+function isOneOfSeveral(replica: Replica, { operation, collection, key }: Conflict, slot: number): boolean {
+  const record = replica.ask("records.get", { collection, key }, slot);
+  if (record.kind !== "ok" || record.output.record?.operations.length !== 1) return true;
+  const seen = operation === null ? null : replica.ask("queue.get", { id: operation }, slot);
+  if (seen?.kind !== "ok") return true;
+  return ((seen.output.payload as { readonly changes?: readonly Json[] } | null)?.changes ?? []).length !== 1;
+}
+
+type Decision = {
+  readonly before: Fields | null;
+  readonly after: Fields | null;
+  readonly how: string;
+  readonly named: readonly string[];
+  readonly isWhole: boolean;
+};
+
+/** I6: a decision loses no side of what was not in dispute: what only this client changed it shows as before. */
+function judgeUndisputed(conflict: Conflict, { before, after, how, named, isWhole }: Decision): Violation | null {
+  const { kind, base, local, remote, fields } = conflict;
+  if (kind !== "version_mismatch" || isWhole || base === null || local === null || remote === null) return null;
+  for (const field of ["a", "b"]) {
+    const isMine = !isSame(local[field], base[field]) && isSame(remote[field], base[field]);
+    if (!isMine || fields.includes(field) || named.includes(field) || isSame(before?.[field], after?.[field])) continue;
+    const detail = `${conflict.collection}/${conflict.key} showed ${before?.[field]} in ${field}, ${after?.[field]} after ${how}`;
+    return { rule: "I6", detail };
+  }
+  return null;
+}
+
+const isSame = (one: Json | undefined, other: Json | undefined): boolean => isSameJson(one ?? null, other ?? null);
 
 export function undoDecision(stage: Stage): void {
   const replica = pickReplica(stage);

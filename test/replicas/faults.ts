@@ -1,8 +1,11 @@
 // Owns the faults and the time of a simulated run: weather, deaths, clocks, upgrades, credentials, months, and a server that is restored.
 // What people do meanwhile is moves.ts and decisions.ts; the line itself is line.ts.
+import type { Violation } from "./judge.ts";
 import { calm } from "./line.ts";
 import type { Stage } from "./moves.ts";
-import { pickReplica, pickSlot } from "./moves.ts";
+import { pickReplica, pickSlot, writeFor } from "./moves.ts";
+import type { Replica } from "./replica.ts";
+import { space } from "./server-host.ts";
 
 const minuteMs = 60_000;
 const dayMs = 24 * 60 * minuteMs;
@@ -109,8 +112,55 @@ export async function copyServer(stage: Stage): Promise<void> {
 }
 
 export async function restoreServer(stage: Stage): Promise<void> {
-  const isRestored = await stage.server.restore();
+  const isRestored = await stage.server.restore("new history");
   if (!isRestored) return;
   stage.promises.restores += 1;
   stage.note("the server is restored from its copy");
+}
+
+const seenRow = `SELECT max(head, coalesce((SELECT max(acked) FROM pending), 0)) AS seen FROM space WHERE name = ?`;
+const nameRow = "SELECT value FROM meta WHERE name = 'client'";
+const readingRow = "SELECT count(*) AS n FROM collection WHERE state = 'resync'";
+
+const seenBy = ({ database }: Replica): number => Number(database.prepare(seenRow).get(space)?.seen ?? 0);
+const isReading = ({ database }: Replica): boolean => Number(database.prepare(readingRow).get()?.n) > 0;
+
+/**
+ * The server's file is copied back under the same history. Whoever has seen more hears of it with what it says next, or writes first.
+ * A client that stays away until others have brought the head past what it has seen can know of nothing: so all come back, and until
+ * all have heard only those push that have not.
+ */
+export async function setServerBack(stage: Stage): Promise<Violation | null> {
+  const { random, replicas, scheduler, server } = stage;
+  const copied = server.copiedHead() ?? Number.MAX_SAFE_INTEGER;
+  const ahead = replicas.filter((replica) => seenBy(replica) > copied);
+  if (ahead.length === 0) return null;
+  await server.restore("same history");
+  stage.promises.restores += 1;
+  stage.note(`the server is set back to ${copied}; ${ahead.map((each) => `${each.name} has seen ${seenBy(each)}`)}`);
+  server.admits = ({ client }) =>
+    ahead.some((replica) => replica.database.prepare(nameRow).get()?.value === client && seenBy(replica) > copied);
+  for (const replica of replicas) {
+    Object.assign(replica.weather, calm());
+    replica.credentials.pass = "valid";
+    if (random.chance(0.7)) writeFor(stage, replica);
+    else replica.ask("collections.sync", {});
+  }
+  try {
+    for (let round = 0; round < 30; round += 1) {
+      await server.boot();
+      bootReplicas(stage);
+      for (const replica of replicas) {
+        replica.ask("network.online", {});
+        replica.ask("subject.signIn", { subject: "" });
+      }
+      await scheduler.runFor(minuteMs);
+      const head = await server.head();
+      if (replicas.every((replica) => seenBy(replica) <= head && !isReading(replica))) return null;
+    }
+  } finally {
+    server.admits = () => true;
+  }
+  const stays = replicas.map((replica) => `${replica.name} at ${seenBy(replica)}`);
+  return { rule: "set back", detail: `the head is ${await server.head()}, after half an hour ${stays}` };
 }

@@ -66,7 +66,7 @@ async function judgeRows(
 ): Promise<Violation | null> {
   const [row] = await all(spaceRow, space);
   if (row === undefined) return null;
-  const history = String(row.history);
+  const history = inEra(server, String(row.history));
   if (history !== witnesses.history) Object.assign(witnesses, { history, head: 0 });
   for (const row of await all(serverRows, space, witnesses.head)) {
     const version = Number(row.version);
@@ -123,8 +123,11 @@ function noteLandings(rows: readonly ServerRow[], events: HistoryEvent[], witnes
   }
 }
 
+/** A database that was copied back goes on under the same name with versions that it has given before. */
+const inEra = (server: ServerHost, history: string): string => `${history} ${server.era()}`;
+
 /** Records for the history what a client shows now, and what was decided on it since the last look. */
-export function observeReplica({ events }: Stage, replica: Replica, witnesses: Witnesses): void {
+export function observeReplica({ events, server }: Stage, replica: Replica, witnesses: Witnesses): void {
   const { name: client, database } = replica;
   for (const row of database.prepare(decidedRows).all()) {
     const id = `${client} ${row.id}`;
@@ -132,7 +135,8 @@ export function observeReplica({ events }: Stage, replica: Replica, witnesses: W
     witnesses.decided.set(id, String(row.status));
     events.push({ kind: "decide", client, record: `${row.collection}/${row.key}` });
   }
-  const known = String(database.prepare(clientHistory).get(space)?.history ?? "");
+  // Nobody is looked at between a server that is set back and hearing of it.
+  const known = inEra(server, String(database.prepare(clientHistory).get(space)?.history ?? ""));
   for (const row of database.prepare(clientRows).all()) {
     const record = `${row.collection}/${row.key}`;
     // While everything is read again, what was not met yet has a version of the history before; which one that was, each reading knows.

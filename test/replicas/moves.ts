@@ -26,6 +26,7 @@ import {
   passMonths,
   passTime,
   restoreServer,
+  setServerBack,
   upgradeSomebody,
 } from "./faults.ts";
 import type { HistoryEvent } from "./history.ts";
@@ -98,8 +99,9 @@ const moves: readonly Move[] = [
   { weight: 2, run: upgradeSomebody },
   { weight: 2, run: passMonths },
   { weight: 4, run: forgetReceipts },
-  { weight: 2, run: copyServer },
+  { weight: 3, run: copyServer },
   { weight: 1, run: restoreServer },
+  { weight: 2, run: setServerBack },
 ];
 const totalWeight = moves.reduce((sum, move) => sum + move.weight, 0);
 
@@ -155,7 +157,10 @@ export const outcome = (answered: Answered<never>): string =>
   answered.kind === "refused" ? answered.code : answered.kind;
 
 function writeOne(stage: Stage): void {
-  const replica = pickReplica(stage);
+  writeFor(stage, pickReplica(stage));
+}
+
+export function writeFor(stage: Stage, replica: Replica): void {
   const write = drawWrite(stage, replica);
   const answered = replica.ask("records.write", write, pickSlot(stage, replica));
   stage.note(`${replica.name} ${JSON.stringify(write)}: ${outcome(answered as never)}`);

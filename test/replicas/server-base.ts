@@ -30,10 +30,10 @@ export type ServerBase = {
   /** Receipts with a place that grows, from the one after `last` on, in the order in which they were committed. */
   readonly receiptsAfter: (all: All, last: number) => Promise<readonly ServerRow[]>;
   readonly change: (sql: string) => Promise<void>;
-  /** Keeps a copy of everything; `restore` goes back to it, with new histories. Only while no process runs. */
+  /** Keeps a copy of everything; `restore` goes back to it, with new histories or, without ids for them, under the same. Only while no process runs. */
   readonly copy: () => Promise<void>;
   readonly hasCopy: () => boolean;
-  readonly restore: (newId: () => string) => Promise<void>;
+  readonly restore: (newId: (() => string) | null) => Promise<void>;
   readonly close: () => Promise<void>;
 };
 
@@ -57,7 +57,7 @@ export function openEmbeddedBase(): ServerBase {
     hasCopy: () => kept !== null,
     restore: async (newId) => {
       putBack(database, kept ?? []);
-      await openEmbeddedStore(database).write((tx) => mintHistories(tx, newId));
+      if (newId !== null) await openEmbeddedStore(database).write((tx) => mintHistories(tx, newId));
     },
     close: async () => database.close(),
   };

@@ -13,6 +13,7 @@ import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
 import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
+import type { PushRequest } from "../../src/wire.ts";
 import { protocolVersion, routes } from "../../src/wire.ts";
 import { raiseNote } from "./programs.ts";
 import type { ServerBase } from "./server-base.ts";
@@ -43,9 +44,16 @@ export type ServerHost = {
   /** From the next start of its processes on, the server has the second version of the schema. */
   readonly upgrade: () => void;
   readonly schemaVersion: () => 1 | 2;
-  /** Keeps a copy of everything; `restore` goes back to it, with a new history, as `holdfast server restore` does. */
+  /** Keeps a copy of everything; `restore` goes back to it: with a new history, as `holdfast server restore` does, or as whoever copies the file back. */
   readonly copy: () => Promise<void>;
-  readonly restore: () => Promise<boolean>;
+  readonly restore: (kind: "new history" | "same history") => Promise<boolean>;
+  /** The version up to which a restore would keep everything; null: there is no copy. */
+  readonly copiedHead: () => number | null;
+  readonly head: () => Promise<number>;
+  /** How often it was set back under the same history: versions of before name others than those of after. */
+  readonly era: () => number;
+  /** Whom it takes a push from; the others are asked to come again. */
+  admits: (request: PushRequest) => boolean;
   /** How often each operation was pushed, and what was answered last. */
   readonly pushed: Map<string, { times: number; last: string }>;
   /** How many requests were refused for who sent them, by minute of the run. */
@@ -90,7 +98,7 @@ export type HostParts = {
 export async function openServerHost({ scheduler, random, processes, base }: HostParts): Promise<ServerHost> {
   const machine = newVirtualMachine({ scheduler, random: random.fork("machine"), hash: sha256 });
   const listeners = new Set<(head: number) => void>();
-  const state: HostState = { version: 1, tokens: new Map() };
+  const state: HostState = { version: 1, tokens: new Map(), copiedHead: null, era: 0 };
   const onCommit = (): Promise<void> => host.onHandled();
   const fleet = openFleet({ base, scheduler, machine, processes, listeners, state, onCommit });
   const host: ServerHost = {
@@ -99,10 +107,13 @@ export async function openServerHost({ scheduler, random, processes, base }: Hos
     pushed: new Map(),
     refused: new Map(),
     onHandled: async () => {},
+    admits: () => true,
     isUp: () => fleet.living().length > 0,
     handle: (route, text, pass) => {
       const up = fleet.living();
       const slot = up[up.length > 1 ? random.below(up.length) : 0];
+      const push = route === routes.push ? (JSON.parse(text) as PushRequest) : null;
+      if (push !== null && !host.admits(push)) return Promise.resolve(patience(push));
       const asked = requestOf(route, text, state.tokens.get(pass) ?? "");
       if (slot === undefined) return Promise.resolve(null);
       const minute = Math.floor(scheduler.elapsed() / 60_000);
@@ -125,12 +136,20 @@ export async function openServerHost({ scheduler, random, processes, base }: Hos
       state.version = 2;
     },
     schemaVersion: () => state.version,
-    copy: () => base.copy(),
-    restore: async () => {
+    copy: async () => {
+      state.copiedHead = await host.head();
+      await base.copy();
+    },
+    copiedHead: () => state.copiedHead,
+    head: () => base.look(async (all) => Number((await all(headOf, space))[0]?.head ?? 0)),
+    era: () => state.era,
+    restore: async (kind) => {
       if (!base.hasCopy()) return false;
       for (const slot of fleet.slots.keys()) fleet.kill(slot, "now");
       await scheduler.settle();
-      await base.restore(() => random.fork(`history ${fleet.boots()}`).next().toString(36));
+      if (kind === "same history") state.era += 1;
+      const newId = (): string => random.fork(`history ${fleet.boots()}`).next().toString(36);
+      await base.restore(kind === "new history" ? newId : null);
       host.applied.clear();
       await host.boot();
       return true;
@@ -154,7 +173,9 @@ async function through<T>(scheduler: Scheduler, work: Promise<T>): Promise<T> {
   return work;
 }
 
-type HostState = { version: 1 | 2; readonly tokens: Map<Pass, string> };
+type HostState = { version: 1 | 2; readonly tokens: Map<Pass, string>; copiedHead: number | null; era: number };
+
+const headOf = "SELECT head FROM hf_space WHERE name = ?";
 
 type FleetParts = {
   readonly base: ServerBase;
@@ -231,6 +252,12 @@ function openFleet(parts: FleetParts): Fleet {
     },
   };
 }
+
+const patience = ({ items }: PushRequest): Served => {
+  const problem = { code: "busy", message: "come again" };
+  const answers = items.map(({ id }) => ({ id, outcome: "retry", problem, afterMs: 2_000 }));
+  return { status: 200, headers: new Headers(), text: JSON.stringify({ answers, now: 0 }) };
+};
 
 type Serving = { readonly slot: number; readonly asked: Request; readonly route: string; readonly minute: number };
 

@@ -5,6 +5,7 @@ import { seededRandom } from "../../src/testing/random.ts";
 import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Trace } from "../simulation/trace.ts";
 import { newTrace } from "../simulation/trace.ts";
+import { watchDecision } from "./decisions.ts";
 import { checkHistory } from "./history.ts";
 import type { Violation, Witnesses } from "./judge.ts";
 import {
@@ -177,8 +178,10 @@ async function comeToRest(
     if (wrong !== null) return wrong;
     // Everybody decides, whoever else is not done yet.
     const resting = replicas.map((replica) => isAtRest(stage, replica, round));
+    const lost = resting.find((each) => typeof each === "object");
+    if (lost !== undefined) return lost;
     // A poke may be lost: news that nobody is told of come with the next poll.
-    quietMs = resting.every((isQuiet) => isQuiet) ? quietMs + spanMs : 0;
+    quietMs = resting.every((isQuiet) => isQuiet === true) ? quietMs + spanMs : 0;
     if (quietMs > 2 * pollMs.withPokes) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
@@ -192,14 +195,18 @@ async function comeToRest(
 }
 
 /** Decides what waits for a person; true when nothing does and nothing is unsent. */
-function isAtRest(stage: Stage, replica: Replica, round: number): boolean {
+function isAtRest(stage: Stage, replica: Replica, round: number): boolean | Violation {
   const open = replica.ask("conflicts.list", { status: "open", limit: 1000 });
   if (open.kind !== "ok") return false;
   const ids = open.output.conflicts.map(({ id }) => id);
   if (ids.length > 0) {
     const choose = stage.random.pick(["local", "remote"]);
+    const watched = open.output.conflicts.map((conflict) => watchDecision(replica, conflict));
     const answered = replica.ask("conflicts.resolve", { ids, choose });
     decided(stage, replica);
+    const isDone = answered.kind === "ok" && answered.output.refused.length === 0;
+    const lost = isDone ? watched.map((judge) => judge(choose)).find((each) => each !== null) : undefined;
+    if (lost !== undefined && lost !== null) return lost;
     stage.note(`${replica.name} decides ${ids.length} at rest: ${choose}, ${JSON.stringify(answered)}`);
   }
   const waiting = replica.ask("queue.list", { status: ["pending", "in_progress", "failed"], limit: 1000 });

@@ -1,4 +1,4 @@
-// Owns the promise that the package runs on Node 22, 24 and 26: the smoke program on real binaries of each.
+// Owns the promise that the package runs on Node 22, 24 and 26: the smoke program on real binaries of each, the engine's tests on the oldest.
 // Leaves the program itself to test/runtimes/smoke.mjs.
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
@@ -28,6 +28,27 @@ test.each(versions)("the package works on Node %s", async (version) => {
   const binary = await installNode(version);
   const { stdout } = await run(binary, ["smoke.mjs"], { cwd: project.folder, timeout: 60_000 });
   expect(stdout).toContain(`smoke ok on v${version}`);
+});
+
+test("the tests of the engine and of its SQLite pass on the oldest version, whose SQLite binding knows less", async () => {
+  const binary = await installNode(versions[0] as string);
+  const vitest = path.join(root, "node_modules/vitest/vitest.mjs");
+  const tested = ["src/engine", "src/server", "src/node/sqlite.test.ts", "src/node/salvage.test.ts"];
+  const args = [
+    "--disable-warning=ExperimentalWarning",
+    vitest,
+    "run",
+    "--project",
+    "unit",
+    "--project",
+    "integration",
+  ];
+  const ran = await run(binary, [...args, ...tested], { cwd: root, timeout: 240_000, maxBuffer: 16 * 1_048_576 }).then(
+    ({ stdout }) => stdout,
+    (error: { readonly stdout: string }) => error.stdout,
+  );
+  expect(ran.split("\n").filter((line) => /FAIL|Error: /.test(line))).toEqual([]);
+  expect(Number(/Tests .*?(\d+) passed/.exec(ran)?.[1])).toBeGreaterThan(500);
 });
 
 /** Kept from run to run. It appears under its name only when it is complete, so an interrupted download is repeated. */

@@ -5,6 +5,7 @@ import type { Engine } from "../../src/engine/engine.ts";
 import type { Random } from "../../src/testing/random.ts";
 import { isDeath } from "../../src/testing/virtual-world.ts";
 import type { AddInput, Input, Output, Receipt, Verb } from "../../src/verbs.ts";
+import { judgeRefusal, judgeRoom, readLanded } from "./drops.ts";
 import type { Facts, Violation } from "./invariants.ts";
 import { highestPriority, judgeEnqueued, judgeStore } from "./invariants.ts";
 import type { Model, ModelOperation } from "./model.ts";
@@ -51,12 +52,12 @@ export function ask<V extends Verb>(on: Commands, engine: Engine, verb: V, input
     on.note(`${verb} ok`);
     return output;
   } catch (error) {
-    settleFailure(on, verb, error);
+    settleFailure(on, verb, error, input);
     return undefined;
   }
 }
 
-function settleFailure(on: Commands, verb: Verb, error: unknown): void {
+function settleFailure(on: Commands, verb: Verb, error: unknown, input: unknown): void {
   if (isDeath(error)) {
     on.note(`${verb} died`);
     adoptAll(on.model, on.db);
@@ -64,6 +65,7 @@ function settleFailure(on: Commands, verb: Verb, error: unknown): void {
   }
   const code = (error as { code?: unknown }).code;
   on.note(`${verb} refused ${String(code)}`);
+  if (code === "queue_full" && verb === "queue.add") on.report(judgeRefusal(on.facts, (input as AddInput).id));
   if (typeof code === "string" && expectedCodes.includes(code)) return;
   on.report({ rule: "error", detail: `${verb} failed: ${error instanceof Error ? error.stack : String(error)}` });
 }
@@ -167,6 +169,7 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
     if (isReplacing && receipt.id !== input.id) adopt(model, db, receipt.id);
     return;
   }
+  on.report(judgeRoom(on.facts));
   const before = model.lanes.get(lane);
   const op = adopt(model, db, receipt.id);
   if (op === null) {
@@ -193,7 +196,7 @@ function acknowledge(on: Commands, input: AddInput, receipt: Receipt): void {
 }
 
 function hasLanded(db: Database, id: string): boolean {
-  const row = db.prepare("SELECT state, outcome FROM op WHERE id = ?").get(id);
+  const row = readLanded(db, id);
   return row?.state === 8 && ["applied", "duplicate", "superseded"].includes(String(row.outcome));
 }
 
@@ -235,7 +238,7 @@ function submitSome(on: Commands, engine: Engine): void {
         on.note(`submit ok ${receipt.id}`);
         acknowledge(on, input, receipt);
       },
-      (error: unknown) => settleFailure(on, "queue.add", error),
+      (error: unknown) => settleFailure(on, "queue.add", error, input),
     );
   }
 }
@@ -327,16 +330,23 @@ function cancel(on: Commands, engine: Engine): void {
   const op = someone(on);
   if (op === null) return;
   const dependents = on.random.pick(["hold", "hold", "cancel", "detach"]);
+  const before = cancelledOf(on);
   const output = ask(on, engine, "queue.cancel", { ids: [op.id], dependents });
   if (output === undefined || output.done.length === 0) return;
   on.report(judgeStore(on.facts));
-  if (dependents === "detach") for (const each of on.model.operations.values()) refreshNeeds(on, each);
+  if (dependents !== "detach") return;
+  // Those that were cancelled earlier may hold what depends on them.
+  const now = new Set([...cancelledOf(on)].filter((id) => !before.has(id)));
+  for (const each of on.model.operations.values()) refreshNeeds(each, now);
 }
 
+const cancelledOf = ({ model }: Commands): ReadonlySet<string> =>
+  new Set([...model.operations.values()].filter(({ outcome }) => outcome === "cancelled").map(({ id }) => id));
+
 /** Edges that were cut on demand bind no longer. */
-function refreshNeeds(on: Commands, op: ModelOperation): void {
+function refreshNeeds(op: ModelOperation, cut: ReadonlySet<string>): void {
   for (const need of [...op.needs]) {
-    if (on.model.operations.get(need)?.outcome === "cancelled") {
+    if (cut.has(need)) {
       op.needs.delete(need);
       op.isDetached = true;
     }

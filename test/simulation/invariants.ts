@@ -3,6 +3,7 @@
 import type { Database, Row } from "../../src/database.ts";
 import type { Answer } from "../../src/operation.ts";
 import type { Attempt } from "../../src/world.ts";
+import { readDropped, readLanded } from "./drops.ts";
 import type { Model, ModelOperation } from "./model.ts";
 import { adopt, adoptLane, mentioned, resolved, withoutBase } from "./model.ts";
 import type { Body, ModelServer, Request } from "./model-server.ts";
@@ -17,6 +18,8 @@ export type Facts = {
   /** The latest that the wall clock ever showed: what was due once stays due when the clock goes back. */
   readonly latestWall: () => number;
   readonly ageing: number;
+  /** Operations that the store may hold before finished ones are dropped for new ones; null: as many as come. */
+  readonly room: number | null;
   /** Effects of jobs that need no network. */
   readonly jobEffects: ReadonlyMap<string, number>;
 };
@@ -26,7 +29,6 @@ export const highestPriority = 3;
 
 const flightOf = "SELECT state, position FROM op WHERE id = ?";
 const standing = "SELECT id, state, type FROM op WHERE lane = ? AND lane <> '' AND state < 6";
-const landedOf = "SELECT state, outcome FROM op WHERE id = ?";
 const passedOver = `SELECT op.id, op.seq, op.priority FROM op JOIN channel ON channel.id = op.channel
   WHERE op.state = 0 AND channel.remote = ? AND channel.type = ? AND channel.subject = ?
     AND op.seq - op.priority * ? < ? AND op.since < ? LIMIT 1`;
@@ -118,7 +120,7 @@ function judgeLane(facts: Facts, op: ModelOperation, together: readonly string[]
 function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
   for (const need of op.needs) {
     const known = facts.model.operations.get(need);
-    const row = facts.db.prepare(landedOf).get(need);
+    const row = readLanded(facts.db, need);
     const outcome = row === undefined ? (known?.outcome ?? null) : number(row.state) === 8 ? text(row.outcome) : null;
     // What was removed on demand had landed: an operation that others wait for cannot be removed.
     if (row === undefined && known?.isRemoved === true) continue;
@@ -176,13 +178,13 @@ export function judgeStore(facts: Facts): Violation | null {
     states.set(number(row.state), (states.get(number(row.state)) ?? 0) + 1);
     bytes += number(row.bytes);
     const op = model.operations.get(id) ?? adopt(model, db, id);
-    const found = op === null ? null : judgeRow(facts, op, row);
+    const found = op === null ? null : (judgeRow(facts, op, row) ?? judgeWait(facts, op, row));
     if (found !== null) return found;
   }
   for (const op of model.operations.values()) {
     if (seen.has(op.id) || op.isRemoved) continue;
-    if (op.outcome === null || !model.mayDrop)
-      return says("I1", `${op.id} was acknowledged and is gone (${op.outcome ?? "it had not ended"})`);
+    const found = judgeDropped(facts, op);
+    if (found !== null) return found;
     op.isRemoved = true;
   }
   model.mayDrop = false;
@@ -192,6 +194,15 @@ export function judgeStore(facts: Facts): Violation | null {
     if (number(row.n) !== real) return says("I8", `counter ${id} says ${row.n}, a recount says ${real}`);
   }
   return null;
+}
+
+/** Only what has ended may leave unasked, and only where that is the policy or was asked for; how it ended is judged all the same. */
+function judgeDropped(facts: Facts, op: ModelOperation): Violation | null {
+  const row = readDropped(facts.db, op.id);
+  const isAllowed = facts.model.mayDrop || facts.room !== null;
+  if (row === undefined || number(row.state) !== 8 || !isAllowed)
+    return says("I1", `${op.id} was acknowledged and is gone (it was in state ${row?.state})`);
+  return judgeRow(facts, op, row);
 }
 
 function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null {
@@ -214,6 +225,33 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
   const named = known.find((name) => serverIdOf(facts, name) !== null && hasLanded(facts, name));
   if (named !== undefined) return says("I9", `${op.id} is parked for the id of ${named}, which is known`);
   return judgeOutcome(facts, op, outcome);
+}
+
+/**
+ * I12: what waits is held by its own lane or by what it depends on, as the model has them. An answer to one operation, whatever it is,
+ * keeps nobody else waiting.
+ */
+function judgeWait(facts: Facts, op: ModelOperation, row: Row): Violation | null {
+  if (number(row.state) !== 1 || isHeldByLane(facts, op)) return null;
+  const creators = mentioned(op.body).map((local) => facts.model.creators.get(local));
+  for (const need of [...op.needs, ...creators]) {
+    const found = need === undefined || need === op.id ? undefined : readLanded(facts.db, need);
+    if (found !== undefined && !(number(found.state) === 8 && landed.includes(text(found.outcome)))) return null;
+  }
+  return says("I12", `${op.id} waits, although neither its lane "${op.lane}" nor anything that it depends on holds it`);
+}
+
+function isHeldByLane(facts: Facts, op: ModelOperation): boolean {
+  if (op.lane === "") return false;
+  const order = facts.model.lanes.get(op.lane) ?? [];
+  const place = order.indexOf(op.id);
+  return facts.db
+    .prepare(standing)
+    .all(op.lane)
+    .some((row) => {
+      const other = order.indexOf(text(row.id));
+      return text(row.id) !== op.id && (number(row.state) === 3 || other < place);
+    });
 }
 
 function hasLanded(facts: Facts, local: string): boolean {

@@ -15,6 +15,7 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { Commands } from "./commands.ts";
 import { runCommand, subjects } from "./commands.ts";
+import { watchDrops } from "./drops.ts";
 import { calm, runFault } from "./faults.ts";
 import type { Facts, Violation } from "./invariants.ts";
 import { judgeEffect, judgeSend, judgeStore, noteAnswer } from "./invariants.ts";
@@ -159,17 +160,18 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   });
   const network = newFaultyNetwork({ scheduler, random: random.fork("network"), server });
   const wakes = newWakes(scheduler);
-  const probe = (remote: string) => network.probe(remote);
-  const machine = newVirtualMachine({ scheduler, random, hash, probe, onWake: wakes.note });
+  const machine = newVirtualMachine({ scheduler, random, hash, probe: network.probe, onWake: wakes.note });
   const jobEffects = new Map<string, number>();
   const model = newModel();
   const wallNow = machine.wallClock.now;
+  const limits = random.fork("room");
+  const room = limits.chance(0.25) ? 8 + limits.below(25) : null;
   let latest = 0;
   const latestWall = (): number => {
     latest = Math.max(latest, wallNow());
     return latest;
   };
-  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, jobEffects };
+  const facts: Facts = { model, db, server, wallNow, latestWall, ageing, room, jobEffects };
   const tokens = new Map<string, number>();
   const commands: Commands = {
     random: random.fork("commands"),
@@ -204,6 +206,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   };
   for (const subject of subjects) renewToken(sim, subject);
   boot(sim, 0);
+  watchDrops(db);
   return sim;
 }
 
@@ -257,10 +260,12 @@ export function boot(sim: Simulation, slot: number): void {
       ageing,
       // Few at once and many ahead, or the other way round: what is claimed ahead is what has no room.
       wavesAhead: isNarrow ? 1 + narrow.below(4) : 0,
-      // Nothing is dropped unasked, not even on a full disk: the model knows an end only by looking at the row.
+      // Where there is room nothing is dropped unasked, not even on a full disk; where there is little, the oldest that has ended.
       settings: {
         retainMs: 400 * 86_400_000,
-        overflow: "reject",
+        ...(sim.facts.room === null
+          ? { overflow: "reject" as const }
+          : { overflow: "drop-completed-first" as const, maxOperations: sim.facts.room }),
         ...(isNarrow ? { concurrency: 2, concurrencyPerRemote: 1 + narrow.below(2) } : {}),
       },
     });

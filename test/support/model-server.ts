@@ -208,7 +208,8 @@ function writeAs(model: Model, record: Omit<NewStored, "schema">): number {
 
 function push(model: Model, request: PushRequest, author: string): PushResponse {
   const { history } = model.server;
-  const isOther = request.history !== undefined && request.history !== history;
+  const isBeyond = (request.seen ?? 0) > model.state.head;
+  const isOther = request.history !== undefined && (request.history !== history || isBeyond);
   const answers = request.items.map((item): PushAnswer => {
     if (isOther)
       return { id: item.id, outcome: "retry", problem: { code: historyChanged, message: "restored" }, afterMs: 1_000 };
@@ -219,7 +220,7 @@ function push(model: Model, request: PushRequest, author: string): PushResponse 
     return made;
   });
   tell(model);
-  return { answers, history, now: model.options.now() };
+  return { answers, history, head: model.state.head, now: model.options.now() };
 }
 
 /** All changes or none. */
