@@ -26,9 +26,7 @@ function labelOf(name: string, sql: string | null): string {
   const unique = /^sqlite_autoindex_(.+)_1$/.exec(name);
   if (unique !== null) return `${unique[1]}, its key`;
   if (!/^record_\d+_/.test(name) || sql === null) return name;
-  return /status/.test(sql)
-    ? "index of the collection (`status`, `rank`)"
-    : "index of the collection (`$changed`)";
+  return /status/.test(sql) ? "index of the collection (`status`, `rank`)" : "index of the collection (`$changed`)";
 }
 
 /** Pages per call that each tree has put into the log. */
