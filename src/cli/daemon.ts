@@ -26,8 +26,13 @@ export const runRun: Handler<[], Options> = async (context, _args, options) => {
 export const runStart: Handler<[], Options> = async (context, _args, options) => {
   const local = await context.local();
   const before = await local.daemon.status();
-  const state = before.isRunning ? before : await local.daemon.start(parseOptions(options));
-  context.answer(
+  const wanted = parseOptions(options);
+  const state = before.isRunning ? before : await local.daemon.start(wanted);
+  if (before.isRunning && wanted.port !== undefined && wanted.port !== 0 && wanted.port !== before.port)
+    context.tell(
+      `${context.errorPaint.yellow(sign.warn)} it listens on another port than ${wanted.port}: holdfast daemon stop, then start it again`,
+    );
+  context.confirm(
     { ...state, isNew: !before.isRunning },
     () =>
       `${context.paint.green(sign.yes)} ${before.isRunning ? "The daemon runs already" : "The daemon runs"}\n${stateText(state, context.now(), context.paint.dim)}`,
@@ -39,11 +44,11 @@ export const runStop: Handler<[], { readonly force?: boolean }> = async (context
   const local = await context.local();
   const before = await local.daemon.status();
   if (!before.isRunning && !before.isSilent && options.force !== true) {
-    context.answer({ ...before, wasRunning: false }, () => "The daemon does not run.");
+    context.confirm({ ...before, wasRunning: false }, () => "The daemon does not run.");
     return 0;
   }
   const state = await local.daemon.stop(options.force === true);
-  context.answer(
+  context.confirm(
     { ...state, wasRunning: true },
     () => `${context.paint.green(sign.yes)} The daemon has stopped; what is queued stays on the disk`,
   );
@@ -84,13 +89,18 @@ export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: s
   return 0;
 };
 
+function addressOf({ host, port }: DaemonState): string | null {
+  if (host === null || port === null) return null;
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 function stateText(state: DaemonState, now: number, paint: (text: string) => string): string {
   return facts(
     [
       ["Process", state.pid === null ? null : String(state.pid)],
       ["Since", state.startedAt === null ? null : formatRelative(state.startedAt, now)],
       ["Version", state.version],
-      ["Port", state.port === null ? null : `127.0.0.1:${state.port}`],
+      ["Port", addressOf(state)],
       ["Socket", state.socket],
       ["Data", state.home],
     ],

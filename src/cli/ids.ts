@@ -16,7 +16,7 @@ export const runGet: Handler<[string], object> = async (context, [localId]) => {
 
 export const runAssign: Handler<[string, string], object> = async (context, [localId, serverId]) => {
   const answer = await (await context.session()).call("ids.assign", { localId, serverId });
-  context.answer(
+  context.confirm(
     answer,
     () =>
       `${context.paint.green(sign.yes)} ${plain(localId)} is ${plain(serverId)} on the server; ${plural(answer.rewritten, "operation")} rewritten`,

@@ -40,6 +40,7 @@ export type DaemonState = {
   readonly isSilent: boolean;
   readonly home: string;
   readonly pid: number | null;
+  readonly host: string | null;
   readonly port: number | null;
   readonly socket: string | null;
   readonly startedAt: number | null;

@@ -60,7 +60,7 @@ async function untilChecked(
 
 export const runOffline: Handler<[], object> = async (context) => {
   const answer = await (await context.session()).call("network.offline", {});
-  context.answer(answer, () => {
+  context.confirm(answer, () => {
     const { paint } = context;
     return `${paint.yellow(sign.light)} Working offline: everything is queued, nothing is sent, also after a restart\n${paint.dim(`${sign.hint} holdfast network online   to send again`)}`;
   });
@@ -72,7 +72,7 @@ export const runOnline: Handler<[], object> = async (context) => {
   const answer = await session.call("network.online", {});
   const { counts } = await session.call("queue.status", {});
   const pending = (counts.pending ?? 0) + (counts.in_progress ?? 0);
-  context.answer({ ...answer, pending }, () => {
+  context.confirm({ ...answer, pending }, () => {
     const what = pending === 0 ? "nothing is pending" : `${plural(pending, "pending operation")} on the way`;
     return `${context.paint.green(sign.light)} Working online: ${what}`;
   });

@@ -93,7 +93,7 @@ export const runMove: Handler<[string], MoveOptions> = async (context, [id], opt
     moved.lane === null
       ? []
       : (await session.call("queue.list", { lane: moved.lane, order: "run", limit: 10 })).operations;
-  context.answer(moved, () => {
+  context.confirm(moved, () => {
     const words = `${context.paint.green(sign.yes)} Moved ${context.paint.bold(shortId(moved.id))} ${titleOf(moved)}`;
     if (moved.lane === null) return `${words}: it has no lane now`;
     return `${words}\n\nLane ${plain(moved.lane)} now:\n${renderOperations(context, inLane)}`;
@@ -125,7 +125,7 @@ export const runDetach: Handler<[string], { readonly from?: readonly string[] }>
     options.from === undefined ? { id } : { id, from: [...options.from] },
   );
   const { dependsOn } = operation;
-  context.answer(operation, () => {
+  context.confirm(operation, () => {
     const rest =
       dependsOn.length === 0
         ? "it waits for no other operation now"

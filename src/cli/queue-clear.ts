@@ -10,7 +10,7 @@ import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { answerBulk } from "./queue-change.ts";
 import { exportTo } from "./queue-transfer.ts";
-import { plural, shortId } from "./text.ts";
+import { grouped, plural, shortId } from "./text.ts";
 
 export type ClearOptions = { readonly all?: boolean; readonly yes?: boolean; readonly export?: string };
 
@@ -18,7 +18,7 @@ export const runClear: Handler<[], ClearOptions> = async (context, _args, option
   if (options.all === true) return clearAll(context, options);
   if (options.export !== undefined) await saveFirst(context, options.export);
   const { removed } = await (await context.session()).call("queue.clear", { scope: "completed" });
-  context.answer(
+  context.confirm(
     { removed, unsent: 0 },
     () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "completed operation")}`,
   );
@@ -38,8 +38,8 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
     return 0;
   }
   const { removed } = await session.call("queue.clear", { scope: "all", confirm: unsent });
-  const lost = unsent === 0 ? "" : `, ${unsent.toLocaleString("en-US")} of them unsent`;
-  context.answer(
+  const lost = unsent === 0 ? "" : `, ${grouped(unsent)} of them unsent`;
+  context.confirm(
     { removed, unsent },
     () => `${context.paint.green(sign.yes)} Cleared ${plural(removed, "operation")}${lost}`,
   );

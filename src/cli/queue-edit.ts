@@ -43,7 +43,7 @@ export const runEdit: Handler<[string], EditOptions> = async (context, [id], opt
     context.say("Nothing was changed.");
     return 0;
   }
-  context.answer(
+  context.confirm(
     edited,
     () =>
       `${context.paint.green(sign.yes)} Edited ${context.paint.bold(shortId(edited.id))} ${titleOf(edited)} (revision ${edited.revision})`,

@@ -11,6 +11,7 @@ import { parseChoice, parseInteger, parseLimit } from "./parse.ts";
 import { renderHistory, renderOperation, renderOperations, renderWhy } from "./render-operation.ts";
 import { renderLight, renderQueueStatus } from "./render-status.ts";
 import type { Operation, Session } from "./session.ts";
+import { grouped } from "./text.ts";
 
 export type FilterOptions = {
   readonly status?: readonly string[];
@@ -100,7 +101,7 @@ function moreText(
   const total = unfinished.reduce((sum, status) => sum + (counts[status] ?? 0), 0);
   const more = total - operations.length;
   // Only the counts per status are kept; how many match a narrower filter is not known without reading them all.
-  const rest = isFiltered || more <= 0 ? "more" : `${more.toLocaleString("en-US")} more`;
+  const rest = isFiltered || more <= 0 ? "more" : `${grouped(more)} more`;
   return `… and ${rest} (--limit ${operations.length * 2}, or --limit 0 for all)`;
 }
 

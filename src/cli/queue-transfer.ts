@@ -12,7 +12,7 @@ import { parseFilter } from "./queue-read.ts";
 import { cutOff } from "./records-import.ts";
 import { reportRefusals } from "./report.ts";
 import { makeStep } from "./step.ts";
-import { plural } from "./text.ts";
+import { grouped, plural } from "./text.ts";
 
 type ExportRequest = {
   readonly filter: Filter;
@@ -75,7 +75,7 @@ async function* exportChunks(
       counter.lines += page.lines.length;
       cursor = page.next;
       if (page.lines.length > 0) yield `${page.lines.join("\n")}\n`;
-      step.show(`${counter.lines.toLocaleString("en-US")} exported…`);
+      step.show(`${grouped(counter.lines)} exported…`);
     } while (cursor !== null);
   } finally {
     step.end();
@@ -100,7 +100,7 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
       total.imported.push(...answer.imported);
       total.skipped.push(...answer.skipped);
       total.refused.push(...answer.refused);
-      step.show(`${read().toLocaleString("en-US")} read…`);
+      step.show(`${grouped(read())} read…`);
     }
   } finally {
     step.end();

@@ -152,6 +152,6 @@ export const runRecordPin: Handler<[string, readonly string[]], PinOptions> = as
   const input = { collection, isPinned, ...definedOnly({ keys: named, where }) } as Input<"records.pin">;
   const answer = await (await context.session()).call("records.pin", input);
   const done = isPinned ? "stay on this device" : "may go when room is needed";
-  context.answer(answer, () => `${context.paint.green(sign.yes)} ${plural(answer.changed, "record")} ${done}`);
+  context.confirm(answer, () => `${context.paint.green(sign.yes)} ${plural(answer.changed, "record")} ${done}`);
   return 0;
 };

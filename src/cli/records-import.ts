@@ -10,7 +10,7 @@ import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { parseJson, usage } from "./parse.ts";
 import { makeStep } from "./step.ts";
-import { plain, plainLines, plural } from "./text.ts";
+import { grouped, plain, plainLines, plural } from "./text.ts";
 
 /** Rows hold up to a megabyte: a part ends at this size, so that a request stays small. */
 const partRows = 500;
@@ -69,7 +69,7 @@ async function importRows(context: Context, rows: AsyncIterable<Fields>, target:
     offset = Math.max(report.rows, answer.nextOffset);
     part = [];
     bytes = 0;
-    step.show(`${offset.toLocaleString("en-US")} rows…`);
+    step.show(`${grouped(offset)} rows…`);
   };
   try {
     for await (const row of rows) {
@@ -92,7 +92,7 @@ export function cutOff(error: unknown, done: number): unknown {
   if (!isCode(error, "daemon_unreachable")) return error;
   return new HoldfastError(
     error.code,
-    `the import was cut off after ${done.toLocaleString("en-US")}: ${error.message}`,
+    `the import was cut off after ${grouped(done)}: ${error.message}`,
     "repeat the same import: it starts the daemon again and goes on where it stopped",
     { cause: error },
   );

@@ -10,7 +10,7 @@ import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
 import { formatAge, formatDuration, formatInstant, formatRelative } from "./relative-time.ts";
 import type { Cell } from "./text.ts";
-import { bar, facts, formatBytes, plain, plainLines, shortId, table } from "./text.ts";
+import { bar, facts, formatBytes, grouped, plain, plainLines, shortId, table } from "./text.ts";
 
 type Look = Pick<Context, "paint" | "width" | "now">;
 type View = Output<"records.query">["records"][number];
@@ -170,7 +170,7 @@ export function renderCollections(look: Look, list: Output<"collections.list">):
       text: standing(each),
       paint: each.state === "refused" ? paint.red : each.state === "idle" ? paint.green : paint.yellow,
     },
-    { text: each.records.toLocaleString("en-US") },
+    { text: grouped(each.records) },
     { text: formatBytes(each.bytes), paint: paint.dim },
     { text: each.pending === 0 ? "" : String(each.pending), paint: paint.yellow },
     { text: each.conflicts === 0 ? "" : String(each.conflicts), paint: paint.red },
@@ -216,7 +216,7 @@ export function standing({ state, progress }: CollectionView): string {
 export function renderPulling(paint: Paint, { spec, state, progress }: CollectionView): string {
   if (progress === null || progress.total === 0) return `${plain(spec.name)}: ${state}`;
   const share = progress.done / progress.total;
-  const counts = `${progress.done.toLocaleString("en-US")} of ${progress.total.toLocaleString("en-US")}`;
+  const counts = `${grouped(progress.done)} of ${grouped(progress.total)}`;
   return `${plain(spec.name)} ${paint.cyan(bar(share, 20))} ${counts}`;
 }
 
@@ -224,7 +224,7 @@ export function renderPulling(paint: Paint, { spec, state, progress }: Collectio
 export function renderRuns(look: Look, runs: readonly RunView[]): string {
   const { paint, width } = look;
   const now = look.now();
-  const number = (count: number): string => (count === 0 ? "" : count.toLocaleString("en-US"));
+  const number = (count: number): string => (count === 0 ? "" : grouped(count));
   const rows = runs.map((each): readonly Cell[] => [
     { text: String(each.id), paint: paint.bold },
     { text: formatRelative(each.startedAt, now), paint: paint.dim },

@@ -12,7 +12,7 @@ import { problemText, titleOf } from "./render-operation.ts";
 import type { Operation } from "./session.ts";
 import { wayOut } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
-import { facts, formatBytes, padEnd, plain, plural, shellWord, shortId, table } from "./text.ts";
+import { facts, formatBytes, grouped, padEnd, plain, plural, shellWord, shortId, table } from "./text.ts";
 
 type Look = Pick<Context, "paint" | "width" | "now">;
 
@@ -45,7 +45,7 @@ export function renderStatus(look: Look, status: QueueStatus, { failed, records 
 /** Nothing is said where nothing waits. */
 function recordsRow(paint: Paint, { pending, conflicts }: RecordsStanding): readonly [string, string | null] {
   const parts = [
-    ...(pending === 0 ? [] : [`${pending.toLocaleString("en-US")} unsent`]),
+    ...(pending === 0 ? [] : [`${grouped(pending)} unsent`]),
     ...(conflicts === 0
       ? []
       : [paint.red(`${plural(conflicts, "conflict")} to decide`) + paint.dim(" (holdfast conflicts groups)")]),
@@ -178,7 +178,7 @@ function renderRemotes(look: Look, remotes: readonly RemoteView[]): string {
   return table(
     [
       { title: "NETWORK", isWhole: true },
-      { title: "REMOTE" },
+      { title: "REMOTE", isWhole: true },
       { title: "FOR", isOptional: true, isWhole: true },
       { title: "ANSWERED", isOptional: true, isWhole: true },
       { title: "NEXT TRY", isWhole: true },

@@ -8,6 +8,7 @@ import {
   bar,
   facts,
   formatBytes,
+  grouped,
   isNarrow,
   plain,
   plural,
@@ -133,6 +134,10 @@ it("a name in a command is one word of the shell, whatever is in it", () => {
     "'$(rm)'",
     "''",
   ]);
+});
+
+property.prop([fc.oneof(fc.maxSafeNat(), fc.integer())])("a number is grouped as English groups it", (count) => {
+  expect(grouped(count)).toBe(count.toLocaleString("en-US"));
 });
 
 it("small words", () => {

@@ -16,12 +16,13 @@ const running: DaemonState = {
   isSilent: false,
   home: "/home/ada/.local/share/holdfast",
   pid: 4711,
+  host: "127.0.0.1",
   port: 4780,
   socket: "/home/ada/.local/share/holdfast/daemon.sock",
   startedAt: now - 3_600_000,
   version: "0.1.0",
 };
-const nobody = { pid: null, port: null, socket: null, startedAt: null, version: null } as const;
+const nobody = { pid: null, host: null, port: null, socket: null, startedAt: null, version: null } as const;
 const stopped: DaemonState = { ...running, ...nobody, isRunning: false };
 
 const daemon = (more: Partial<Local["daemon"]>): Partial<Local> => ({

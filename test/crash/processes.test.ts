@@ -16,7 +16,7 @@ import { openEngine } from "../../src/node/engine.ts";
 import { openStore } from "../../src/node/salvage.ts";
 import { acquireFileLock } from "../../src/node/sqlite.ts";
 
-const seconds = Number(process.env.HOLDFAST_PROCESSES_SECONDS ?? 8);
+const seconds = Number(process.env.HOLDFAST_PROCESSES_SECONDS ?? 20);
 const workers = 8;
 const ends: (() => void)[] = [];
 afterEach(() => {

@@ -80,15 +80,23 @@ export const mutants: readonly Mutant[] = [
     name: "rewrite ids outside the transaction that settles their creation",
     file: "src/engine/settle.ts",
     find: "  nameCreated(store, op, answer.serverId ?? null);",
-    replace: "  store.world.defer(() => { try { nameCreated(store, op, answer.serverId ?? null); } catch {} });",
+    // In a transaction of its own: what is written outside of any is counted by nobody, which is another bug.
+    replace:
+      "  store.world.defer(() => { try { transact(store, () => nameCreated(store, op, answer.serverId ?? null)); } catch {} });",
     also: [
       {
         file: "src/engine/settle.ts",
         find: "  nameCreated(store, op, serverId);",
-        replace: "  store.world.defer(() => { try { nameCreated(store, op, serverId); } catch {} });",
+        replace:
+          "  store.world.defer(() => { try { transact(store, () => nameCreated(store, op, serverId)); } catch {} });",
+      },
+      {
+        file: "src/engine/settle.ts",
+        find: 'import { integer, json, text } from "./store.ts";',
+        replace: 'import { integer, json, text, transact } from "./store.ts";',
       },
     ],
-    rules: ["I8", "I9", "payload"],
+    rules: ["I9", "payload"],
   },
   {
     name: "book the late answer of a lost lease",
@@ -161,6 +169,13 @@ export const mutants: readonly Mutant[] = [
     find: "return sequence - priority * weight;",
     replace: "return -priority;",
     rules: ["I7"],
+  },
+  {
+    name: "forget what is claimed ahead instead of giving it back",
+    file: "src/engine/ahead.ts",
+    find: "  const claimed = ahead.requests.flat();",
+    replace: "  const claimed = ahead.requests.flat().slice(0, 0);",
+    rules: ["liveness", "why"],
   },
   {
     name: "begin what is claimed ahead without another look",

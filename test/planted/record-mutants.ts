@@ -67,6 +67,13 @@ export const recordMutants: readonly Mutant[] = [
     rules: ["I5", "start", "linearizable"],
   },
   {
+    name: "ignore the floor of a client",
+    file: "src/server/push.ts",
+    find: 'if (item.number < floor) return { id: item.id, outcome: "stale" };',
+    replace: "",
+    rules: ["I2"],
+  },
+  {
     name: "merge a counter as the last writer",
     file: "src/merge.ts",
     find: "return mergeCounter(sides);",

@@ -31,6 +31,7 @@ export function changeWeather(stage: Stage): void {
   if (random.chance(0.4)) weather.dropAnswer = random.next() * 0.6;
   if (random.chance(0.3)) weather.double = random.next() * 0.5;
   if (random.chance(0.3)) weather.late = random.next() * 0.3;
+  if (stage.isForgetful) weather.echo = 0.5;
   if (random.chance(0.15)) weather.instead = random.pick(["portal", "503", "429"]);
   Object.assign(replica.weather, weather);
   stage.note(`${replica.name} has ${JSON.stringify(weather)}`);

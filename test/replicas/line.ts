@@ -18,6 +18,8 @@ export type Weather = {
   dropAnswer: number;
   double: number;
   late: number;
+  /** How often a copy of a request comes again long after its answer was taken. */
+  echo: number;
   /** What something in between answers instead of the server; `null`: nothing does. */
   instead: "portal" | "503" | "429" | null;
 };
@@ -28,11 +30,13 @@ export const calm = (): Weather => ({
   dropAnswer: 0,
   double: 0,
   late: 0,
+  echo: 0,
   instead: null,
 });
 
 const timeoutMs = 60_000;
 const longestLateMs = 180_000;
+const leastEchoMs = 2_000;
 const delayMs = 40;
 
 export type LineParts = {
@@ -102,6 +106,7 @@ function send(parts: LineParts, process: VirtualProcess, { route, text, signal }
       scheduler.after(way(), () => deliver(true));
       // A copy of a request may arrive long after the answer to it was taken.
       if (random.chance(weather.double)) scheduler.after(way(), () => deliver(false));
+      if (random.chance(weather.echo)) scheduler.after(leastEchoMs + random.below(longestLateMs), () => deliver(false));
     }
   });
 }

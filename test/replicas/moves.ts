@@ -56,6 +56,8 @@ export type Stage = {
   readonly replicas: readonly Replica[];
   readonly promises: Promises;
   readonly events: HistoryEvent[];
+  /** The server keeps no receipt longer than it must, and the line repeats what nobody waits for. */
+  readonly isForgetful: boolean;
   readonly note: (line: string) => void;
 };
 
@@ -67,6 +69,7 @@ type Move = { readonly weight: number; readonly run: (stage: Stage) => unknown }
 
 /** Draws one step and does it. */
 export async function makeMove(stage: Stage): Promise<Violation | null> {
+  if (stage.isForgetful && stage.random.chance(0.15)) await forgetReceipts(stage);
   let at = stage.random.below(totalWeight);
   for (const move of moves) {
     at -= move.weight;

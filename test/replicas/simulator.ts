@@ -109,9 +109,10 @@ async function setUp(seed: number, trace: Trace, base: ServerBase): Promise<Stag
     const processes = random.chance(0.25) ? 2 : 1;
     return openReplica({ name, scheduler, random: random.fork(name), server, processes, log: note });
   });
+  const isForgetful = random.fork("memory").chance(0.25);
   const counts = { writes: 0, kills: 0, decisions: 0, restores: 0, rollbacks: 0 };
   const promises = { kept: new Map(), meters: new Map(), localKeys: new Set<string>(), ...counts };
-  return { scheduler, random, server, replicas, promises, events: [], note };
+  return { scheduler, random, server, replicas, promises, events: [], isForgetful, note };
 }
 
 /** The meters exist everywhere before anybody counts. */

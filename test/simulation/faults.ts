@@ -69,7 +69,9 @@ export function calm(sim: Simulation): void {
     sim.commands.renewToken(subject);
     ask(sim.commands, engine, "subject.signIn", { subject });
   }
-  ask(sim.commands, engine, "settings.set", { syncMode: "eager", concurrency: 8, concurrencyPerRemote: 8 });
+  ask(sim.commands, engine, "settings.set", {
+    ...{ syncMode: "eager", concurrency: sim.isHalting ? 2 : 8, concurrencyPerRemote: sim.isHalting ? 1 : 8 },
+  });
   adoptGates(sim.facts.model, sim.facts.db);
 }
 

@@ -14,13 +14,13 @@ import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { Commands } from "./commands.ts";
-import { runCommand, subjects } from "./commands.ts";
+import { ask, runCommand, subjects } from "./commands.ts";
 import { watchDrops } from "./drops.ts";
 import { calm, runFault } from "./faults.ts";
 import type { Facts, Violation } from "./invariants.ts";
 import { judgeEffect, judgeSend, judgeStore, noteAnswer } from "./invariants.ts";
 import { judgeEnd, judgeReports } from "./liveness.ts";
-import { newModel } from "./model.ts";
+import { adoptGates, newModel } from "./model.ts";
 import type { ModelServer } from "./model-server.ts";
 import { newModelServer } from "./model-server.ts";
 import type { FaultyNetwork } from "./network.ts";
@@ -83,6 +83,8 @@ export type Simulation = {
   readonly counts: { sends: number; effects: number; kills: number; boots: number };
   violation: Violation | null;
   isLaterKnown: boolean;
+  /** At rest little goes at once and much is claimed ahead, and people stop it again and again. */
+  isHalting: boolean;
 };
 
 export const ageing = 5;
@@ -203,6 +205,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
     counts,
     violation: null,
     isLaterKnown: false,
+    isHalting: false,
   };
   for (const subject of subjects) renewToken(sim, subject);
   boot(sim, 0);
@@ -251,7 +254,7 @@ export function boot(sim: Simulation, slot: number): void {
   const tokenOf = (subject: string): number => sim.tokens.get(subject) ?? 0;
   const types = simulatedTypes({ process, network, watcher: watcherOf(sim), tokenOf, runJob }, sim.isLaterKnown);
   const narrow = random.fork(`narrow ${counts.boots}`);
-  const isNarrow = narrow.chance(0.4);
+  const isNarrow = sim.isHalting || narrow.chance(0.4);
   try {
     const engine = openEngine({
       database: mortalDatabase(sim.facts.db, machine, process),
@@ -367,12 +370,31 @@ export function noteEndOf(sim: Simulation, process: string): void {
 
 /** Liveness: the faults stop, everything is allowed again, and then whatever is left must say why. */
 async function comeToRest(sim: Simulation): Promise<void> {
+  sim.isHalting = sim.random.fork("halting").chance(0.5);
   calm(sim);
+  if (sim.isHalting) await haltAndGo(sim);
   await runUntilQuiet(sim);
   // What is scheduled for later comes due, wherever the clock stood when that was asked for.
   sim.machine.wallClock.jump(30 * 86_400_000);
   await runUntilQuiet(sim);
   if (sim.violation === null) report(sim, judgeEnd(sim));
+}
+
+const haltRounds = 20;
+
+/** What is claimed ahead is given back whenever somebody holds anything up, and is claimed again: nothing of it is forgotten. */
+async function haltAndGo(sim: Simulation): Promise<void> {
+  const random = sim.random.fork("halts");
+  const engine = sim.slots[0]?.engine;
+  const scope = { kind: "lane", name: "a" } as const;
+  for (let round = 0; round < haltRounds && engine !== undefined && sim.violation === null; round += 1) {
+    await sim.scheduler.runFor(1 + random.below(100));
+    ask(sim.commands, engine, "queue.pause", { scope });
+    adoptGates(sim.facts.model, sim.facts.db);
+    await sim.scheduler.runFor(1 + random.below(20));
+    ask(sim.commands, engine, "queue.resume", { scope });
+    adoptGates(sim.facts.model, sim.facts.db);
+  }
 }
 
 const quietMs = 600_000;
