@@ -9,7 +9,7 @@ import { root } from "./stage-runner.ts";
 const run = promisify(execFile);
 
 /** The tarball as people download it, and what npm unpacks from it. */
-const packedLimitBytes = 1_200_000;
+const packedLimitBytes = 1_250_000;
 const unpackedLimitBytes = 5_000_000;
 
 type Packed = {

@@ -15,25 +15,36 @@ const names = { "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "^="
  * parseWhere(["fee>5", "fee<=9"], "--where") // { fee: { gt: 5, lte: 9 } }
  */
 export function parseWhere(texts: readonly string[], option: string): Where {
-  const where: Record<string, Condition> = {};
-  for (const text of texts) {
-    if (text.trimStart().startsWith("{")) {
-      Object.assign(where, parseJson(text, option));
-      continue;
-    }
-    const [, field = "", operator = "", typed = ""] = comparison.exec(text) ?? [];
-    if (field === "")
-      throw usage(
-        `${option}: "${text}" is no condition`,
-        `write for example ${option} status=open, or ${option} 'fee>5'`,
-      );
-    const value = operator === "^=" ? typed : scalarOf(typed);
-    const next: Condition =
-      operator === "=" ? { eq: value } : ({ [names[operator as keyof typeof names]]: value } as Condition);
-    const before = where[field];
-    where[field] = typeof before === "object" && before !== null ? { ...before, ...(next as object) } : next;
+  const where = new Map<string, Condition>();
+  for (const [field, next] of texts.flatMap((text) => conditionsOf(text, option))) {
+    const before = where.get(field);
+    const both = before === undefined ? next : joined(before, next);
+    if (both === null)
+      throw usage(`${option}: two conditions say the same of "${field}"`, "one of them would count for nothing");
+    where.set(field, both);
   }
-  return where;
+  return Object.fromEntries(where);
+}
+
+function conditionsOf(text: string, option: string): readonly (readonly [string, Condition])[] {
+  if (text.trimStart().startsWith("{")) return Object.entries(parseJson(text, option) as Where);
+  const [, field = "", operator = "", typed = ""] = comparison.exec(text) ?? [];
+  if (field === "")
+    throw usage(
+      `${option}: "${text}" is no condition`,
+      `write for example ${option} status=open, or ${option} 'fee>5'`,
+    );
+  const value = operator === "^=" ? typed : scalarOf(typed);
+  const name = operator === "=" ? "eq" : names[operator as keyof typeof names];
+  return [[field, { [name]: value } as Condition]];
+}
+
+/** Both hold; `null` where the one would take the other's place. A value alone is what the field equals. */
+function joined(before: Condition, next: Condition): Condition | null {
+  const [left, right] = [before, next].map((each) =>
+    typeof each === "object" && each !== null ? each : { eq: each },
+  ) as [object, object];
+  return Object.keys(left).some((name) => name in right) ? null : ({ ...left, ...right } as Condition);
 }
 
 /** "start:desc" and "name". */

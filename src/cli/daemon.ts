@@ -81,8 +81,13 @@ export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: s
   try {
     const local = await context.local();
     const log = local.daemon.log({ lines, isFollowing: options.follow === true, signal: followed.signal });
+    let isEmpty = true;
     // The log is JSON Lines already; people and programs read the same.
-    for await (const line of log) context.host.stdout.write(`${line}\n`);
+    for await (const line of log) {
+      isEmpty = false;
+      context.host.stdout.write(`${line}\n`);
+    }
+    if (isEmpty && lines > 0) context.tell("There is no log yet.");
   } finally {
     stop();
   }

@@ -9,7 +9,7 @@ import { isTerminal } from "../operation.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { answerBulk } from "./queue-change.ts";
-import { exportTo } from "./queue-transfer.ts";
+import { exportTo, tellCaptured } from "./queue-transfer.ts";
 import { grouped, plural, shortId } from "./text.ts";
 
 export type ClearOptions = { readonly all?: boolean; readonly yes?: boolean; readonly export?: string };
@@ -32,8 +32,8 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
   const isAsked = unsent > 0 && options.yes !== true;
   if (isAsked && !context.isInteractive)
     throw needsYes(lossOf(unsent), unsent, "--export FILE saves them first; --yes clears without a question");
-  if (options.export !== undefined) await saveFirst(context, options.export);
-  if (isAsked && !(await mayClear(context, unsent, options.export))) {
+  const saved = options.export === undefined ? null : await saveFirst(context, options.export);
+  if (isAsked && !(await mayClear(context, unsent, saved))) {
     context.say("Nothing was cleared.");
     return 0;
   }
@@ -49,10 +49,9 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
 const lossOf = (unsent: number): string => `${plural(unsent, "unsent operation")} would be lost.`;
 
 /** Asks whether to clear; what the person wants saved first is saved when this answers. */
-async function mayClear(context: Context, unsent: number, saved: string | undefined): Promise<boolean> {
+async function mayClear(context: Context, unsent: number, saved: Saved | null): Promise<boolean> {
   const { ask } = context.host;
-  if (saved !== undefined)
-    return (await ask.confirm(`${plural(unsent, "unsent operation")} would go; ${saved} holds them. Clear?`)) === true;
+  if (saved !== null) return (await ask.confirm(`${goneText(unsent, saved)} Clear?`)) === true;
   const choice = await ask.select(`${lossOf(unsent)} What now?`, [
     { value: "keep", label: "Keep everything" },
     { value: "export", label: "Save them to a file first, then clear", hint: "holdfast queue import brings them back" },
@@ -62,18 +61,28 @@ async function mayClear(context: Context, unsent: number, saved: string | undefi
   const name = `holdfast-${new Date(context.now()).toISOString().slice(0, 10)}.jsonl`;
   const target = (await ask.text("Which file?", name))?.trim() ?? "";
   if (target === "") return false;
-  await saveFirst(context, target);
-  return true;
+  const written = await saveFirst(context, target);
+  // Who asked for the file believes that nothing is lost any more.
+  return written.captured === 0 || (await ask.confirm(`${goneText(unsent, written)} Clear?`)) === true;
 }
 
-async function saveFirst(context: Context, path: string): Promise<void> {
-  const count = await exportTo(context, {
+function goneText(unsent: number, { path, captured }: Saved): string {
+  const files = captured === 0 ? "" : `, without the captured files of ${captured}, which would be deleted`;
+  return `${plural(unsent, "unsent operation")} would go; ${path} holds them${files}.`;
+}
+
+type Saved = { readonly path: string; readonly captured: number };
+
+async function saveFirst(context: Context, path: string): Promise<Saved> {
+  const { count, captured } = await exportTo(context, {
     filter: {},
     path: resolve(context.host.cwd, path),
     isReplacing: false,
     isRedacted: false,
   });
   context.tell(`${context.errorPaint.green(sign.yes)} Saved ${plural(count, "operation")} to ${path}`);
+  tellCaptured(context, captured);
+  return { path, captured };
 }
 
 export const runRemove: Handler<[readonly string[]], { readonly yes?: boolean }> = async (context, [ids], options) => {

@@ -95,7 +95,6 @@ async function editByHand(
   const before = `${JSON.stringify(operation.payload, null, 2)}\n`;
   const directory = await mkdtemp(join(tmpdir(), "holdfast-edit-"));
   const path = join(directory, `${shortId(operation.id)}.json`);
-  const forget = (): Promise<void> => rm(directory, { recursive: true, force: true });
   // What a person has typed outlives a mistake in it, and a queue that refuses it.
   let isKept = false;
   try {
@@ -116,7 +115,7 @@ async function editByHand(
   } catch (error) {
     throw isKept ? keptIn(path, operation, error) : error;
   } finally {
-    if (!isKept) await forget();
+    if (!isKept) await rm(directory, { recursive: true, force: true });
   }
 }
 

@@ -30,36 +30,55 @@ type ExportOptions = FilterOptions & { readonly redact?: boolean; readonly outpu
 
 export const runExport: Handler<[], ExportOptions> = async (context, _args, options) => {
   const path = options.output === undefined ? null : resolve(context.host.cwd, options.output);
-  const count = await exportTo(context, {
+  const { count, captured } = await exportTo(context, {
     filter: parseFilter(options),
     path,
     isReplacing: options.force === true,
     isRedacted: options.redact === true,
   });
+  tellCaptured(context, captured);
   if (path === null) return 0;
   context.answer(
-    { exported: count, path },
+    { exported: count, captured, path },
     () => `${context.paint.green(sign.yes)} Exported ${plural(count, "operation")} to ${options.output}`,
   );
   return 0;
 };
 
-/** Writes what the filter names to a file, or to stdout; returns how many lines. */
-export async function exportTo(context: Context, request: ExportRequest): Promise<number> {
-  const counter = { lines: 0 };
+export type Exported = {
+  readonly count: number;
+  /** How many of them send a captured file, whose content is no part of a line. */
+  readonly captured: number;
+};
+
+/** Writes what the filter names to a file, or to stdout. */
+export async function exportTo(context: Context, request: ExportRequest): Promise<Exported> {
+  const counter = { lines: 0, captured: 0 };
   const chunks = exportChunks(context, request, counter);
   if (request.path !== null) {
     await context.host.files.write(request.path, chunks, { isReplacing: request.isReplacing });
-    return counter.lines;
+  } else {
+    for await (const chunk of chunks) context.host.stdout.write(chunk);
   }
-  for await (const chunk of chunks) context.host.stdout.write(chunk);
-  return counter.lines;
+  return { count: counter.lines, captured: counter.captured };
 }
+
+/** Whoever takes the bundle elsewhere, or clears the queue after it, must know what is not in it. */
+export function tellCaptured(context: Context, captured: number): void {
+  if (captured === 0) return;
+  const what = `${plural(captured, "operation")} of it ${captured === 1 ? "sends a captured file" : "send captured files"}`;
+  context.tell(
+    `${context.errorPaint.yellow(sign.warn)} ${what}, and the content is not in the export: it stays under blobs/ in the data directory while something here refers to it`,
+  );
+}
+
+/** As the payload of an upload, or of a request with a large body, names its content. */
+const capturedFile = /"blob":"[0-9a-f]{64}"/;
 
 async function* exportChunks(
   context: Context,
   { filter, isRedacted }: ExportRequest,
-  counter: { lines: number },
+  counter: { lines: number; captured: number },
 ): AsyncIterable<string> {
   const session = await context.session();
   let cursor: string | null = null;
@@ -73,6 +92,7 @@ async function* exportChunks(
         ...(cursor === null ? {} : { cursor }),
       });
       counter.lines += page.lines.length;
+      counter.captured += page.lines.filter((line) => capturedFile.test(line)).length;
       cursor = page.next;
       if (page.lines.length > 0) yield `${page.lines.join("\n")}\n`;
       step.show(`${grouped(counter.lines)} exported…`);

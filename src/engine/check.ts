@@ -22,8 +22,15 @@ const recount = "SELECT state AS id, count(*) AS n FROM op GROUP BY state";
 const stateCounters = "SELECT id, n FROM counter WHERE id < 9";
 const recountBytes = "SELECT coalesce(sum(bytes), 0) AS n FROM op";
 const bytesCounter = "SELECT n FROM counter WHERE id = 101";
+const recountTold = "SELECT n, (SELECT count(*) FROM history WHERE op = 0) AS real FROM counter WHERE id = 102";
 const recountChannels = `SELECT counter.id AS id, counter.n AS n, (SELECT count(*) FROM op WHERE op.state < 8 AND op.channel = counter.id - 1000) AS real
-  FROM counter WHERE counter.id > 1000`;
+  FROM counter WHERE counter.id > 1000 AND counter.id < 1000000000`;
+const recountCollections = `SELECT collection.name AS name,
+  (SELECT n FROM counter WHERE id = 1000000000 + collection.id * 4) AS records, count(record.value) AS realRecords,
+  (SELECT n FROM counter WHERE id = 1000000001 + collection.id * 4) AS bytes,
+  coalesce(sum(record.bytes) FILTER (WHERE record.value IS NOT NULL), 0) AS realBytes,
+  (SELECT n FROM counter WHERE id = 1000000002 + collection.id * 4) AS unsettled, count(*) FILTER (WHERE record.status IN (1, 2, 3)) AS realUnsettled
+  FROM collection LEFT JOIN record ON record.collection = collection.id GROUP BY collection.id`;
 const payloads = `SELECT seq, ${hashedColumns}, hash FROM op WHERE state < 8 AND seq > ? ORDER BY seq LIMIT 500`;
 const wrongWaits = `SELECT op.id AS id, op.waits AS waits, (SELECT count(*) FROM dep WHERE dep.seq = op.seq) AS real FROM op
   WHERE op.state < 8 AND op.waits <> (SELECT count(*) FROM dep WHERE dep.seq = op.seq)`;
@@ -96,6 +103,7 @@ function checkCounters(store: Store): readonly string[] {
     );
   const bytes = integer(store.db.prepare(bytesCounter).get()?.n);
   const realBytes = integer(store.db.prepare(recountBytes).get()?.n);
+  const told = store.db.prepare(recountTold).get();
   const channels = store.db
     .prepare(recountChannels)
     .all()
@@ -106,8 +114,30 @@ function checkCounters(store: Store): readonly string[] {
   return [
     ...states,
     ...(bytes === realBytes ? [] : [`counter of bytes says ${bytes}, there are ${realBytes}`]),
+    ...(told?.n === told?.real ? [] : [`counter of the store's history says ${told?.n}, there are ${told?.real}`]),
     ...channels,
+    ...checkCollectionCounters(store),
   ];
+}
+
+function checkCollectionCounters(store: Store): readonly string[] {
+  return store.db
+    .prepare(recountCollections)
+    .all()
+    .flatMap((row) =>
+      (
+        [
+          ["records", row.records, row.realRecords],
+          ["bytes", row.bytes, row.realBytes],
+          ["unsettled records", row.unsettled, row.realUnsettled],
+        ] as const
+      )
+        .filter(([, said, real]) => said !== real)
+        .map(
+          ([what, said, real]) =>
+            `collection "${text(row.name)}" counts ${integer(said)} ${what}, there are ${integer(real)}`,
+        ),
+    );
 }
 
 function checkReadiness(store: Store): readonly string[] {

@@ -15,11 +15,12 @@ import { raisePendings } from "./overlay.ts";
 import { ensureIndexes, lacksIndexes } from "./record-query.ts";
 import { countUnsettled, hasRecords } from "./records.ts";
 import { intact, reseal, sealedTables } from "./row-seal.ts";
+import { collectionCounter } from "./schema.ts";
 import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, parsed, text } from "./store.ts";
+import { addCount, integer, integerOrNull, parsed, readCount, text } from "./store.ts";
 
-const columns = "id, name, space, spec, cursor, state, checked, problem, records, bytes, floor, mark, resync, seal";
+const columns = "id, name, space, spec, cursor, state, checked, problem, floor, mark, resync, seal";
 const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
 const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
 const all = `SELECT ${columns} FROM collection ORDER BY name`;
@@ -31,9 +32,8 @@ const setResync =
   "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
 const setAsked = "UPDATE collection SET state = ?, problem = NULL WHERE id = ?";
-const recount = `UPDATE collection SET records = (SELECT count(*) FROM record WHERE collection = ? AND value IS NOT NULL),
-  bytes = (SELECT coalesce(sum(bytes), 0) FROM record WHERE collection = ? AND value IS NOT NULL) WHERE id = ? RETURNING records`;
-const addCounts = "UPDATE collection SET records = records + ?, bytes = bytes + ? WHERE id = ?";
+const recount = `SELECT count(value) AS records, coalesce(sum(bytes) FILTER (WHERE value IS NOT NULL), 0) AS bytes,
+  count(*) FILTER (WHERE status IN (1, 2, 3)) AS unsettled FROM record WHERE collection = ?`;
 
 /** How `mending.ts` puts rows right that storage has changed. */
 export const collectionRepair = {
@@ -70,8 +70,6 @@ export type CollectionInfo = {
   readonly state: CollectionState;
   readonly checked: number | null;
   readonly problem: Json;
-  readonly records: number;
-  readonly bytes: number;
   /** The server's floor when the cursor began at 0: no removal since then was missed. */
   readonly floor: number;
   /** Number of the latest resync; records that it has not met carry an older one. */
@@ -131,8 +129,6 @@ function toInfo(store: Store, cells: Row): CollectionInfo {
     state: text(row.state) as CollectionState,
     checked: integerOrNull(row.checked),
     problem: row.problem === null ? null : parsed<Json>(text(row.problem), null),
-    records: integer(row.records),
-    bytes: integer(row.bytes),
     floor: integer(row.floor),
     mark: integer(row.mark),
     resync: row.resync === null ? null : parsed<Resync | null>(text(row.resync), null),
@@ -242,8 +238,7 @@ export function viewCollection(store: Store, info: CollectionInfo): CollectionVi
   return {
     spec: info.spec as CollectionView["spec"],
     space: info.space,
-    records: info.records,
-    bytes: info.bytes,
+    ...sizeOf(store, info.id),
     pending: countUnsettled(store, info.id),
     conflicts: openConflictsOf(store, info.id),
     cursor: info.cursor,
@@ -304,12 +299,24 @@ export function retryRefused(store: Store, info: CollectionInfo): void {
 
 /** Keeps the counts of what a collection holds; they are shown often and must not be counted each time. */
 export function countRecords(store: Store, collection: number, records: number, bytes: number): void {
-  if (records !== 0 || bytes !== 0) store.db.prepare(addCounts).run(records, bytes, collection);
+  if (records !== 0) addCount(store, collectionCounter(collection, "records"), records);
+  if (bytes !== 0) addCount(store, collectionCounter(collection, "bytes"), bytes);
 }
+
+/** How many living records a collection holds, and their bytes. */
+export const sizeOf = (store: Store, collection: number): { readonly records: number; readonly bytes: number } => ({
+  records: readCount(store, collectionCounter(collection, "records")),
+  bytes: readCount(store, collectionCounter(collection, "bytes")),
+});
 
 /** Counts what a collection holds anew, after rows were put in or right by themselves. */
 export function recountRecords(store: Store, collection: number): number {
-  return integer(store.db.prepare(recount).get(collection, collection, collection)?.records);
+  const real = store.db.prepare(recount).get(collection);
+  for (const what of ["records", "bytes", "unsettled"] as const) {
+    const counter = collectionCounter(collection, what);
+    addCount(store, counter, integer(real?.[what]) - readCount(store, counter));
+  }
+  return integer(real?.records);
 }
 
 function tellCollection(store: Store, collection: string, state: string, more: { readonly [name: string]: Json } = {}) {

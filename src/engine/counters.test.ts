@@ -65,3 +65,28 @@ test("a line of an import that is refused counts nothing", () => {
   expect(fresh.handle("queue.status", {}).unsent).toBe(2);
   fresh.close();
 });
+
+test("a collection counts what it holds and what is not as the server has it, through every change and undo", async () => {
+  const { engine, flush } = newEngine("three");
+  for (const name of ["notes", "tags"]) engine.handle("collections.declare", { name });
+  const put = (collection: string, key: string, n: number) =>
+    ({ kind: "put", collection, key, value: { text: "ü".repeat(n) } }) as const;
+  const asked = [
+    engine.submit("records.write", put("notes", "a", 1)),
+    engine.submit("records.write", put("notes", "b", 2)),
+    engine.submit("records.write", put("tags", "a", 3)),
+    engine.submit("records.write", { kind: "update", collection: "tags", key: "nothing", fields: { text: "" } }),
+  ];
+  flush();
+  const ends = await Promise.allSettled(asked);
+  expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled", "rejected"]);
+  engine.handle("records.write", { kind: "remove", collection: "notes", key: "b" });
+  engine.handle("records.write", put("notes", "a", 9));
+  const { collections } = engine.handle("collections.list", {});
+  expect(collections.map(({ records, bytes, pending }) => ({ records, bytes, pending }))).toEqual([
+    { records: 1, bytes: Buffer.byteLength(JSON.stringify({ text: "ü".repeat(9) })), pending: 1 },
+    { records: 1, bytes: Buffer.byteLength(JSON.stringify({ text: "üüü" })), pending: 1 },
+  ]);
+  expect(engine.handle("engine.check", {}).findings).toEqual([]);
+  engine.close();
+});

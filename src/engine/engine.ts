@@ -104,6 +104,8 @@ type Face = {
   loop: Loop | null;
   /** Somebody wants it to send; an exchange of the server comes back to that. */
   isWanted: boolean;
+  /** The loop is poked in the next turn. */
+  isPoking: boolean;
 };
 
 /**
@@ -120,7 +122,7 @@ export function openEngine(options: EngineOptions): Engine {
     else if (mend(store, error)) face.loop?.poke();
   };
   const store = newStore({ ...options, onDamage }, (event) => tellAll(store, listeners, event));
-  const face: Face = { store, listeners, asked: [], loop: null, isWanted: false };
+  const face: Face = { store, listeners, asked: [], loop: null, isWanted: false, isPoking: false };
   store.types.set(recordWriteType, makeRecordWrite(store));
   if (!options.database.isReadOnly) mendSalvaged(store);
   const hasRecords = store.collections.size > 0 || store.sync !== null;
@@ -233,6 +235,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       isDiskFull: false,
       isClosed: false,
       lastPruneAt: Number.NEGATIVE_INFINITY,
+      toldPruned: 0,
       settings: null,
       policies: new WeakMap(),
       channels: new Map(),
@@ -272,8 +275,18 @@ function handle<V extends Verb>(face: Face, verb: V, input: Input<V>): Output<V>
   refuseWhenUnwritable(store);
   if (changesWhatGoes(verb)) face.loop?.takeBack();
   const output = commit(face, () => dispatch(store, verb, checked));
-  face.loop?.poke();
+  pokeBehind(face);
   return output;
+}
+
+/** What is asked in answer to a write, as by a live query, goes before the loop's turn, which takes as long as both. */
+function pokeBehind(face: Face): void {
+  if (face.loop === null || face.isPoking) return;
+  face.isPoking = true;
+  face.store.world.defer(() => {
+    face.isPoking = false;
+    face.loop?.poke();
+  });
 }
 
 /** Verbs that add work or let more of it go; every other one that writes may concern what is claimed and has not begun. */
@@ -339,7 +352,7 @@ function flush(face: Face): void {
     for (const each of asked) each.reject(error);
     return;
   }
-  if (isWriting || takeWantedNews(face.store)) face.loop?.poke();
+  if (isWriting || takeWantedNews(face.store)) pokeBehind(face);
 }
 
 /** Savepoints cost more than most requests, so they come in only when one of the requests has failed, in a second run of all. */

@@ -6,19 +6,26 @@ import type { Json, Status } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import type { EventKind, HoldfastEvent } from "../verbs.ts";
 import { getMeta, setMeta } from "./meta.ts";
+import { Counter } from "./schema.ts";
 import type { Store } from "./store.ts";
-import { integer, json, readSequence, takeSequence, text, textOrNull } from "./store.ts";
+import { addCount, integer, json, readCount, readSequence, takeSequence, text, textOrNull } from "./store.ts";
 
 /** History rows of the store itself that are kept. */
 export const storeHistoryLimit = 10_000;
 
+/** Rows that one pass looks at for those that are too many. */
+const prunePass = 50_000;
+
 const insertRow = "INSERT INTO history (seq, op, id, at, kind, status, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
-const readOperation = "SELECT seq, at, kind, detail FROM history WHERE op = ? AND seq > ? ORDER BY seq LIMIT +?";
+const readOperation =
+  "SELECT seq, at, kind, detail FROM history WHERE op = ? AND op > 0 AND seq > ? ORDER BY seq LIMIT +?";
 const readFeed = "SELECT seq, id, at, kind, status, detail FROM history WHERE seq > ? ORDER BY seq LIMIT +?";
 const readEnqueued = "SELECT seq, id, created, state, type, lane, priority FROM op WHERE seq > ? ORDER BY seq LIMIT +?";
-const deleteOperation = "DELETE FROM history WHERE op = ? RETURNING seq";
-const deleteOldStore =
-  "DELETE FROM history WHERE op = 0 AND seq <= (SELECT seq FROM history WHERE op = 0 ORDER BY seq DESC LIMIT 1 OFFSET +?) RETURNING seq";
+const deleteOperation = "DELETE FROM history WHERE op = ? AND op > 0 RETURNING seq";
+/** No index holds the store's own rows, because each write of a record would pay for it: they are looked for among the oldest. */
+const oldestStore = `SELECT seq FROM (SELECT seq, op FROM history WHERE seq > ? ORDER BY seq LIMIT +?) WHERE op = 0 ORDER BY seq LIMIT +?`;
+const lastLookedAt = "SELECT max(seq) AS seq FROM (SELECT seq FROM history WHERE seq > ? ORDER BY seq LIMIT +?)";
+const deleteRow = "DELETE FROM history WHERE seq = ?";
 
 export type Change = {
   /** The operation's sequence; 0 for what concerns the store. */
@@ -31,6 +38,7 @@ export type Change = {
 
 /** Records one change in the transaction that makes it. */
 export function record(store: Store, change: Change): void {
+  if (change.op === 0) addCount(store, Counter.told, 1);
   store.db
     .prepare(insertRow)
     .run(
@@ -86,13 +94,20 @@ export function forgetOperation(store: Store, seq: number): void {
 
 /** Keeps the store's own history bounded. */
 export function pruneStoreHistory(store: Store): void {
-  raiseFloor(
-    store,
-    store.db
-      .prepare(deleteOldStore)
-      .all(storeHistoryLimit)
-      .map((row) => integer(row.seq)),
-  );
+  const { memory } = store;
+  const excess = readCount(store, Counter.told) - storeHistoryLimit;
+  if (excess <= 0) return;
+  const after = memory.toldPruned;
+  const old = store.db
+    .prepare(oldestStore)
+    .all(after, prunePass, excess)
+    .map((row) => integer(row.seq));
+  for (const seq of old) store.db.prepare(deleteRow).run(seq);
+  addCount(store, Counter.told, -old.length);
+  // Rows of before are never added, so what was looked through stays so.
+  const lookedAt = integer(store.db.prepare(lastLookedAt).get(after, prunePass - old.length)?.seq);
+  memory.toldPruned = old.length < excess ? Math.max(lookedAt, after) : (old.at(-1) ?? after);
+  raiseFloor(store, old);
 }
 
 function raiseFloor(store: Store, deleted: readonly number[]): void {

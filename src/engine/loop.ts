@@ -409,7 +409,9 @@ function planNext(loop: Draining): void {
     poke(loop);
     return;
   }
-  const times = [nextWakeAt(store, loop.clock.wall), nextErrandAt(store, loop.errands)].filter((time) => time !== null);
+  // Nothing new begins any more, however overdue it is; what is under way says itself when it ends.
+  const planned = loop.isStopping ? [] : [nextWakeAt(store, loop.clock.wall), nextErrandAt(store, loop.errands)];
+  const times = planned.filter((time) => time !== null);
   const next = Math.min(...times, store.world.now() + longestSleepMs);
   const longest = loop.ahead.requests.length > 0 ? longestAheadMs : longestSleepMs;
   sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest));

@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { CollectionSpec } from "../record.ts";
 import { applyChange, recordWriteType, touchedFields } from "../record.ts";
-import { collectionOf, listInfos, recountRecords, startResync } from "./collections.ts";
+import { collectionOf, listInfos, recountRecords, sizeOf, startResync } from "./collections.ts";
 import { openConflict, openConflictsOf, openConflictsOfOperation } from "./conflicts.ts";
 import { wantRecord } from "./errands.ts";
 import { mendEvicted, takeEvicted } from "./evicted.ts";
@@ -35,7 +35,7 @@ import { groundOf, replay } from "./overlay.ts";
 import { pendingsOf, pendingsOfOperation, statusFor } from "./pending.ts";
 import { getBrief } from "./queue.ts";
 import { ensureIndexes } from "./record-query.ts";
-import { countUnsettled, fieldsOf, getRecord, lastRecordId, markStatus, Status } from "./records.ts";
+import { countUnsettled, fieldsOf, getRecord, lastRecordId, markStatus, recordRepair, Status } from "./records.ts";
 import { isIntact } from "./row-seal.ts";
 import { getSpace, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
@@ -136,11 +136,14 @@ export function mendRecords(store: Store, missing: Missing = { resync: [] }): vo
   for (const lost of unsent) tellUnsent(work, lost, queueAnew(store, lost));
   reopenConflicts(work);
   readAgain(work, missing);
+  // A row that was given another value still says how large the former one was.
+  store.db.prepare(recordRepair.weigh).run();
   for (const info of listInfos(store)) {
     const tally = tallyOf(work, info.id);
+    const counted = sizeOf(store, info.id).records;
     tally.records = recountRecords(store, info.id);
     // The collection had counted them: what is fewer now and on no server is lost.
-    if (!info.isSynced) tally.lost = Math.max(tally.lost, info.records - tally.records);
+    if (!info.isSynced) tally.lost = Math.max(tally.lost, counted - tally.records);
     ensureIndexes(store, info);
   }
   report(work, missing);

@@ -38,7 +38,7 @@ import type { Brief } from "./queue.ts";
 import { addWaits, getBrief } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsettledRecords } from "./records.ts";
+import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsentRecords } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
 import { free, sendAgain } from "./resend.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
@@ -463,7 +463,7 @@ function haveCommonRecord(store: Store, op: number, other: number): boolean {
 
 /** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */
 export function raisePendings(store: Store, info: CollectionInfo): void {
-  for (const row of unsettledRecords(store, info.id)) raisePending(store, info, row);
+  for (const row of unsentRecords(store, info.id)) raisePending(store, info, row);
 }
 
 function raisePending(store: Store, info: CollectionInfo, row: RecordRow): void {

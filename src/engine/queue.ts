@@ -90,7 +90,7 @@ const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
 const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
 const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
-const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, channel = ?, revision = revision + 1 WHERE seq = ?`;
+const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, hash = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
   "UPDATE op SET priority = ?, rank = ?, expires = ?, options = ?, revision = revision + 1 WHERE seq = ?";
 const setReset =
@@ -103,7 +103,7 @@ const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason 
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const seqsOfChannel = "SELECT seq FROM op WHERE channel = ? AND state < 8";
-const hashedBySeq = `SELECT ${hashedColumns}, hash FROM op WHERE seq = ?`;
+const hashedBySeq = `SELECT ${hashedColumns}, hash, state, outcome, bytes FROM op WHERE seq = ?`;
 const setHash = "UPDATE op SET hash = ? WHERE seq = ?";
 const removeRow = "DELETE FROM op WHERE seq = ? RETURNING state, outcome, channel, bytes";
 const standingOf = "SELECT state, outcome, channel, bytes FROM op WHERE seq = ?";
@@ -153,11 +153,7 @@ export const toBrief = (row: Row): Brief => ({
 function changeHashed(store: Store, seq: number, change: () => void): void {
   const before = store.db.prepare(hashedBySeq).get(seq);
   change();
-  if (before !== undefined && isGenuine(store, before)) renewHash(store, seq);
-}
-
-function renewHash(store: Store, seq: number): void {
-  const now = store.db.prepare(hashedBySeq).get(seq);
+  const now = before !== undefined && isGenuine(store, before) ? store.db.prepare(hashedBySeq).get(seq) : undefined;
   if (now !== undefined) store.db.prepare(setHash).run(store.world.hash(hashedText(now)), seq);
 }
 
@@ -404,13 +400,17 @@ export function placeOperation(store: Store, seq: number, lane: string, position
 
 export function replacePayload(
   store: Store,
-  row: { readonly seq: number; readonly version: number; readonly channel: number },
+  { seq, version, channel }: { readonly seq: number; readonly version: number; readonly channel: number },
   payload: string,
 ): void {
+  const before = store.db.prepare(hashedBySeq).get(seq);
+  if (before === undefined) return;
   const bytes = textBytes(payload);
-  countChange(store, getStanding(store, row.seq), { channel: row.channel, bytes });
-  store.db.prepare(setPayload).run(payload, bytes, row.version, row.channel, row.seq);
-  renewHash(store, row.seq);
+  countChange(store, toStanding(before), { channel, bytes });
+  const hash = store.world.hash(hashedText({ ...before, version, channel, payload }));
+  store.db.prepare(setPayload).run(payload, bytes, version, hash, seq);
+  // Naming a column has SQLite write the indexes that hold it again, even where its value stays.
+  if (before.channel !== channel) store.db.prepare(setChannel).run(channel, seq);
 }
 
 /** The operation stays where it stands in its lane; other gates decide now whether it may go. */

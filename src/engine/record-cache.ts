@@ -7,7 +7,7 @@ import type { Where } from "../record.ts";
 import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { requireCollection } from "./collections.ts";
+import { requireCollection, sizeOf } from "./collections.ts";
 import { noteEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
 import { completeLog } from "./record-log.ts";
@@ -163,10 +163,11 @@ function byKeys(store: Store, info: CollectionInfo, keys: readonly string[]): re
 export function keepBudget(store: Store, collection: string): number {
   const info = requireCollection(store, collection);
   const { maxBytes } = info.spec;
-  if (maxBytes === undefined || !info.isSynced || info.bytes <= maxBytes) return 0;
+  if (maxBytes === undefined || !info.isSynced) return 0;
+  let { bytes } = sizeOf(store, info.id);
+  if (bytes <= maxBytes) return 0;
   flushUses(store);
   const target = Math.floor(maxBytes * cacheLimits.keptShare);
-  let bytes = info.bytes;
   let evicted = 0;
   for (const row of store.db
     .prepare(evictable(info.id))

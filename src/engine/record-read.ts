@@ -4,7 +4,7 @@
  */
 import type { Where } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
-import { requireCollection } from "./collections.ts";
+import { requireCollection, sizeOf } from "./collections.ts";
 import { countRecords, findRecords } from "./record-query.ts";
 import type { RecordRow } from "./records.ts";
 import { toRecordView } from "./records.ts";
@@ -23,6 +23,6 @@ export function queryRecords(store: Store, input: Input<"records.query">): Outpu
 export function countMatching(store: Store, input: Input<"records.count">): Output<"records.count"> {
   const collection = requireCollection(store, input.collection);
   // Everything is counted as it changes.
-  if (input.where === undefined && input.states === undefined) return { count: collection.records };
+  if (input.where === undefined && input.states === undefined) return { count: sizeOf(store, collection.id).records };
   return { count: countRecords(store, collection, { where: input.where as Where | undefined, states: input.states }) };
 }

@@ -9,7 +9,7 @@ import type { Json } from "../operation.ts";
 import { recordLimits, recordStates } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { listInfos } from "./collections.ts";
+import { listInfos, sizeOf } from "./collections.ts";
 import { newestFirst } from "./record-query.ts";
 import { pathOf } from "./record-terms.ts";
 import type { Store } from "./store.ts";
@@ -38,7 +38,8 @@ export function runSql(store: Store, input: Input<"records.sql">): Output<"recor
     return toOutput(ask(store, input, named, sqlLimits.sample));
   } catch (error) {
     if (!isCode(error, "invalid_input")) throw error;
-    const isRare = /no such column/.test(error.message) && named.some((info) => info.records > sqlLimits.sample);
+    const isRare =
+      /no such column/.test(error.message) && named.some(({ id }) => sizeOf(store, id).records > sqlLimits.sample);
     if (isRare) return toOutput(ask(store, input, named, Number.MAX_SAFE_INTEGER));
     throw new HoldfastError("invalid_input", error.message, hintFor(infos), { cause: error });
   }

@@ -17,8 +17,9 @@ import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
 import { logRecord } from "./record-log.ts";
 import { intact, reseal, sealOf } from "./row-seal.ts";
+import { collectionCounter } from "./schema.ts";
 import type { Store } from "./store.ts";
-import { integer, integerOrNull, parsed } from "./store.ts";
+import { addCount, integer, integerOrNull, parsed, readCount } from "./store.ts";
 
 const columns =
   "id, collection, key, version, value, snapshot, schema, author, confirmed, changed, status, pendings, used, pinned, bytes, mark, seal";
@@ -44,8 +45,7 @@ const setUsed = "UPDATE record SET used = max(used, ?) WHERE id = ?";
 const setPinned = "UPDATE record SET pinned = ? WHERE id = ?";
 const setKey = "UPDATE record SET key = ? WHERE id = ?";
 const removeRow = "DELETE FROM record WHERE id = ?";
-const unsettled = "SELECT count(*) AS n FROM record WHERE collection = ? AND status IN (1, 2, 3)";
-const unsettledOf = `SELECT ${columns} FROM record WHERE collection = ? AND status IN (1, 2, 3)`;
+const unsentOf = `SELECT ${columns} FROM record WHERE id IN (SELECT record FROM pending) AND +collection = ? AND status IN (1, 2, 3)`;
 const anyOf = "SELECT 1 AS n FROM record WHERE collection = ? LIMIT 1";
 const addMention = "INSERT OR IGNORE INTO mention (local, record) VALUES (?, ?)";
 const mentionsOf = "SELECT record FROM mention WHERE local = ?";
@@ -65,6 +65,7 @@ export const recordRepair = {
   insert: `INSERT OR IGNORE INTO record (id, collection, key, version, value, snapshot, schema, author, changed, status, pendings, used,
   bytes, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   drop: "DELETE FROM record WHERE id = ?",
+  weigh: `UPDATE record SET bytes = coalesce(length(CAST(value AS BLOB)), 0) WHERE bytes <> coalesce(length(CAST(value AS BLOB)), 0)`,
 } as const;
 
 /** Only what nothing speaks of any more: neither unsent work, nor a conflict, a choice, nor history that could restore it. */
@@ -209,6 +210,7 @@ export function insertRecord(store: Store, row: NewRecord): RecordRow {
       sealed(made),
     );
   assert(changes === 1, `record "${row.key}" appeared within a transaction`);
+  countStatus(store, row.collection, null, row.status);
   return made;
 }
 
@@ -279,12 +281,15 @@ export function saveRecord(store: Store, before: RecordRow, after: RecordRow): R
     );
   const records = (after.value === null ? 0 : 1) - (before.value === null ? 0 : 1);
   countRecords(store, after.collection, records, bytes - before.bytes);
+  countStatus(store, after.collection, before.status, after.status);
   return { ...after, bytes, used: Math.max(before.used, after.used) };
 }
 
 export function markStatus(store: Store, id: number, status: number): void {
   const row = getRecord(store, id);
-  if (row !== null && row.status !== status) store.db.prepare(setStatus).run(status, sealed({ ...row, status }), id);
+  if (row === null || row.status === status) return;
+  store.db.prepare(setStatus).run(status, sealed({ ...row, status }), id);
+  countStatus(store, row.collection, row.status, status);
 }
 
 /** A record was read; see `record-cache.ts`. */
@@ -301,12 +306,23 @@ export function markMet(store: Store, id: number, mark: number, at: number): voi
   store.db.prepare(setMark).run(mark, at, id);
 }
 
+/** Records that are not as the server has them: pending, failed, or in conflict. */
 export function countUnsettled(store: Store, collection: number): number {
-  return integer(store.db.prepare(unsettled).get(collection)?.n);
+  return readCount(store, collectionCounter(collection, "unsettled"));
 }
 
-export function unsettledRecords(store: Store, collection: number): readonly RecordRow[] {
-  return store.db.prepare(unsettledOf).all(collection).map(toRow);
+/** Those of them on which a change of ours is pending. */
+export function unsentRecords(store: Store, collection: number): readonly RecordRow[] {
+  return store.db.prepare(unsentOf).all(collection).map(toRow);
+}
+
+const isUnsettled = (status: number): boolean =>
+  status === Status.pending || status === Status.failed || status === Status.conflict;
+
+/** Counts a record whose status has become another; `null`: it was not there, or is no more. */
+function countStatus(store: Store, collection: number, before: number | null, after: number | null): void {
+  const change = (after !== null && isUnsettled(after) ? 1 : 0) - (before !== null && isUnsettled(before) ? 1 : 0);
+  if (change !== 0) addCount(store, collectionCounter(collection, "unsettled"), change);
 }
 
 export function hasRecords(store: Store, collection: number): boolean {
@@ -318,6 +334,7 @@ export function dropRecord(store: Store, row: RecordRow): void {
   store.db.prepare(removeRow).run(row.id);
   noteGone(store, row.id);
   countRecords(store, row.collection, row.value === null ? 0 : -1, -row.bytes);
+  countStatus(store, row.collection, row.status, null);
 }
 
 /** Removed records that can be forgotten, among those numbered from one to another: the server has confirmed it long ago. */

@@ -9,10 +9,17 @@ import { HoldfastError } from "../errors.ts";
 export const applicationId = 0x484f4c44;
 
 /** Keys of the `counter` table beyond the states 0 to 8. The engine keeps them (`store.ts`): triggers would cost as much as the row. */
-export const Counter = { sequence: 100, bytes: 101, completed: 110, cancelled: 111, expired: 112 } as const;
+export const Counter = { sequence: 100, bytes: 101, told: 102, completed: 110, cancelled: 111, expired: 112 } as const;
 
 /** The counter of unsent operations of one channel. */
 export const channelCounter = (channel: number): number => 1000 + channel;
+
+/** What a collection holds is counted from here on: three counters for each, above the channels'. */
+const collectionCounters = 1_000_000_000;
+
+/** A counter of one collection: living records, their bytes, and how many records are not as the server has them. */
+export const collectionCounter = (collection: number, what: "records" | "bytes" | "unsettled"): number =>
+  collectionCounters + collection * 4 + (what === "records" ? 0 : what === "bytes" ? 1 : 2);
 
 /**
  * State numbers (see `State` in `operation.ts`) are literals here and in every query on a partial index, because SQLite uses
@@ -98,6 +105,9 @@ CREATE TABLE gate (
 CREATE TABLE remote (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 `,
   `
+DROP INDEX history_op;
+CREATE INDEX history_op ON history (op, seq) WHERE op > 0;
+INSERT INTO counter (id, n) SELECT 102, count(*) FROM history WHERE op = 0;
 ALTER TABLE gate ADD COLUMN code TEXT NOT NULL DEFAULT '';
 CREATE TABLE space (
   name TEXT PRIMARY KEY,
@@ -118,13 +128,14 @@ CREATE TABLE collection (
   state TEXT NOT NULL,
   checked INTEGER,
   problem TEXT,
-  records INTEGER NOT NULL DEFAULT 0,
-  bytes INTEGER NOT NULL DEFAULT 0,
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT,
   seal INTEGER NOT NULL DEFAULT 0
 );
+CREATE TRIGGER collection_insert AFTER INSERT ON collection BEGIN
+  INSERT OR IGNORE INTO counter (id, n) VALUES (1000000000 + new.id * 4, 0), (1000000001 + new.id * 4, 0), (1000000002 + new.id * 4, 0);
+END;
 CREATE TABLE record (
   id INTEGER PRIMARY KEY,
   collection INTEGER NOT NULL,
@@ -145,7 +156,6 @@ CREATE TABLE record (
   seal INTEGER NOT NULL DEFAULT 0,
   UNIQUE (collection, key)
 );
-CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
 CREATE TABLE pending (
   record INTEGER NOT NULL,
   op INTEGER NOT NULL,

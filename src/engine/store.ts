@@ -51,6 +51,8 @@ export type Memory = {
   isDiskFull: boolean;
   isClosed: boolean;
   lastPruneAt: number;
+  /** Up to this sequence none of the store's own history is left. */
+  toldPruned: number;
   /** Parsed settings beside the text they came from. */
   settings: { readonly text: string; readonly value: Settings } | null;
   /** Retry policies made whole, by the settings in force and what was given. */
@@ -220,6 +222,7 @@ export function countsSoFar(store: Store): Counts {
 export function forgetRolledBack(store: Store, counts: Counts): void {
   const { memory } = store;
   memory.oldestUnsent = 0;
+  memory.toldPruned = 0;
   memory.channels.clear();
   memory.channelsByName.clear();
   // Sequences taken by what was rolled back stay taken: a gap is harmless, a repetition is not.

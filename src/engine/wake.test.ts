@@ -78,3 +78,22 @@ test("a fetch that failed is waited for asleep", async () => {
   expect(ada.state("n1")).toBe("synced");
   expect(ada.wakes.judge()).toBeNull();
 });
+
+test("a process that is told to stop waits asleep for what is under way, whatever is overdue", async () => {
+  const { client, run } = startRecords();
+  let finish = (): void => {};
+  const under = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const ada = client({ types: [{ type: "slow", run: () => under.then(() => ({ kind: "applied" }) as const) }] });
+  const { id } = ada.ask("queue.add", { type: "slow", payload: 1 });
+  await run(100);
+  ada.ask("queue.add", { type: "slow", payload: 2, notBefore: ada.machine.wallClock.now() + 1_000 });
+  const stopped = ada.engine.stop(60_000);
+  await run(20_000);
+  expect(ada.wakes.judge()).toBeNull();
+  finish();
+  await run(1_000);
+  await stopped;
+  expect(ada.ask("queue.get", { id }).status).toBe("completed");
+});

@@ -18,6 +18,7 @@ const table = {
   conflict: "conflict",
   run: "run",
   meta: "meta",
+  counter: "counter",
   dependency: "dep",
   others: ["space", "mention", "choice", "evicted"],
 } as const;
@@ -40,6 +41,9 @@ const counted = [
     `SELECT count(*) AS n FROM ${table.history}`,
   ],
 ] as const;
+/** How much each collection held, which tells what is lost of one that no server has. */
+const collectionCounters = `SELECT id, n FROM ${table.counter} WHERE id >= 1000000000`;
+const storeCounter = `INSERT INTO ${table.counter} (id, n) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET n = excluded.n`;
 const hasRecord = `SELECT 1 AS n FROM ${table.record} WHERE id = ?`;
 const hasAny = `SELECT (SELECT count(*) FROM ${table.collection}) + (SELECT count(*) FROM ${table.record}) + (SELECT count(*) FROM ${table.pending}) AS n`;
 const storeMend = `INSERT INTO ${table.meta} (name, value) VALUES ('mend', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
@@ -61,6 +65,8 @@ export function rescueRecords(work: RecordsWork, hasDependencies: boolean): void
   for (const name of table.others) copySmall(work, name);
   copyRange(work, table.run, { key: "id", highest: highestOf(work, table.run, "id") });
   copySealed(work, table.collection, "id");
+  for (const { id = null, n = null } of attempt(() => work.image?.prepare(collectionCounters).all()) ?? [])
+    if (Number.isSafeInteger(n)) fresh.prepare(storeCounter).run(id, n);
   const isWhole = copySealed(work, table.record, "id");
   const lost = isWhole ? [] : lostRecords(work);
   copySmall(work, table.pending);

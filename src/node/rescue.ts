@@ -49,7 +49,8 @@ const countBytes = `UPDATE ${table.counter} SET n = (SELECT coalesce(sum(bytes),
 const countEnds = `UPDATE ${table.counter} SET n = (SELECT count(*) FROM ${table.operation} WHERE state = 8 AND ${table.counter}.id =
   CASE outcome WHEN 'expired' THEN 112 WHEN 'cancelled' THEN 111 WHEN 'replaced' THEN 111 ELSE 110 END) WHERE id BETWEEN 110 AND 112`;
 const countChannels = `UPDATE ${table.counter} SET n =
-  (SELECT count(*) FROM ${table.operation} WHERE state < 8 AND channel = ${table.counter}.id - 1000) WHERE id > 1000`;
+  (SELECT count(*) FROM ${table.operation} WHERE state < 8 AND channel = ${table.counter}.id - 1000) WHERE id > 1000 AND id < 1000000000`;
+const countTold = `UPDATE ${table.counter} SET n = (SELECT count(*) FROM ${table.history} WHERE op = 0) WHERE id = 102`;
 const dependenciesByOptions = `INSERT OR IGNORE INTO ${table.dependency} (needs, seq)
   SELECT n.seq, o.seq FROM ${table.operation} o, json_each(CASE WHEN json_valid(o.options) THEN o.options ELSE '{}' END, '$.after') a JOIN ${table.operation} n ON n.id = a.value
   WHERE o.state < 8 AND n.state < 8`;
@@ -226,7 +227,7 @@ function reconcile(work: Work): void {
   fresh.exec(dropIdleDependencies);
   fresh.exec(countWaits);
   fresh.prepare(placeAgain).run(now, now);
-  for (const count of [countStates, countBytes, countEnds, countChannels]) fresh.exec(count);
+  for (const count of [countStates, countBytes, countEnds, countChannels, countTold]) fresh.exec(count);
 }
 
 function tops(saved: ReadonlySet<number>): readonly number[] {

@@ -329,18 +329,42 @@ function wrapStatement(path: string, statement: StatementSync): Statement {
       try {
         return toRow(statement.get(...parameters));
       } catch (error) {
-        throw failureOf(path, error);
+        return toRow(readRounded(statement, { path, error }, () => statement.get(...parameters)));
       }
     },
     all: (...parameters) => {
       try {
         return statement.all(...parameters).map((row) => toRow(row) as Row);
       } catch (error) {
-        throw failureOf(path, error);
+        const rows = readRounded(statement, { path, error }, () => statement.all(...parameters));
+        return (rows as readonly unknown[]).map((row) => toRow(row) as Row);
       }
     },
   };
 }
+
+type Failed = { readonly path: string; readonly error: unknown };
+
+/**
+ * Nothing here writes an integer beyond 2^53, so one that is read was made by the storage, and Node refuses it with all rows beside it.
+ * Rounded, it does not fit the seal or the hash of its row, by which the row is found and put right.
+ */
+function readRounded(statement: StatementSync, { path, error }: Failed, read: () => unknown): unknown {
+  const isTooLarge = error instanceof Error && "code" in error && error.code === "ERR_OUT_OF_RANGE";
+  // What writes must not run twice.
+  if (!isTooLarge || !/^\s*(SELECT|WITH)\b/i.test(statement.sourceSQL)) throw failureOf(path, error);
+  statement.setReadBigInts(true);
+  try {
+    return rounded(read());
+  } catch (second) {
+    throw failureOf(path, second);
+  } finally {
+    statement.setReadBigInts(false);
+  }
+}
+
+const rounded = (cells: unknown): unknown =>
+  Array.isArray(cells) ? cells.map(rounded) : typeof cells === "bigint" ? Number(cells) : cells;
 
 /**
  * Rows of `node:sqlite` have no prototype, and copying such an object costs several times its reading. So values are asked for

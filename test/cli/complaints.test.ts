@@ -53,6 +53,30 @@ describe("an option that would do nothing", () => {
   });
 });
 
+describe("conditions", () => {
+  const list = (...where: readonly string[]): readonly string[] => [
+    ...["records", "list", "notes"],
+    ...where.flatMap((each) => ["--where", each]),
+  ];
+  it("about one field hold together, in words and as JSON", async () => {
+    const answers = { "records.query": { records: [], next: null } };
+    const played = await play(list("fee>5", '{"fee":{"lte":9},"title":"Tides"}', "stars=4"), { answers });
+    expect(played.calls[0]?.[1]).toMatchObject({
+      where: { fee: { gt: 5, lte: 9 }, title: "Tides", stars: { eq: 4 } },
+    });
+  });
+  it.each([
+    ["status=open", "status=closed"],
+    ["fee>5", '{"fee":{"gt":7}}'],
+    ["title=a", '{"title":"b"}'],
+  ])("%s and %s cannot both count, and are refused", async (...where) =>
+    expect(await said(list(...where))).toEqual([
+      2,
+      expect.stringMatching(/^✗ --where: two conditions say the same of /),
+    ]),
+  );
+});
+
 describe("a rule of merging that is no JSON", () => {
   it("is a wrong word, and named", async () =>
     expect(await said(["collections", "declare", "notes", "--merge", "fee={bad"])).toEqual([

@@ -190,3 +190,28 @@ it("a command that comes while the daemon stops waits for its end and starts the
   expect((JSON.parse(status.out) as { daemon: { pid: number } }).daemon.pid).not.toBe(before.pid);
   await stopping;
 });
+
+it("who only watches does not start a daemon that a person has stopped, and goes on with the next one", async () => {
+  await run("daemon", "start");
+  const env = { ...process.env, HOLDFAST_HOME: home };
+  const words = [main, "queue", "watch", "--json"];
+  const watching = spawn(process.execPath, words, { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
+  const told = { out: "", err: "" };
+  watching.stdout.setEncoding("utf8").on("data", (text: string) => (told.out += text));
+  watching.stderr.setEncoding("utf8").on("data", (text: string) => (told.err += text));
+  try {
+    await sleep(1_500);
+    expect((await run("daemon", "stop")).exit).toBe(0);
+    await sleep(4_000);
+    expect((await run("daemon", "status")).exit).toBe(3);
+    await run("daemon", "start");
+    // It looks once a second, so the first changes may come before it listens again.
+    for (let tries = 0; tries < 20 && !told.out.includes("paused"); tries += 1) {
+      await run("queue", "pause", "--lane", `lane${tries}`);
+      await sleep(300);
+    }
+    expect(told.out).toContain("paused");
+  } finally {
+    watching.kill("SIGKILL");
+  }
+});

@@ -173,6 +173,19 @@ describe("questions before unsent work is lost", () => {
       expect(cleared(played.calls)).toEqual(input);
     }
   });
+  it("what is not in the export is said before it goes", async () => {
+    const upload = `{"payload":{"file":{"blob":"${"a".repeat(64)}"}}}`;
+    const answers = { ...status, "queue.export": { lines: [upload, '{"a":1}'], next: null } };
+    const argv = ["queue", "clear", "--all"];
+    const played = await play(argv, { answers, isTty: true, says: ["export", "mine.jsonl", false] });
+    expect(played.asked.at(-1)).toBe(
+      "5 unsent operations would go; mine.jsonl holds them, without the captured files of 1, which would be deleted. Clear?",
+    );
+    expect(cleared(played.calls)).toBeUndefined();
+    expect(played.err).toContain("1 operation of it sends a captured file, and the content is not in the export");
+    const exported = await play(["queue", "export", "-o", "mine.jsonl", "--json"], { answers });
+    expect(JSON.parse(exported.out)).toEqual({ exported: 2, captured: 1, path: "/desk/mine.jsonl" });
+  });
   it.each([
     ["queue", "clear", "--all"],
     ["sync", "--clear-queue"],

@@ -12,7 +12,7 @@ CREATE INDEX conflict_record ON conflict (record, seq);
 
 CREATE INDEX dep_child ON dep (seq, needs);
 
-CREATE INDEX history_op ON history (op, seq);
+CREATE INDEX history_op ON history (op, seq) WHERE op > 0;
 
 CREATE INDEX op_dedupe ON op (dedupe) WHERE dedupe IS NOT NULL AND state < 8;
 
@@ -40,8 +40,6 @@ CREATE INDEX pending_op ON pending (op, place);
 
 CREATE INDEX record_history_record ON record_history (record, seq);
 
-CREATE INDEX record_unsettled ON record (collection, status) WHERE status IN (1, 2, 3);
-
 CREATE INDEX ref_op ON ref (seq, local);
 
 CREATE INDEX run_open ON run (id) WHERE ended IS NULL;
@@ -65,8 +63,6 @@ CREATE TABLE collection (
   state TEXT NOT NULL,
   checked INTEGER,
   problem TEXT,
-  records INTEGER NOT NULL DEFAULT 0,
-  bytes INTEGER NOT NULL DEFAULT 0,
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT,
@@ -242,4 +238,8 @@ CREATE TABLE space (
 
 CREATE TRIGGER channel_insert AFTER INSERT ON channel BEGIN
   INSERT INTO counter (id, n) VALUES (1000 + new.id, 0);
+END;
+
+CREATE TRIGGER collection_insert AFTER INSERT ON collection BEGIN
+  INSERT OR IGNORE INTO counter (id, n) VALUES (1000000000 + new.id * 4, 0), (1000000001 + new.id * 4, 0), (1000000002 + new.id * 4, 0);
 END;

@@ -212,7 +212,7 @@ function setUp(options: RunOptions, db: ReturnType<typeof openDatabase>): Simula
   return sim;
 }
 
-/** A quarter of the runs have little room. */
+/** How many operations the store may keep, or as many as come. */
 const drawRoom = (random: Random): number | null => (random.chance(0.25) ? 8 + random.below(25) : null);
 
 const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
