@@ -142,9 +142,11 @@ export async function setServerBack(stage: Stage): Promise<Violation | null> {
   stage.note(`the server is set back to ${copied}; ${ahead.map((each) => `${each.name} has seen ${seenBy(each)}`)}`);
   // Who has heard knows of less than before, and waits for the others.
   const known = new Map(ahead.map((replica) => [replica, seenBy(replica)]));
-  server.admits = ({ client }) =>
+  // A late copy of what was sent before tells nobody of it either.
+  server.admits = ({ client, seen: told = 0 }) =>
     [...known].some(
-      ([replica, seen]) => replica.database.prepare(nameRow).get()?.value === client && seenBy(replica) >= seen,
+      ([replica, seen]) =>
+        replica.database.prepare(nameRow).get()?.value === client && seenBy(replica) >= seen && told >= seen,
     );
   for (const replica of replicas) {
     Object.assign(replica.weather, calm());
