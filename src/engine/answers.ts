@@ -22,7 +22,7 @@ import { meetSetBack } from "./resync.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
 import type { Settled } from "./settle.ts";
 import { park } from "./settle.ts";
-import { askPull } from "./spaces.ts";
+import { askPull, keepSeen } from "./spaces.ts";
 import type { Store } from "./store.ts";
 
 type ConflictAnswer = Extract<PushAnswer, { outcome: "conflict" }>;
@@ -119,6 +119,7 @@ function meetConflict(store: Store, op: Brief, { said, found, settled, problem }
   const snapshot = remote.value === null ? null : JSON.stringify(remote.value);
   const { version, schema, author } = remote;
   const ground = { version, snapshot, schema, author, confirmed: store.world.now(), mark: row.mark };
+  keepSeen(store, collectionOf(store, row.collection).space, version);
   meetAnswer(store, op, { row, kind, ground });
   return true;
 }

@@ -22,7 +22,7 @@ import { getRecord } from "./records.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
 import { noteSeen, seenOf } from "./seen.ts";
 import type { Space } from "./spaces.ts";
-import { getSpace, noteFailure, wantPull } from "./spaces.ts";
+import { getSpace, keepSeen, noteFailure, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { countsSoFar, forgetRolledBack, isStorageFailure, parsed } from "./store.ts";
 
@@ -273,6 +273,7 @@ function bookFetch(store: Store, { info, seen, keys }: Fetched, response: FetchR
   else {
     applyRecords(store, [now], response.records);
     noteSeen(store, info.space, { history: response.history, version: response.head });
+    keepSeen(store, info.space, response.head);
   }
   forgetWanted(store, info.name, keys);
   const asked = new Set(keys);

@@ -28,8 +28,6 @@ const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
 const highest = `SELECT max(pending.acked) AS acked FROM pending JOIN record ON record.id = pending.record
   JOIN collection ON collection.id = record.collection WHERE pending.acked > 0 AND collection.space IN (?, ?)`;
-const newest = `SELECT max(record.version) AS version FROM record JOIN collection ON collection.id = record.collection
-  WHERE collection.resync IS NULL AND collection.space IN (?, ?)`;
 const operations = `SELECT op.id AS id, op.state AS state, op.reason AS reason, op.problem AS problem FROM pending
   JOIN op ON op.seq = pending.op WHERE pending.record = ? AND pending.acked = 0 ORDER BY pending.op`;
 const insert = "INSERT INTO pending (record, op, place, base_value, overlay, seal) VALUES (?, ?, ?, ?, ?, ?)";
@@ -110,15 +108,11 @@ export function lowestUnsettled(store: Store): number | null {
   return integerOrNull(store.db.prepare(lowest).get()?.op);
 }
 
-/**
- * The highest version that the server gave to anything that is kept here of a space: acknowledged, or settled by an answer before a page
- * has come that far. While everything is read again records may still have versions of a past that is gone. Looks at every record.
- */
-export function highestKept(store: Store, space: string): number {
+/** The highest version that the server gave to anything of a space whose echo has not come. */
+export function highestAck(store: Store, space: string): number {
   // A collection without a space of its own belongs to the server's.
   const unnamed = spaceNameOf(store, "") === space ? "" : space;
-  const acked = integerOrNull(store.db.prepare(highest).get(space, unnamed)?.acked) ?? 0;
-  return Math.max(acked, integerOrNull(store.db.prepare(newest).get(space, unnamed)?.version) ?? 0);
+  return integerOrNull(store.db.prepare(highest).get(space, unnamed)?.acked) ?? 0;
 }
 
 export function changePending(store: Store, pending: Pending, baseValue: string | null, change: Overlay): void {

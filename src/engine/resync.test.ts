@@ -354,3 +354,34 @@ test("what an answer brings while everything is read again is newer than the rea
   await run(20_000);
   expect([ada.value("n1"), ada.value("n2")]).toEqual([{ title: "theirs" }, { title: "same" }]);
 });
+
+test("what the answer to a conflict has settled before a crash is missed by a server that was set back, although no page had brought it", async () => {
+  const { server, client, run } = startRecords();
+  let isDeaf = false;
+  const ada = client({
+    collections: [{ name: "notes", strategy: { version_mismatch: "remote_wins" } }],
+    wrap: (port) => ({
+      ...port,
+      pull: async (request, signal) => {
+        if (isDeaf) await new Promise(() => {});
+        return port.pull(request, signal);
+      },
+    }),
+  });
+  server.write("notes", "n1", { n: 1 });
+  await run();
+  const backup = server.backup();
+  isDeaf = true;
+  server.isPoking = false;
+  server.write("notes", "n1", { n: 2 });
+  server.write("notes", "n1", { n: 3 });
+  // Both made it the same: the answer settles it here, and nothing stays acknowledged.
+  ada.update("n1", { n: 9 });
+  await run(5_000);
+  expect(ada.get("n1")).toMatchObject({ value: { n: 3 }, state: "synced", version: 3 });
+  server.restore(backup, "h1");
+  isDeaf = false;
+  ada.crash();
+  await run(120_000);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n1", local: { n: 3 }, remote: { n: 1 } }]);
+});

@@ -9,13 +9,15 @@ import { integer, integerOrNull, parsed, text } from "./store.ts";
 /** The space of collections that name none, until a program says where its server is. */
 const unnamedSpace = "default";
 
-const columns = "name, history, head, offset_ms, due, pulled, failures, asked";
+const columns = "name, history, head, seen, offset_ms, due, pulled, failures, asked";
 const find = `SELECT ${columns} FROM space WHERE name = ?`;
 const ensure = "INSERT OR IGNORE INTO space (name) VALUES (?)";
 const setAnswered =
   "UPDATE space SET history = ?, head = ?, offset_ms = ?, failures = 0, due = ?, pulled = ?, asked = ? WHERE name = ?";
 const setFailed = "UPDATE space SET failures = failures + 1, due = ? WHERE name = ?";
 const setDue = "UPDATE space SET due = ? WHERE name = ? AND due > ?";
+const setSeen = "UPDATE space SET seen = max(seen, ?) WHERE name = ?";
+const dropSeen = "UPDATE space SET seen = 0 WHERE name = ?";
 const setAsked = "UPDATE space SET asked = 1, due = 0 WHERE name = ?";
 
 export type Space = {
@@ -23,6 +25,8 @@ export type Space = {
   /** Identity of the server's history; empty before the first answer. */
   readonly history: string;
   readonly head: number;
+  /** The highest version of this history that an answer or a fetch has brought, as far as no acknowledged change says so itself. */
+  readonly seen: number;
   /** Milliseconds that the server's clock is ahead of ours. */
   readonly offsetMs: number;
   /** When it is asked next, by the wall clock; 0: now. */
@@ -69,11 +73,12 @@ export const spaceNameOf = (store: Store, given: string): string => (given === "
 export function getSpace(store: Store, name: string): Space {
   const row = store.db.prepare(find).get(name);
   return row === undefined
-    ? { name, history: "", head: 0, offsetMs: 0, due: 0, pulled: null, failures: 0, isAsked: false }
+    ? { name, history: "", head: 0, seen: 0, offsetMs: 0, due: 0, pulled: null, failures: 0, isAsked: false }
     : {
         name: text(row.name),
         history: text(row.history),
         head: integer(row.head),
+        seen: integer(row.seen),
         offsetMs: integer(row.offset_ms),
         due: integer(row.due),
         pulled: integerOrNull(row.pulled),
@@ -95,7 +100,17 @@ export function askPull(store: Store, name: string): void {
   store.db.prepare(setAsked).run(name);
 }
 
-export function noteAnswer(store: Store, after: Omit<Space, "failures">): void {
+/** A record has come here by itself, at a version that no page has brought yet. */
+export function keepSeen(store: Store, name: string, version: number): void {
+  store.db.prepare(ensure).run(name);
+  store.db.prepare(setSeen).run(version, name);
+}
+
+export function forgetSeenVersion(store: Store, name: string): void {
+  store.db.prepare(dropSeen).run(name);
+}
+
+export function noteAnswer(store: Store, after: Omit<Space, "failures" | "seen">): void {
   store.db.prepare(ensure).run(after.name);
   store.db
     .prepare(setAnswered)

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { cellOf, flipsOf } from "../support/flips.ts";
 import { startRecords } from "../support/record-bench.ts";
 
-for (const column of ["history", "head", "name", "due", "pulled", "failures", "asked", "offset_ms"])
+for (const column of ["history", "head", "seen", "name", "due", "pulled", "failures", "asked", "offset_ms"])
   test(`a changed bit in the ${column} of a space opens no gap: news arrive, what is unsent goes out, nobody is asked`, async () => {
     const { server, client, run } = startRecords();
     const ada = client();

@@ -62,7 +62,7 @@ test("a strategy that was named beforehand decides by itself", async () => {
   expect(remote.effects.map(({ text }) => text)).toEqual(['{"title":"ours"}', '{"title":"ours again"}']);
 });
 
-test("Ctrl-C while waiting leaves the operation queued, and it lands", async () => {
+test("Ctrl-C while waiting leaves the operation queued, says that it has not landed, and it lands", async () => {
   const { remote, ask } = stage;
   const { child, ended } = stage.start(["request", "POST", `${remote.url}/notes`, "--data", "{}", "--wait"]);
   let told = "";
@@ -74,7 +74,7 @@ test("Ctrl-C while waiting leaves the operation queued, and it lands", async () 
   await sleep(300);
   child.kill("SIGINT");
   const { code, stderr } = await ended;
-  expect(code).toBe(0);
+  expect(code).toBe(1);
   expect(stderr).toContain("Stopped waiting");
   const { operations } = await ask<Output<"queue.list">>(["queue", "list"]);
   expect(operations).toHaveLength(1);
