@@ -112,7 +112,7 @@ export function rescueRows(input: RescueInput): Rescue {
 
 function openImage(path: string, findings: string[]): Database | null {
   try {
-    const image = openDatabase(path, { readOnly: true });
+    const image = openDatabase(path, { readOnly: true, largeIntegers: "rounded" });
     const columns = image.prepare(columnsOf(table.operation)).all();
     if (columns.length > 0) return image;
     image.close();

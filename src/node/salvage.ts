@@ -197,7 +197,7 @@ function salvage(context: Context, damage: Damage): Found {
   const buildPath = `${path}.salvaging`;
   for (const left of [imagePath, buildPath, `${buildPath}-wal`, `${buildPath}-shm`]) rmSync(left, { force: true });
   buildImage({ database: path, wal: damage.wal }, imagePath);
-  const fresh = openDatabase(buildPath);
+  const fresh = openDatabase(buildPath, { largeIntegers: "rounded" });
   migrate(fresh);
   const rescue = isForeign(imagePath)
     ? {
@@ -236,16 +236,17 @@ function salvage(context: Context, damage: Damage): Found {
 const uncleanEnd = "the last process to use the store did not close it; the file was checked and is sound";
 
 function openFile(context: Context): SqliteDatabase {
-  return openDatabase(
-    context.path,
-    context.options.synchronous === undefined ? {} : { synchronous: context.options.synchronous },
-  );
+  const { synchronous } = context.options;
+  return openDatabase(context.path, {
+    largeIntegers: "rounded",
+    ...(synchronous === undefined ? {} : { synchronous }),
+  });
 }
 
 /** A directory that cannot be written has no locks; its store can still be looked at. */
 function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
   const now = (options.now ?? Date.now)();
-  const database = openDatabase(path, { readOnly: true });
+  const database = openDatabase(path, { readOnly: true, largeIntegers: "rounded" });
   return { database, report: clean({ now }), recovery: readLastReport(database) };
 }
 
@@ -281,7 +282,7 @@ function foreignReason(database: SqliteDatabase): string | null {
 /** A sound SQLite file that carries another program's mark is not ours to take rows from. */
 function isForeign(imagePath: string): boolean {
   try {
-    const image = openDatabase(imagePath, { readOnly: true });
+    const image = openDatabase(imagePath, { readOnly: true, largeIntegers: "rounded" });
     try {
       return (
         foreignReason(image) !== null &&

@@ -84,9 +84,13 @@ describe("durability", () => {
   });
 
   test("an integer that only damage can have made hides no row beside it, and has nothing written twice", () => {
-    const db = openDatabase(join(newDirectory(), "store.db"));
+    const path = join(newDirectory(), "store.db");
+    const db = openDatabase(path, { largeIntegers: "rounded" });
     db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n)");
     db.exec("INSERT INTO t (n) VALUES (1), (9007199254740993), (-9223372036854775808)");
+    const other = openDatabase(path);
+    expect(codeOf(() => other.prepare("SELECT n FROM t").all())).toBe("internal");
+    other.close();
     const all = db.prepare("SELECT n FROM t ORDER BY id");
     for (let times = 0; times < 2; times += 1)
       expect(all.all()).toEqual([{ n: 1 }, { n: 9_007_199_254_740_992 }, { n: -(2 ** 63) }]);

@@ -49,6 +49,11 @@ export type OpenOptions = {
   readonly synchronous?: "FULL" | "NORMAL" | "OFF";
   /** False guards queries as a Node without `setAuthorizer` has to; for tests. */
   readonly hasAuthorizer?: boolean;
+  /**
+   * What an integer beyond 2^53 is: refused, or, where rows have seals or hashes, read rounded, so that the row is found by them. Nothing
+   * here writes one, so the storage has made it, and Node would refuse it with all rows beside it.
+   */
+  readonly largeIntegers?: "refused" | "rounded";
 };
 
 /** A connection of `node:sqlite`, with what only Node's places need beyond the engine's interface. */
@@ -253,7 +258,7 @@ function wrap(connection: DatabaseSync, at: Opened): SqliteDatabase {
     const known = statements.get(sql);
     if (known !== undefined) return known;
     const prepared = wrapStatement(
-      path,
+      at,
       guarded(path, () => connection.prepare(sql)),
     );
     const oldest = statements.size >= sqliteLimits.statements ? statements.keys().next().value : undefined;
@@ -314,7 +319,8 @@ function readerOf(connection: DatabaseSync, at: Opened) {
   };
 }
 
-function wrapStatement(path: string, statement: StatementSync): Statement {
+function wrapStatement({ path, options }: Opened, statement: StatementSync): Statement {
+  const isRounding = options.largeIntegers === "rounded";
   const toRow = namedRows(statement);
   // Written out instead of `guarded`, because a closure per statement is felt in a batch of a thousand.
   return {
@@ -329,6 +335,7 @@ function wrapStatement(path: string, statement: StatementSync): Statement {
       try {
         return toRow(statement.get(...parameters));
       } catch (error) {
+        if (!isRounding) throw failureOf(path, error);
         return toRow(readRounded(statement, { path, error }, () => statement.get(...parameters)));
       }
     },
@@ -336,6 +343,7 @@ function wrapStatement(path: string, statement: StatementSync): Statement {
       try {
         return statement.all(...parameters).map((row) => toRow(row) as Row);
       } catch (error) {
+        if (!isRounding) throw failureOf(path, error);
         const rows = readRounded(statement, { path, error }, () => statement.all(...parameters));
         return (rows as readonly unknown[]).map((row) => toRow(row) as Row);
       }
@@ -345,10 +353,7 @@ function wrapStatement(path: string, statement: StatementSync): Statement {
 
 type Failed = { readonly path: string; readonly error: unknown };
 
-/**
- * Nothing here writes an integer beyond 2^53, so one that is read was made by the storage, and Node refuses it with all rows beside it.
- * Rounded, it does not fit the seal or the hash of its row, by which the row is found and put right.
- */
+/** Rounded, it does not fit the seal or the hash of its row, by which the row is found and put right. */
 function readRounded(statement: StatementSync, { path, error }: Failed, read: () => unknown): unknown {
   const isTooLarge = error instanceof Error && "code" in error && error.code === "ERR_OUT_OF_RANGE";
   // What writes must not run twice.

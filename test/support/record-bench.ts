@@ -101,7 +101,7 @@ function startClient(
     hash: (text) => createHash("sha256").update(text).digest("hex"),
     probe: async () => ({ isReachable: true, reason: "it answers" }),
   });
-  const database = given.database ?? openDatabase(":memory:");
+  const database = given.database ?? openDatabase(":memory:", { largeIntegers: "rounded" });
   const events: HoldfastEvent[] = [];
   let options = given;
   let boots = 0;

@@ -181,6 +181,6 @@ describe("a server", () => {
     const other = newDirectory();
     expect(await failure("server", "run", "--host", "0.0.0.0", "--data", other)).toContain("other machines");
     expect(existsSync(path.join(other, "server.db"))).toBe(false);
-    expect(await failure("server", "run", "--database", "mysql://x", "--data", other)).toContain("PostgreSQL");
+    expect(await failure("server", "run", "--database", "mysql://x")).toContain("PostgreSQL");
   });
 });
