@@ -165,6 +165,8 @@ export function mendEntry(store: Store, row: Row): How {
     { after: later === undefined ? (now?.value ?? null) : (later.before ?? null) },
     { after: null },
     { detail: null },
+    { detail: earlier?.detail ?? null },
+    { detail: later?.detail ?? null },
     ...recordOrigins.map((origin) => ({ origin })),
   ]);
   if (found !== null) {
@@ -307,7 +309,17 @@ export function mendRecord(store: Store, row: Row, keys: KeyOf): How {
   if (isAgreed) return "rebuilt";
   if (newest !== undefined) breakSilent(store, newest, row.value ?? null);
   const detail = { code: mendedCode, kept: { value: readable(row.value ?? null) } };
-  logRecord(store, { record: id, origin: "restore", run: null, version: 0, before: null, after: value, detail });
+  const schema = spec.version ?? 1;
+  logRecord(store, {
+    record: id,
+    origin: "restore",
+    run: null,
+    version: 0,
+    before: null,
+    after: value,
+    schema,
+    detail,
+  });
   return last === undefined ? "gone" : "rebuilt";
 }
 

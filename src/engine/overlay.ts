@@ -149,9 +149,9 @@ function write(store: Store, { info, row, ground, cause, count, local, sight }: 
   };
   saveRecord(store, row, after);
   if (!isSame) {
-    const { origin, run, detail } = cause;
-    const entry = { record: row.id, origin, run, version: ground.version, before: row.value, after: value };
-    logRecord(store, detail === undefined ? entry : { ...entry, detail });
+    const { origin, run, detail = null } = cause;
+    const sides = { before: row.value, after: value, former: row.schema, schema: ground.schema };
+    logRecord(store, { record: row.id, origin, run, version: ground.version, ...sides, detail });
   }
   return after;
 }

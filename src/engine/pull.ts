@@ -302,6 +302,8 @@ function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
   const changed = value === row.value ? row.changed : (ground.confirmed ?? 0);
   saveRecord(store, row, { ...row, ...ground, value, snapshot: null, status, changed });
   if (value === row.value) return false;
-  logRecord(store, { record: row.id, origin: "pull", run, version: ground.version, before: row.value, after: value });
+  const { version, schema } = ground;
+  const sides = { before: row.value, after: value, former: row.schema, schema };
+  logRecord(store, { record: row.id, origin: "pull", run, version, ...sides });
   return true;
 }

@@ -2,7 +2,9 @@
  * Owns the rules of a record's history: every change, newest first, and each state can be had again.
  */
 import { expect, test } from "vitest";
+import { startRecords } from "../../test/support/record-bench.ts";
 import { startReader } from "../../test/support/record-reader.ts";
+import type { Fields } from "../record.ts";
 
 const notes = { name: "notes" };
 const place = { collection: "notes", key: "k" };
@@ -69,4 +71,34 @@ test("an entry of another record, and a record that never was, are not found", (
   const missing = expect.objectContaining({ code: "not_found" });
   expect(() => bench.ask("records.restore", { ...place, sequence: entry?.sequence ?? 0 })).toThrow(missing);
   expect(() => bench.ask("records.history", { collection: "notes", key: "nobody" })).toThrow(missing);
+});
+
+test("a state of an older schema comes back by the present one, whoever wrote it, and so does what a rollback restores", async () => {
+  const { server, client, run } = startRecords();
+  server.write("notes", "pulled", { name: "a" });
+  const ada = client();
+  await run();
+  ada.put("mine", { name: "b" });
+  await run();
+  // Not idempotent on purpose: what is by the present schema must not be brought forward again.
+  const upcast = (value: Fields): Fields => ({ title: `was ${String(value.name ?? value.title)}` });
+  ada.crash({ collections: [{ name: "notes", version: 2, upcast }] });
+  await run(60_000);
+  server.write("notes", "pulled", { title: "theirs" }, "bob", 2);
+  await run(400_000);
+  const [newest] = ada.ask("sync.runs", {}).runs;
+  ada.update("mine", { title: "mine now" });
+  ada.update("mine", { title: "mine later" });
+  await run(60_000);
+  const of = { collection: "notes", key: "mine" };
+  const { entries } = ada.ask("records.history", of);
+  const written = entries.findLast(({ after }) => after?.title === "mine later");
+  const restore = (sequence = 0, side: "before" | "after" = "after") =>
+    ada.ask("records.restore", { ...of, sequence, side }).record.value;
+  expect(restore(entries.at(-1)?.sequence)).toEqual({ title: "was b" });
+  expect(restore(written?.sequence)).toEqual({ title: "mine later" });
+  expect(restore(written?.sequence, "before")).toEqual({ title: "mine now" });
+  expect(written?.detail).toEqual({ schema: 2 });
+  ada.ask("sync.rollback", { run: newest?.id ?? 0 });
+  expect(ada.value("pulled")).toEqual({ title: "was a" });
 });

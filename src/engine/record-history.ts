@@ -10,9 +10,9 @@ import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import { findEvicted } from "./evicted.ts";
 import { isBrokenEntry } from "./mending-rows.ts";
-import { afterOf } from "./record-log.ts";
+import { afterOf, schemaOfSide } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, findRecord, shownValue, toRecordView } from "./records.ts";
+import { fieldsOf, findRecord, raised, shownValue, toRecordView } from "./records.ts";
 import { intact } from "./row-seal.ts";
 import type { Store } from "./store.ts";
 import { integer, integerOrNull, json, text, textOrNull } from "./store.ts";
@@ -57,7 +57,8 @@ export function restoreRecord(store: Store, input: Input<"records.restore">): Ou
       "read what is left of it with `holdfast records history`, and write what you want to keep",
     );
   }
-  const value = fieldsOf(textOrNull(side === "after" ? entry.shown : entry.before));
+  const written = fieldsOf(textOrNull(side === "after" ? entry.shown : entry.before));
+  const value = written === null ? null : raised(info, written, schemaOfSide(store, entry, side));
   const restored = restoreValue(store, { info, row, value }, { origin: "restore", detail: { sequence, side } });
   const now = findRecord(store, info, row.key) ?? row;
   return { ...restored, record: toRecordView(store, now) as Output<"records.restore">["record"] };

@@ -51,7 +51,15 @@ test("the rows of two records that turn out to be one keep what each of them say
   logPulled(store, { first: 1, last: 2, at: 1, run: 1 });
   const mine = getRecord(store, 1);
   if (mine === null) throw new Error("the record was inserted");
-  logRecord(store, { record: 1, origin: "local", run: null, version: 1, before: mine.value, after: '{"n":2}' });
+  logRecord(store, {
+    record: 1,
+    origin: "local",
+    run: null,
+    version: 1,
+    before: mine.value,
+    after: '{"n":2}',
+    schema: 1,
+  });
   saveRecord(store, mine, { ...mine, value: '{"n":2}' });
   moveLog(store, 2, 1);
   const entries = database.prepare(`SELECT record, ${afterOf} AS after FROM record_history ORDER BY seq`).all();

@@ -2,13 +2,15 @@
  * Owns the table `record_history`: one row per change that a record's view took, with both sides, so that nothing that was ever seen is lost.
  * Who changes records is `records.ts` and `pending.ts`; how history is read and restored is left to the verbs of records.
  */
+
+import type { Row } from "../database.ts";
 import type { Json } from "../operation.ts";
 import type { RecordOrigin } from "../record.ts";
 import { pruneEvicted } from "./evicted.ts";
 import { getSettings } from "./meta.ts";
-import { intact, sealOf, sealOfRow, silentSeal } from "./row-seal.ts";
+import { intact, isSilent, sealOf, sealOfRow, silentSeal } from "./row-seal.ts";
 import type { Store } from "./store.ts";
-import { integer } from "./store.ts";
+import { integer, parsed, textOrNull } from "./store.ts";
 
 /** Rows that one pass of retention deletes. */
 export const historyPruneLimit = 500;
@@ -39,7 +41,9 @@ export const afterOf = `CASE WHEN record_history.before IS NULL AND record_histo
 /** The entries of a record of which only the record, or the next entry, says what it was. */
 const silentOf = `SELECT *, ${afterOf} AS shown FROM record_history WHERE record = ?
   AND before IS NULL AND after IS NULL AND detail IS NULL`;
-const write = "UPDATE record_history SET after = ?, seal = ? WHERE seq = ?";
+const write = "UPDATE record_history SET after = ?, detail = ?, seal = ? WHERE seq = ?";
+const nextOf = "SELECT before, detail FROM record_history WHERE record = ? AND seq > ? ORDER BY seq LIMIT 1";
+const schemaNow = "SELECT schema FROM record WHERE id = ?";
 const move = "UPDATE record_history SET record = ?, seal = ? WHERE seq = ?";
 const ofRecord = "SELECT * FROM record_history WHERE record = ?";
 const prune =
@@ -60,16 +64,39 @@ export type LogEntry = {
   /** JSON texts; `null`: no record. */
   readonly before: string | null;
   readonly after: string | null;
+  /** Schema version of `after`, and of `before` unless `former` names another. */
+  readonly schema: number;
+  readonly former?: number;
   readonly detail?: Json;
 };
 
 /** Notes one change of a record in the transaction that makes it. */
 export function logRecord(store: Store, entry: LogEntry): void {
-  const detail = entry.detail === undefined || entry.detail === null ? null : JSON.stringify(entry.detail);
+  const detail = detailOf(entry);
   const { record, origin, run, version, before, after } = entry;
   const at = entry.at ?? store.world.now();
   const seal = sealOf([record, at, origin, run, version, before, after, detail]);
   store.db.prepare(insert).run(record, at, origin, run, version, before, after, detail, seal);
+}
+
+/** Values are kept as they were, so the schema version of each side is noted where it is not the first one. */
+function detailOf({ schema, former = schema, detail = null }: LogEntry): string | null {
+  if (schema === 1 && former === 1) return detail === null ? null : JSON.stringify(detail);
+  return JSON.stringify({ ...(detail as object | null), schema: former === schema ? schema : [former, schema] });
+}
+
+function schemasIn(detail: string | null): { readonly before: number; readonly after: number } {
+  const { schema = 1 } =
+    parsed<{ readonly schema?: number | readonly [number, number] } | null>(detail ?? "{}", {}) ?? {};
+  return typeof schema === "number" ? { before: schema, after: schema } : { before: schema[0], after: schema[1] };
+}
+
+/** The schema version of one side of an entry; what an entry leaves to the next one or to the record has theirs. */
+export function schemaOfSide(store: Store, entry: Row, side: "before" | "after"): number {
+  if (!isSilent(entry)) return schemasIn(textOrNull(entry.detail))[side];
+  const next = store.db.prepare(nextOf).get(entry.record ?? 0, entry.seq ?? 0);
+  if (next !== undefined && next.before !== null) return schemasIn(textOrNull(next.detail)).before;
+  return integer(store.db.prepare(schemaNow).get(entry.record ?? 0)?.schema);
 }
 
 /** Notes that records of a range of ids have come from the server for the first time. */
@@ -88,9 +115,11 @@ export function lastLogged(store: Store): number {
 /** A record is about to go: what its history leaves to the record is written out. */
 export function completeLog(store: Store, record: number): void {
   for (const row of store.db.prepare(silentOf).all(record)) {
-    const written = { ...intact("record_history", row), after: row.shown ?? null };
+    const schema = schemaOfSide(store, row, "after");
+    const detail = schema > 1 ? JSON.stringify({ schema }) : null;
+    const written = { ...intact("record_history", row), after: row.shown ?? null, detail };
     if (written.after === null) continue;
-    store.db.prepare(write).run(written.after, sealOfRow("record_history", written), integer(row.seq));
+    store.db.prepare(write).run(written.after, detail, sealOfRow("record_history", written), integer(row.seq));
   }
 }
 

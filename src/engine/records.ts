@@ -369,8 +369,8 @@ export function sweepRecords(
   if (gone > 0) countRecords(store, info.id, -gone, -integer(size?.bytes));
   const now = store.world.now();
   for (const row of store.db.prepare(swept).all(info.id, by.mark, by.below).map(toRow)) {
-    const { id: record, version, value: before } = row;
-    const entry = { record, at: now, origin: "pull", run: by.run, version, before, after: null } as const;
+    const { id: record, version, schema, value: before } = row;
+    const entry = { record, at: now, origin: "pull", run: by.run, version, before, after: null, schema } as const;
     if (before !== null) logRecord(store, entry);
     const after = { ...row, value: null, version: by.isForeign ? 0 : version };
     store.db.prepare(sweep).run(now, by.mark, after.version, sealed(after), record);

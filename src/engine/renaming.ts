@@ -64,6 +64,7 @@ function renameIn(store: Store, row: RecordRow, id: { readonly local: string; re
     version: row.version,
     before: row.value,
     after: value,
+    schema: row.schema,
     detail: { renamed: id.local, to: id.server },
   });
   tellKeys(store, collectionOf(store, row.collection).name, [row.key], "push");

@@ -7,9 +7,9 @@ import type { Input, Output } from "../verbs.ts";
 import { collectionOf } from "./collections.ts";
 import { isBrokenEntry } from "./mending-rows.ts";
 import { restoreValue } from "./record-history.ts";
-import { afterOf } from "./record-log.ts";
+import { afterOf, schemaOfSide } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, getRecord, Status } from "./records.ts";
+import { fieldsOf, getRecord, raised, Status } from "./records.ts";
 import { intact } from "./row-seal.ts";
 import type { Run } from "./runs.ts";
 import { boundsOf, ensureRun, getRun, noteRollback } from "./runs.ts";
@@ -88,7 +88,9 @@ function restore(store: Store, run: Run, touched: Touched): Skipped | "unchanged
   const obstacle = obstacleTo(store, touched, row, { before, after });
   if (obstacle !== null) return skip(obstacle);
   const refusal = apart(store, () => {
-    restoreValue(store, { info, row, value: fieldsOf(before) }, { origin: "rollback", detail: { run: run.id } });
+    const written = fieldsOf(before);
+    const value = written === null ? null : raised(info, written, schemaOfSide(store, entries[0] ?? {}, "before"));
+    restoreValue(store, { info, row, value }, { origin: "rollback", detail: { run: run.id } });
   });
   return refusal === null ? null : skip(refusal.message);
 }

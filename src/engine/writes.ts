@@ -334,8 +334,13 @@ export function keep(store: Store, draft: Draft, cause: WriteCause, sending: Sen
   const { origin, run = null, detail = null } = cause;
   const version = row?.version ?? 0;
   const steps = [...draft.between.map((each) => (each === null ? null : JSON.stringify(each))), value];
+  const { schema } = kept;
+  let former = row?.schema ?? schema;
   steps.reduce((before, step) => {
-    if (step !== before) logRecord(store, { record: id, origin, run, version, before, after: step, detail });
+    if (step !== before) {
+      logRecord(store, { record: id, origin, run, version, before, after: step, schema, former, detail });
+      former = schema;
+    }
     return step;
   }, row?.value ?? null);
   return kept;

@@ -60,7 +60,7 @@ export type ModelServer = {
   readonly get: (collection: string, key: string) => WireRecord | undefined;
   readonly all: (collection: string) => Readonly<Record<string, Fields>>;
   /** Writes as another client does. */
-  readonly write: (collection: string, key: string, value: Fields | null, author?: string) => number;
+  readonly write: (collection: string, key: string, value: Fields | null, author?: string, schema?: number) => number;
   /** A copy of everything, and going back to it under another history. */
   readonly backup: () => unknown;
   readonly restore: (backup: unknown, history: string) => void;
@@ -105,7 +105,8 @@ export function newModelServer(options: ModelOptions): ModelServer {
           .filter((each) => each.collection === collection && each.value !== null)
           .map((each) => [each.key, each.value as Fields]),
       ),
-    write: (collection, key, value, author = "server") => writeAs(model, { collection, key, value, author }),
+    write: (collection, key, value, author = "server", schema = 1) =>
+      writeAs(model, { collection, key, value, author, schema }),
     backup: () => structuredClone(model.state),
     restore: (backup, history) => {
       model.state = structuredClone(backup) as State;
@@ -197,11 +198,11 @@ function store({ state, options }: Model, record: NewStored, touched: readonly s
   return stored;
 }
 
-function writeAs(model: Model, record: Omit<NewStored, "schema">): number {
+function writeAs(model: Model, record: NewStored): number {
   const before = model.state.records.get(nameOf(record.collection, record.key))?.value ?? null;
   const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(record.value ?? {})])];
   const touched = names.filter((name) => !isSameJson(before?.[name], record.value?.[name]));
-  const { version } = store(model, { ...record, schema: 1 }, touched);
+  const { version } = store(model, record, touched);
   tell(model);
   return version;
 }
