@@ -199,6 +199,22 @@ describe("a damaged store", () => {
     expectGenuine(database);
   });
 
+  test("whose schema one bit has changed loses nothing, although SQLite finds it sound", () => {
+    const directory = newDirectory();
+    fill(directory, 30);
+    const path = join(directory, "holdfast.db");
+    const at = readFileSync(path).lastIndexOf("payload TEXT");
+    expect(at).toBeGreaterThan(0);
+    damage(path, at, Buffer.from("q"));
+    const looking = openDatabase(path);
+    expect(looking.prepare("PRAGMA integrity_check").all()).toEqual([{ integrity_check: "ok" }]);
+    looking.close();
+    const { database, report } = open(directory);
+    expect(report).toMatchObject({ kind: "salvaged", savedOperations: 30, lostSequences: [] });
+    expect(sequencesOf(database)).toEqual(until(30));
+    expectGenuine(database);
+  });
+
   test("whose first page is gone has its rows carved out of the others", () => {
     const directory = newDirectory();
     fill(directory, 300);

@@ -35,6 +35,7 @@ const quickCheck = "PRAGMA quick_check(20)";
 const fullCheck = "PRAGMA integrity_check(20)";
 const readApplication = "PRAGMA application_id";
 const readVersion = "PRAGMA user_version";
+const readSchema = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL";
 const countTables = "SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'";
 const readSequence = "SELECT n FROM counter WHERE id = 100";
 const meta = "meta";
@@ -253,11 +254,44 @@ function openReadOnly(path: string, options: OpenStoreOptions): OpenedStore {
 function findDamage(database: SqliteDatabase, check: string): readonly string[] {
   const foreign = foreignReason(database);
   if (foreign !== null) return [foreign];
+  const strange = strangeNames(database);
+  if (strange.length > 0) return [`the schema of ${strange.join(", ")} is not as it was written`];
   // A disk that stumbles once is no damage; one that cannot read a page for good is.
   for (let left = ioRetries; ; left -= 1) {
     const answers = answersOf(database, check);
     if (answers.length === 1 && answers[0] === "ok") return [];
     if (left === 0 || !answers.some((answer) => ioFailure.test(answer))) return answers;
+  }
+}
+
+/**
+ * What the schema does not have as the migrations write it. SQLite's own check believes whatever the schema says, so a column that one
+ * changed bit has renamed would be met only by the statement that asks for it.
+ */
+function strangeNames(database: SqliteDatabase): readonly string[] {
+  if (Number(database.prepare(readVersion).get()?.user_version) !== schemaVersion) return [];
+  const found = schemaOf(database);
+  return [...writtenSchema()].filter(([name, sql]) => found.get(name) !== sql).map(([name]) => name);
+}
+
+const schemaOf = (database: Database): ReadonlyMap<string, string> =>
+  new Map(
+    database
+      .prepare(readSchema)
+      .all()
+      .map((row) => [String(row.name), String(row.sql)]),
+  );
+
+let written: ReadonlyMap<string, string> | null = null;
+function writtenSchema(): ReadonlyMap<string, string> {
+  if (written !== null) return written;
+  const database = openDatabase(":memory:");
+  try {
+    migrate(database);
+    written = schemaOf(database);
+    return written;
+  } finally {
+    database.close();
   }
 }
 

@@ -112,9 +112,15 @@ async function answerTus(request: IncomingMessage, response: ServerResponse, key
   await pass("recorded");
 }
 
+/** What died while it was made is not there: the store writes the description after the file, and not at once. */
 function isThere(location: string): boolean {
   const made = path.join(uploads, path.basename(location));
-  return existsSync(made) && existsSync(`${made}.json`);
+  try {
+    JSON.parse(readFileSync(`${made}.json`, "utf8"));
+    return existsSync(made);
+  } catch {
+    return false;
+  }
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
