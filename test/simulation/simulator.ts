@@ -384,12 +384,18 @@ async function comeToRest(sim: Simulation): Promise<void> {
 
 const haltRounds = 20;
 
-/** What is claimed ahead is given back whenever somebody holds anything up, and is claimed again: nothing of it is forgotten. */
+/**
+ * What is claimed ahead is given back whenever somebody holds anything up, in whichever process, and is claimed again: nothing of it is
+ * forgotten, and nothing goes that another process has held up a moment ago.
+ */
 async function haltAndGo(sim: Simulation): Promise<void> {
   const random = sim.random.fork("halts");
-  const engine = sim.slots[0]?.engine;
-  const scope = { kind: "lane", name: "a" } as const;
-  for (let round = 0; round < haltRounds && engine !== undefined && sim.violation === null; round += 1) {
+  for (const slot of sim.slots.keys()) if (sim.slots[slot] === null) boot(sim, slot);
+  const engines = sim.slots.flatMap((slot) => (slot === null ? [] : [slot.engine]));
+  for (let round = 0; round < haltRounds && sim.violation === null; round += 1) {
+    const engine = engines[random.below(Math.max(1, engines.length))];
+    if (engine === undefined) return;
+    const scope = random.chance(0.5) ? ({ kind: "lane", name: "a" } as const) : ({ kind: "all" } as const);
     await sim.scheduler.runFor(1 + random.below(100));
     ask(sim.commands, engine, "queue.pause", { scope });
     adoptGates(sim.facts.model, sim.facts.db);
