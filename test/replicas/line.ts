@@ -6,6 +6,7 @@ import { classifySyncAnswer } from "../../src/sync-failure.ts";
 import type { Random } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
+import type { PushItem } from "../../src/wire.ts";
 import { fetchResponse, pullResponse, pushResponse, readWire, routes } from "../../src/wire.ts";
 import type { Reply, Signal, SyncPort } from "../../src/world.ts";
 import type { Pass, Served, ServerHost } from "./server-host.ts";
@@ -45,6 +46,8 @@ export type LineParts = {
   readonly weather: Weather;
   readonly credentials: { readonly pass: Pass };
   readonly server: ServerHost;
+  /** Told what is pushed, whatever becomes of it on the way. */
+  readonly onPush: (items: readonly PushItem[]) => void;
 };
 
 export function makeLine(parts: LineParts, process: VirtualProcess): SyncPort {
@@ -55,7 +58,10 @@ export function makeLine(parts: LineParts, process: VirtualProcess): SyncPort {
     remote: serverName,
     space,
     subject: "",
-    push: (request, signal) => ask(routes.push, request, (body) => readWire("push", pushResponse, body), signal),
+    push: (request, signal) => {
+      parts.onPush(request.items);
+      return ask(routes.push, request, (body) => readWire("push", pushResponse, body), signal);
+    },
     pull: (request, signal) => ask(routes.pull, request, (body) => readWire("pull", pullResponse, body), signal),
     fetch: (request, signal) => ask(routes.fetch, request, (body) => readWire("fetch", fetchResponse, body), signal),
     watch: (name, listener) =>

@@ -19,6 +19,8 @@ import { newWakes } from "../simulation/wakes.ts";
 import type { Weather } from "./line.ts";
 import { calm, makeLine } from "./line.ts";
 import { collectionsOf } from "./programs.ts";
+import type { Sends } from "./sends.ts";
+import { newSends } from "./sends.ts";
 import type { Pass, ServerHost } from "./server-host.ts";
 
 export type Answered<V extends Verb> =
@@ -43,6 +45,7 @@ export type Replica = {
   readonly program: { version: 1 | 2 };
   readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
   readonly wakes: Wakes;
+  readonly sends: Sends;
 };
 
 export type ReplicaParts = {
@@ -63,6 +66,7 @@ export function openReplica(parts: ReplicaParts): Replica {
   const credentials: { pass: Pass } = { pass: "valid" };
   const program: { version: 1 | 2 } = { version: 1 };
   const wakes = newWakes(scheduler);
+  const sends = newSends(name, database);
   const machine = newVirtualMachine({
     scheduler,
     random: random.fork("machine"),
@@ -92,7 +96,10 @@ export function openReplica(parts: ReplicaParts): Replica {
         collections: collectionsOf(program.version),
         // Clocks jump by months here; what was overwritten has to be found at the end all the same.
         settings: { recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
-        sync: makeLine({ scheduler, random: random.fork(`line/${boots}`), weather, credentials, server }, process),
+        sync: makeLine(
+          { scheduler, random: random.fork(`line/${boots}`), weather, credentials, server, onPush: sends.note },
+          process,
+        ),
       });
       engine.start();
       slots[slot] = { process, engine };
@@ -114,6 +121,7 @@ export function openReplica(parts: ReplicaParts): Replica {
     slots,
     boot,
     wakes,
+    sends,
     kill: (slot, moment) => {
       const living = slots[slot];
       if (living === null || living === undefined) return;

@@ -140,7 +140,8 @@ async function judgeStep(stage: Stage, witnesses: Witnesses, step: number): Prom
   if (found !== null) return found;
   for (const replica of replicas) {
     observeReplica(stage, replica, witnesses);
-    const wrong = replica.wakes.judge() ?? (step % storeEvery === 0 ? judgeStore(replica) : null);
+    const wrong =
+      replica.wakes.judge() ?? replica.sends.judge() ?? (step % storeEvery === 0 ? judgeStore(replica) : null);
     if (wrong !== null) return wrong;
   }
   return null;
