@@ -159,7 +159,8 @@ function exceedsProof(store: Store, remote: string, claimed: readonly Claimed[])
   const most = remote === "" ? null : remoteGate(store, remote).maxInFlight;
   if (most === null) return false;
   const { small, bulk } = loadOf(claimed);
-  return (small.get(remote) ?? 0) + (bulk.get(remote) ?? 0) >= most + leastShare;
+  // A batch that is not full takes part of a slot, and what begins in the rest of it may take a whole one.
+  return (small.get(remote) ?? 0) + (bulk.get(remote) ?? 0) >= most + 1 - leastShare;
 }
 
 /** Makes the rows what they were before the claim; the list itself is emptied once that is committed. */
