@@ -4,6 +4,7 @@
  * claimed. When that happens is `loop.ts`; what a claim takes is `claim.ts`.
  */
 import type { Answer } from "../operation.ts";
+import { State } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import { defaultSettings } from "../shapes.ts";
 import type { Claimed } from "./claim.ts";
@@ -14,7 +15,7 @@ import { isLanePaused, readGates } from "./gates.ts";
 import { settleInto } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
-import { returnLease } from "./queue.ts";
+import { laneHeadOf, returnLease } from "./queue.ts";
 import { isDrainer } from "./recovery.ts";
 import { paceOf } from "./space.ts";
 import type { Channel, Store } from "./store.ts";
@@ -141,17 +142,27 @@ function mustGiveBack(store: Store, ahead: Ahead, flights: readonly Flight[]): b
   const gates = readGates(store);
   const settings = getSettings(store);
   const open = new Set<number>();
+  const lanes = new Set<string>();
   const now = store.world.now();
   const oldest = store.world.monotonic() - longestAheadMs;
   return ahead.requests.flat().some(({ channel, operation, claimedAt }) => {
     if (claimedAt <= oldest) return true;
     if (operation.expiresAt !== null && operation.expiresAt <= now) return true;
-    if (operation.lane !== null && isLanePaused(store, operation.lane)) return true;
+    if (operation.lane !== null && !lanes.has(operation.lane)) {
+      lanes.add(operation.lane);
+      if (isLanePaused(store, operation.lane) || isOvertaking(store, operation.lane)) return true;
+    }
     if (open.has(channel.id)) return false;
     open.add(channel.id);
     if (closedBy(store, channel, gates, settings) !== null) return true;
     return exceedsProof(store, channel.remote, [...flights.map(({ claimed }) => claimed), ...ahead.requests.flat()]);
   });
+}
+
+/** Whether something stands again in front of what is claimed in a lane: it was parked and passed over, and may go now. */
+function isOvertaking(store: Store, lane: string): boolean {
+  const head = laneHeadOf(store, lane);
+  return head !== null && head.state !== State.inFlight;
 }
 
 /** Whether more is claimed than a remote that has to prove itself gets. What it does get is claimed like anything else, and must go. */

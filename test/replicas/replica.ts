@@ -67,6 +67,7 @@ export function openReplica(parts: ReplicaParts): Replica {
   const program: { version: 1 | 2 } = { version: 1 };
   const wakes = newWakes(scheduler);
   const sends = newSends(name, database);
+  const ends = { scheduler, weather, credentials, server, onPush: sends.note };
   const machine = newVirtualMachine({
     scheduler,
     random: random.fork("machine"),
@@ -96,10 +97,7 @@ export function openReplica(parts: ReplicaParts): Replica {
         collections: collectionsOf(program.version),
         // Clocks jump by months here; what was overwritten has to be found at the end all the same.
         settings: { recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
-        sync: makeLine(
-          { scheduler, random: random.fork(`line/${boots}`), weather, credentials, server, onPush: sends.note },
-          process,
-        ),
+        sync: makeLine({ ...ends, random: random.fork(`line/${boots}`) }, process),
       });
       engine.start();
       slots[slot] = { process, engine };
