@@ -316,7 +316,8 @@ function watcherOf(sim: Simulation): Watcher {
       // After an abort only a yes still counts.
       const isYes = answer.kind === "applied" || answer.kind === "duplicate";
       if (op === undefined || (attempt.signal.aborted && !isYes)) return;
-      if (leaseOf(sim, op.id) === sim.leases.get(`${process.name}/${op.id}`)) noteAnswer(op, answer);
+      if (leaseOf(sim, op.id) === sim.leases.get(`${process.name}/${op.id}`))
+        noteAnswer(op, answer, sim.machine.lock.holder === process.name);
     },
   };
 }
