@@ -8,14 +8,15 @@ import { State } from "../operation.ts";
 import type { Settings } from "../shapes.ts";
 import { defaultSettings } from "../shapes.ts";
 import type { Claimed } from "./claim.ts";
-import { claimNext, closedBy, leastShare } from "./claim.ts";
+import { claimNext, closedBy } from "./claim.ts";
 import type { Flight } from "./flight.ts";
 import { hasSlot, loadOf, requestsOf } from "./flight.ts";
 import { isLanePaused, readGates } from "./gates.ts";
+import { laneHeadOf } from "./lane-rows.ts";
 import { settleInto } from "./lanes.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
-import { laneHeadOf, returnLease } from "./queue.ts";
+import { returnLease } from "./queue.ts";
 import { isDrainer } from "./recovery.ts";
 import { paceOf } from "./space.ts";
 import type { Channel, Store } from "./store.ts";
@@ -155,7 +156,7 @@ function mustGiveBack(store: Store, ahead: Ahead, flights: readonly Flight[]): b
     if (open.has(channel.id)) return false;
     open.add(channel.id);
     if (closedBy(store, channel, gates, settings) !== null) return true;
-    return exceedsProof(store, channel.remote, [...flights.map(({ claimed }) => claimed), ...ahead.requests.flat()]);
+    return exceedsTrial(store, channel.remote, { ahead, flights });
   });
 }
 
@@ -166,12 +167,16 @@ function isOvertaking(store: Store, lane: string): boolean {
 }
 
 /** Whether more is claimed than a remote that has to prove itself gets. What it does get is claimed like anything else, and must go. */
-function exceedsProof(store: Store, remote: string, claimed: readonly Claimed[]): boolean {
+function exceedsTrial(
+  store: Store,
+  remote: string,
+  { ahead, flights }: { readonly ahead: Ahead; readonly flights: readonly Flight[] },
+): boolean {
   const most = remote === "" ? null : remoteGate(store, remote).maxInFlight;
   if (most === null) return false;
-  const { small, bulk } = loadOf(claimed);
-  // A batch that is not full takes part of a slot, and what begins in the rest of it may take a whole one.
-  return (small.get(remote) ?? 0) + (bulk.get(remote) ?? 0) >= most + 1 - leastShare;
+  const waiting = ahead.requests.filter(([first]) => first?.operation.remote === remote).length;
+  const isUnderWay = flights.some(({ claimed }) => claimed.operation.remote === remote);
+  return waiting + (isUnderWay ? 1 : 0) > most;
 }
 
 /** Makes the rows what they were before the claim; the list itself is emptied once that is committed. */

@@ -35,11 +35,10 @@ const payloads = `SELECT seq, ${hashedColumns}, hash FROM op WHERE state < 8 AND
 const wrongWaits = `SELECT op.id AS id, op.waits AS waits, (SELECT count(*) FROM dep WHERE dep.seq = op.seq) AS real FROM op
   WHERE op.state < 8 AND op.waits <> (SELECT count(*) FROM dep WHERE dep.seq = op.seq)`;
 const stuckAlone = "SELECT id FROM op WHERE state = 1 AND lane = '' AND waits = 0";
-// Two may stand in one place, when one that was parked came back to where another one had been moved: then either goes first.
 const stuckHeads = `SELECT id FROM op WHERE state = 1 AND waits = 0 AND lane <> '' AND position =
   (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.lane <> '' AND other.state < 6)
-  AND NOT EXISTS (SELECT 1 FROM op AS beside WHERE beside.lane = op.lane AND beside.position = op.position AND beside.state IN (0, 2, 4))
   AND NOT EXISTS (SELECT 1 FROM op AS flying WHERE flying.state = 3 AND flying.lane = op.lane)`;
+const onePlace = `SELECT lane, position FROM op WHERE lane <> '' AND state < 6 GROUP BY lane, position HAVING count(*) > 1`;
 const twoHeads = `SELECT lane, count(*) AS n FROM op WHERE state IN (0, 2, 4) AND lane <> '' GROUP BY lane HAVING count(*) > 1`;
 
 export function engineInfo(store: Store): Output<"engine.info"> {
@@ -159,7 +158,11 @@ function checkReadiness(store: Store): readonly string[] {
     .prepare(twoHeads)
     .all()
     .map((row) => `lane "${text(row.lane)}" has ${integer(row.n)} operations that could go at once`);
-  return [...waits, ...alone, ...heads, ...doubled];
+  const places = store.db
+    .prepare(onePlace)
+    .all()
+    .map((row) => `two operations of lane "${text(row.lane)}" stand in one place`);
+  return [...waits, ...alone, ...heads, ...doubled, ...places];
 }
 
 function checkRecords(store: Store): readonly string[] {

@@ -1,6 +1,6 @@
 // Owns the tests of how much goes out at once. Leaves the order of what goes to lanes.test.ts, gates to switches.test.ts.
 import { describe, expect, test } from "vitest";
-import { startBench } from "../../test/support/virtual-engine.ts";
+import { applied, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
 import type { Settings } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 
@@ -49,6 +49,69 @@ describe("what is on the wire at once", () => {
 
   test("is bounded apart for bulk types", async () => {
     expect((await mostAtOnce({ concurrency: 1, bulkConcurrency: 5 }, true))[2]).toBe(5);
+  });
+});
+
+describe("a remote that has to prove itself gets one request", () => {
+  /** Its first request got no answer. What goes out then is listed; batches wait for `land`. */
+  const startTrial = async (max: number) => {
+    const requests: unknown[][] = [];
+    let land = (): void => {};
+    const bench = startBench({
+      type: {
+        runBatch: {
+          max,
+          run: async (attempts) => {
+            const inputs = attempts.map(({ input }) => input);
+            if (inputs.includes("unanswered")) return attempts.map(() => silent);
+            requests.push(inputs);
+            await new Promise<void>((resolve) => (land = resolve));
+            return attempts.map(() => applied);
+          },
+        },
+      },
+      types: [
+        {
+          type: "single",
+          remoteOf: () => remote,
+          run: async ({ input }) => {
+            requests.push([input]);
+            return applied;
+          },
+        },
+      ],
+    });
+    const { id } = bench.add({ payload: "unanswered" });
+    await bench.run(0);
+    bench.ask("queue.cancel", { ids: [id] });
+    bench.ask("queue.pause", { scope: { kind: "all" } });
+    const resume = (): Promise<void> => {
+      bench.ask("queue.resume", { scope: { kind: "all" } });
+      return bench.run(0);
+    };
+    return { bench, requests, resume, land: () => land() };
+  };
+
+  test("a batch that is not full, and nothing of another type beside it", async () => {
+    const { bench, requests, resume, land } = await startTrial(10);
+    for (const payload of [1, 2, 3]) bench.add({ payload });
+    bench.add({ type: "single", payload: "single" });
+    await resume();
+    expect(requests).toEqual([[1, 2, 3]]);
+    land();
+    await bench.run();
+    expect(requests).toEqual([[1, 2, 3], ["single"]]);
+  });
+
+  test("no more of a lane than the batch still takes", async () => {
+    const { bench, requests, resume, land } = await startTrial(4);
+    for (const payload of [1, 2]) bench.add({ payload });
+    for (const payload of [3, 4, 5]) bench.add({ payload, lane: "a" });
+    await resume();
+    expect(requests).toEqual([[1, 2, 3, 4]]);
+    land();
+    await bench.run();
+    expect(requests).toEqual([[1, 2, 3, 4], [5]]);
   });
 });
 

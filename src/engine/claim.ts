@@ -14,6 +14,7 @@ import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
+import { laneAfter } from "./lane-rows.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings } from "./meta.ts";
 import { noteEvidence, remoteGate, waitingForNetwork } from "./network.ts";
@@ -24,7 +25,6 @@ import {
   failOperation,
   getBrief,
   getRow,
-  laneAfter,
   leaseOperation,
   setSchedule,
   toBrief,
@@ -137,6 +137,7 @@ export function claimNext(store: Store, capacity: Capacity): readonly Claimed[] 
     capacity,
     settings: getSettings(store),
     taken: { small: new Map(), bulk: new Map() },
+    trials: new Map(),
     claimed: [],
     derived: 0,
     slots: capacity.slots,
@@ -152,12 +153,17 @@ type Claiming = {
   readonly capacity: Capacity;
   readonly settings: Settings;
   readonly taken: { readonly small: Map<string, number>; readonly bulk: Map<string, number> };
+  /** What goes out to remotes that have to prove themselves. */
+  readonly trials: Map<string, Trial>;
   readonly claimed: Claimed[];
   /** Operations whose remote was found out on the way. */
   derived: number;
   slots: number;
   bulkSlots: number;
 };
+
+/** The one request that a remote gets which has to prove itself. */
+type Trial = { readonly channel: number; readonly members: number };
 
 function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
   const { capacity, settings, taken, claimed, derived } = claiming;
@@ -168,11 +174,12 @@ function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
     if (remote !== "" && claiming.derived > derived) continue;
     // What may not be claimed ahead takes the next free slot, so nothing behind it may be claimed before it.
     const isOvertaking = capacity.roomAhead !== undefined && !isBulk;
-    if (!hasRoom(store, { channel: candidate.channel, isBulk, capacity, settings, taken })) {
+    const room = roomFor(store, claiming, candidate);
+    if (room === 0) {
       if (isOvertaking) break;
       continue;
     }
-    const run = claimRun(store, candidate, capacity.roomAhead !== undefined);
+    const run = claimRun(store, candidate, { room, isAhead: capacity.roomAhead !== undefined });
     if (run.length === 0) {
       const now = getBrief(store, candidate.seq);
       if (isParked(now)) return "changed";
@@ -187,32 +194,34 @@ function claimPass(store: Store, claiming: Claiming): "changed" | "done" {
     else claiming.slots -= share;
     const counted = isBulk ? taken.bulk : taken.small;
     counted.set(remote, (counted.get(remote) ?? 0) + share);
+    const members = (claiming.trials.get(remote)?.members ?? 0) + run.length;
+    claiming.trials.set(remote, { channel: candidate.channel.id, members });
   }
   return claiming.derived > derived ? "changed" : "done";
 }
 
 const isParked = (op: Brief | null): boolean => op !== null && (op.state === State.parked || op.state === State.aside);
 
-type Room = {
-  readonly channel: Channel;
-  readonly isBulk: boolean;
-  readonly capacity: Capacity;
-  readonly settings: Settings;
-  readonly taken: { readonly small: ReadonlyMap<string, number>; readonly bulk: ReadonlyMap<string, number> };
-};
-
-/** Bytes under way do not take the room of small operations; only a remote that has to prove itself gets one request in all. */
-function hasRoom(store: Store, room: Room): boolean {
-  const { isBulk, capacity, settings, taken } = room;
-  const { remote } = room.channel;
+/**
+ * How many operations of a candidate's lane may go, itself included; 0 when it has no room. Bytes under way do not take the room of small
+ * operations; only a remote that has to prove itself gets one request in all.
+ */
+function roomFor(store: Store, claiming: Claiming, { channel, type }: Candidate): number {
+  const { capacity, settings, taken } = claiming;
+  const { remote } = channel;
+  const isBulk = type.isBulk === true;
+  const batch = type.runBatch?.max ?? 1;
   const small = taken.small.get(remote) ?? 0;
-  const bulk = taken.bulk.get(remote) ?? 0;
-  const maxInFlight = remote === "" ? null : remoteGate(store, remote).maxInFlight;
+  const isOnTrial = remote !== "" && remoteGate(store, remote).maxInFlight !== null;
   if (capacity.roomAhead !== undefined)
-    return !isBulk && maxInFlight === null && capacity.roomAhead(room.channel) - small >= leastShare;
-  if (remote === "") return true;
-  if (maxInFlight !== null && capacity.inFlight(remote, true) + small + bulk >= maxInFlight) return false;
-  return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote;
+    return !(isBulk || isOnTrial) && capacity.roomAhead(channel) - small >= leastShare ? batch : 0;
+  if (remote === "") return batch;
+  if (isOnTrial) {
+    if (capacity.inFlight(remote, true) > 0) return 0;
+    const { channel: chosen, members } = claiming.trials.get(remote) ?? { channel: channel.id, members: 0 };
+    return chosen === channel.id ? batch - members : 0;
+  }
+  return isBulk || capacity.inFlight(remote, false) + small < settings.concurrencyPerRemote ? batch : 0;
 }
 
 /** Channels in which something is ready. */
@@ -243,8 +252,12 @@ function candidates(store: Store, capacity: Capacity, settings: Settings): reado
   return found.sort((a, b) => size(a) - size(b) || a.rank - b.rank || a.seq - b.seq);
 }
 
-/** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it. */
-function claimRun(store: Store, candidate: Candidate, isAhead: boolean): readonly Claimed[] {
+/** Claims one operation and, for a type that sends batches, what follows it in its lane and could go with it: `room` at most. */
+function claimRun(
+  store: Store,
+  candidate: Candidate,
+  { room, isAhead }: { readonly room: number; readonly isAhead: boolean },
+): readonly Claimed[] {
   const row = getRow(store, candidate.seq);
   const head = toBrief(row);
   if (head.state !== State.ready) return [];
@@ -252,10 +265,9 @@ function claimRun(store: Store, candidate: Candidate, isAhead: boolean): readonl
   if (isAhead && head.options.onCrash === "ask") return [];
   const first = claimOne(store, { row, op: head }, candidate.type);
   if (first === null) return [];
-  const room = (candidate.type.runBatch?.max ?? 1) - 1;
-  if (room === 0 || head.lane === "") return [first];
+  if (room === 1 || head.lane === "") return [first];
   const run: Claimed[] = [first];
-  for (const next of laneAfter(store, head.lane, head.position, room)) {
+  for (const next of laneAfter(store, head.lane, head.position, room - 1)) {
     const canFollow =
       next.state === State.waiting &&
       next.waits === 0 &&

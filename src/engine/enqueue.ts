@@ -14,6 +14,7 @@ import { requireOperation } from "./find.ts";
 import { isLanePaused } from "./gates.ts";
 import { record } from "./history.ts";
 import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.ts";
+import { laneHeadOf } from "./lane-rows.ts";
 import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
@@ -24,7 +25,6 @@ import {
   getBrief,
   getRow,
   insertOperation,
-  laneHeadOf,
   replacePayload,
   replaceTerms,
   selectBrief,
@@ -189,6 +189,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
     version: type?.version ?? 1,
     channel: channel.id,
     lane: prepared.lane,
+    // Behind everything: what makes a place further back takes a number of the same sequence.
     position: inPlaceOf !== null && inPlaceOf.lane === prepared.lane ? inPlaceOf.position + 1 : seq * positionGap,
     priority,
     rank: rankOf(seq, priority, store.ageing),

@@ -226,6 +226,67 @@ describe("moves", () => {
     expect(bench.order()).toEqual(["head", ...Array.from({ length: 100 }, (_unused, index) => 99 - index)]);
   });
 
+  test("what is queued after moves goes behind everything", async () => {
+    const bench = startBench({ isStopped: true });
+    const [a, b] = ["a", "b", "c"].map((payload) => bench.add({ payload, lane: "x" }));
+    for (const each of [a, b]) bench.ask("queue.move", { id: each?.id ?? "", to: "last" });
+    bench.add({ payload: "d", lane: "x" });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+    bench.engine.start();
+    await bench.run();
+    expect(bench.order()).toEqual(["c", "a", "b", "d"]);
+  });
+
+  test("what comes back to a place that another one was moved to goes right in front of that", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const notBefore = bench.machine.wallClock.now() + 1_000;
+    const [aside, next] = ["aside", "next"].map((payload) =>
+      bench.add({ payload, lane: "x", ...(payload === "aside" ? { onFailure: "skip" } : { notBefore }) }),
+    );
+    const moved = bench.add({ payload: "moved", lane: "x" });
+    await bench.run(100);
+    expect(bench.get(aside?.id ?? "").status).toBe("failed");
+    bench.ask("queue.pause", { scope: { kind: "all" } });
+    bench.ask("queue.move", { id: moved.id, before: next?.id ?? "" });
+    bench.ask("queue.retry", { ids: [aside?.id ?? ""] });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+    bench.ask("queue.resume", { scope: { kind: "all" } });
+    await bench.run(2_000);
+    expect(bench.order()).toEqual(["aside", "aside", "moved", "next"]);
+  });
+
+  test("room that is made in a lane leaves what stands aside where it was among the others", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const aside = bench.add({ payload: "aside", lane: "x", onFailure: "skip" });
+    await bench.run();
+    bench.ask("queue.pause", { scope: { kind: "lane", name: "x" } });
+    const [head, before] = ["head", "before", "after"].map((payload) => bench.add({ payload, lane: "x" }));
+    bench.ask("queue.move", { id: aside.id, after: before?.id ?? "" });
+    const others = Array.from({ length: 40 }, (_unused, payload) => bench.add({ payload, lane: "x" }));
+    for (const other of others) bench.ask("queue.move", { id: other.id, after: head?.id ?? "" });
+    bench.ask("queue.retry", { ids: [aside.id] });
+    bench.ask("queue.resume", { scope: { kind: "lane", name: "x" } });
+    await bench.run(1_000);
+    const reversed = Array.from({ length: 40 }, (_unused, index) => 39 - index);
+    expect(bench.order()).toEqual(["aside", "head", ...reversed, "before", "aside", "after"]);
+  });
+
+  test("room that is made in a lane leaves a priority with everything in front of it", async () => {
+    const bench = startBench({ isStopped: true, settings: { concurrency: 1 } });
+    const [head] = ["head", "urgent"].map((payload) =>
+      bench.add({ payload, lane: "x", ...(payload === "urgent" ? { priority: 9 } : {}) }),
+    );
+    const others = Array.from({ length: 40 }, (_unused, payload) => bench.add({ payload, lane: "x" }));
+    for (const other of others) bench.ask("queue.move", { id: other.id, after: head?.id ?? "" });
+    bench.add({ payload: "elsewhere", priority: 5 });
+    bench.engine.start();
+    await bench.run(1_000);
+    const reversed = Array.from({ length: 40 }, (_unused, index) => 39 - index);
+    expect(bench.order()).toEqual(["head", ...reversed, "urgent", "elsewhere"]);
+  });
+
   test("nothing is put before an operation that is on the wire", async () => {
     const bench = startBench();
     bench.answers.push(() => new Promise(() => {}));

@@ -5,18 +5,9 @@
 import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
 import { isLanePaused } from "./gates.ts";
+import { flyingInLane, isTaken, laneAfter, laneHeadOf, laneJustBefore } from "./lane-rows.ts";
 import type { Brief } from "./queue.ts";
-import {
-  addWaits,
-  flyingInLane,
-  getBrief,
-  laneAfter,
-  laneHeadOf,
-  laneJustBefore,
-  lowerRank,
-  placeOperation,
-  setSchedule,
-} from "./queue.ts";
+import { addWaits, getBrief, lowerRank, placeOperation, setSchedule, shiftPlaces } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
@@ -41,6 +32,8 @@ const addLift =
 const laneLift = "SELECT min(rank) AS rank FROM lift WHERE lane = ? AND position >= ?";
 const dropAllDeps = "DELETE FROM dep";
 const dropAllLifts = "DELETE FROM lift";
+const shiftLifts = `INSERT INTO lift (lane, position, rank) SELECT lane, position + ?, rank FROM lift WHERE lane = ? AND position > ?
+  ON CONFLICT (lane, position) DO UPDATE SET rank = min(rank, excluded.rank)`;
 const dropLift = "DELETE FROM lift WHERE lane = ? AND position <= ?";
 
 /** Makes `seq` wait for `needs`; tells whether that edge is new. */
@@ -142,19 +135,53 @@ export function settleInto(store: Store, seq: number): void {
 }
 
 /**
- * Its lane went on while an operation stood aside. It comes back to its old place, unless what it depends on stands behind that by now,
- * because the two would wait for each other for ever: then it goes behind that, and no further, since others may depend on it in turn.
+ * Its lane went on while an operation stood aside. It comes back to its old place, or right in front of whoever was moved to it meanwhile.
+ * But where what it depends on stands behind that by now, the two would wait for each other for ever: then it goes behind that, and no
+ * further, since others may depend on it in turn.
  */
 function reenterLane(store: Store, op: Brief): Brief {
-  if (op.lane === "" || op.waits === 0 || !isInCycle(store, op)) return op;
+  if (op.lane === "") return op;
+  const position = op.waits > 0 && isInCycle(store, op) ? placeBehindNeeds(store, op) : ownPlace(store, op);
+  if (position === op.position) return op;
+  placeOperation(store, op.seq, op.lane, position);
+  return { ...op, position };
+}
+
+function ownPlace(store: Store, op: Brief): number {
+  return isTaken(store, op.lane, op.position, op.seq) ? placeBefore(store, op.lane, op.position) : op.position;
+}
+
+function placeBehindNeeds(store: Store, op: Brief): number {
   const behind = laneAfter(store, op.lane, op.position, reentryLimit);
-  const places = behind.map(({ position }, index) => {
-    const next = behind[index + 1]?.position ?? position + 2 * positionGap;
-    return { ...op, position: Math.floor((position + next) / 2) };
-  });
-  const free = places.find((place) => !isInCycle(store, place)) ?? places.at(-1) ?? op;
-  placeOperation(store, op.seq, op.lane, free.position);
-  return free;
+  // Half a step behind is in front of whatever follows.
+  const first = behind.find(({ position }) => !isInCycle(store, { ...op, position: position + 0.5 })) ?? behind.at(-1);
+  return first === undefined ? op.position : placeAfter(store, op.lane, first.position);
+}
+
+/** A free position of a lane, right in front of one that is taken. */
+export function placeBefore(store: Store, lane: string, position: number): number {
+  const before = laneJustBefore(store, lane, position);
+  return between(store, lane, before?.position ?? position - 2 * positionGap, position);
+}
+
+/** A free position of a lane, right behind one that is taken. */
+export function placeAfter(store: Store, lane: string, position: number): number {
+  const [next] = laneAfter(store, lane, position, 1);
+  return between(store, lane, position, next?.position ?? position + 2 * positionGap);
+}
+
+/** A free position between two neighbours; the lane is widened when there is none. */
+function between(store: Store, lane: string, low: number, high: number): number {
+  if (high - low > 1) return Math.floor((low + high) / 2);
+  widenLane(store, lane, low);
+  return low + Math.floor(positionGap / 2);
+}
+
+/** Makes room behind a position: for those that stand in the lane, those that will come back to it, and what they lift. */
+function widenLane(store: Store, lane: string, position: number): void {
+  // A lift stays at its old place too: whoever stands in front of that stands in front of the new one.
+  shiftPlaces(store, lane, position, positionGap);
+  store.db.prepare(shiftLifts).run(positionGap, lane, position);
 }
 
 /** An operation that comes back in front of others of its lane takes their turn, unless it is on the wire already. */

@@ -12,6 +12,7 @@ import { requireOperation } from "./find.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import { resolveOperation } from "./inbox.ts";
+import { laneAfter, laneHeadOf, laneLastOf } from "./lane-rows.ts";
 import {
   demoteFollowers,
   dependenciesOf,
@@ -22,6 +23,8 @@ import {
   hasDependents,
   leaveLane,
   liftPredecessors,
+  placeAfter,
+  placeBefore,
   positionGap,
   promoteLane,
   refuseCycle,
@@ -36,17 +39,12 @@ import {
   briefs,
   getBrief,
   getRow,
-  laneAfter,
-  laneHeadOf,
-  laneJustBefore,
-  laneLastOf,
   placeOperation,
   replacePayload,
   replaceTerms,
   resetBudget,
   selectBrief,
   setSchedule,
-  widenLane,
 } from "./queue.ts";
 import { relinkReferences } from "./references.ts";
 import { clearAll, clearCompleted, countUnsent, dropOperation } from "./retention.ts";
@@ -222,7 +220,7 @@ type Wish = {
   readonly to: "first" | "last";
 };
 
-/** A free position between two neighbours; the lane is widened when there is none. */
+/** Where an operation goes that is moved. */
 function findPlace(store: Store, lane: string, wish: Wish): number {
   const { op, beside } = wish;
   if (beside === null && wish.to === "last") {
@@ -233,22 +231,15 @@ function findPlace(store: Store, lane: string, wish: Wish): number {
   if (second === null || second.seq === op.seq) return op.position;
   if (wish.isBefore || beside === null) {
     refuseBeforeFlying(second);
-    const first = laneJustBefore(store, lane, second.position);
-    return between(store, lane, first?.position ?? second.position - 2 * positionGap, second.position);
+    return placeBefore(store, lane, second.position);
   }
-  const next = laneAfter(store, lane, second.position, 1)[0];
+  const [next] = laneAfter(store, lane, second.position, 1);
   if (next !== undefined) refuseBeforeFlying(next);
-  return between(store, lane, second.position, next?.position ?? second.position + 2 * positionGap);
+  return placeAfter(store, lane, second.position);
 }
 
 function refuseBeforeFlying(op: Brief): void {
   if (op.state === State.inFlight) refuse(op, "it is on the wire, so nothing can go before it", "wait for its answer");
-}
-
-function between(store: Store, lane: string, low: number, high: number): number {
-  if (high - low > 1) return Math.floor((low + high) / 2);
-  widenLane(store, lane, low, positionGap);
-  return low + Math.floor(positionGap / 2);
 }
 
 export function cancelOperations(store: Store, input: Input<"queue.cancel">): Output<"queue.cancel"> {
@@ -311,10 +302,7 @@ export function releaseDrafts(store: Store, input: Input<"queue.release">): Outp
 /** A draft goes to the end of its lane, or in front of the first that waits for it there: behind that it would wait for ever. */
 function placeOfReleased(store: Store, op: Brief): number {
   const waiting = firstWaitingFor(store, op);
-  if (waiting !== null) {
-    const before = laneJustBefore(store, op.lane, waiting.position);
-    return between(store, op.lane, before?.position ?? waiting.position - 2 * positionGap, waiting.position);
-  }
+  if (waiting !== null) return placeBefore(store, op.lane, waiting.position);
   const last = laneLastOf(store, op.lane);
   return last === null ? op.position : Math.max(op.position, last.position + positionGap);
 }

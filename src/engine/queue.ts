@@ -64,19 +64,17 @@ export type NewRow = Omit<
   "since" | "lease" | "attempts" | "failures" | "streak" | "generation" | "isUnsure" | "rounds" | "revision" | "outcome"
 > & { readonly version: number; readonly now: number; readonly payload: string; readonly bytes: number };
 
-const briefColumns =
+export const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
 const insert = `INSERT INTO op (seq, id, type, version, channel, lane, position, priority, rank, state, waits, due, since, created, expires,
   dedupe, grp, creates, options, payload, hash, bytes, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
 const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
 const fullBySeq = "SELECT * FROM op WHERE seq = ?";
-const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
-const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT +?`;
-const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
-const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
-const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
-const shiftLane = "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
+const shiftStanding =
+  "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
+const shiftAside =
+  "UPDATE op SET position = position + ? WHERE lane = ? AND state IN (5, 6) AND state = 6 AND position > ?";
 const schedule = "UPDATE op SET state = ?, reason = ?, due = ?, since = ? WHERE seq = ?";
 const lease = "UPDATE op SET state = 3, lease = ?, attempts = attempts + 1, since = ?, reason = NULL WHERE seq = ?";
 const unlease = `UPDATE op SET state = 1, reason = 'lane', lease = 0, attempts = attempts - 1, since = ?
@@ -268,33 +266,9 @@ export function titleOf(store: Store, type: string, payload: Json): string {
   }
 }
 
-export function laneHeadOf(store: Store, lane: string): Brief | null {
-  const row = store.db.prepare(laneHead).get(lane);
-  return row === undefined ? null : toBrief(row);
-}
-
-export function laneAfter(store: Store, lane: string, position: number, limit: number): readonly Brief[] {
-  return store.db.prepare(laneTail).all(lane, position, limit).map(toBrief);
-}
-
-export function laneJustBefore(store: Store, lane: string, position: number): Brief | null {
-  const row = store.db.prepare(laneBefore).get(lane, position);
-  return row === undefined ? null : toBrief(row);
-}
-
-/** The id of the lane's operation that is on the wire, or null; few are, and the index holds only those. */
-export function flyingInLane(store: Store, lane: string): string | null {
-  return textOrNull(store.db.prepare(laneFlying).get(lane)?.id);
-}
-
-export function laneLastOf(store: Store, lane: string): Brief | null {
-  const row = store.db.prepare(laneLast).get(lane);
-  return row === undefined ? null : toBrief(row);
-}
-
-/** Makes room behind a position of a lane. */
-export function widenLane(store: Store, lane: string, position: number, room: number): void {
-  store.db.prepare(shiftLane).run(room, lane, position);
+/** Makes room behind a position: for those that stand in the lane and those that may come back to it. */
+export function shiftPlaces(store: Store, lane: string, position: number, room: number): void {
+  for (const shift of [shiftStanding, shiftAside]) store.db.prepare(shift).run(room, lane, position);
 }
 
 export function setSchedule(

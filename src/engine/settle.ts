@@ -12,6 +12,7 @@ import { comparable, settleRecords } from "./answers.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
+import { laneJustBefore } from "./lane-rows.ts";
 import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
 import { dropChanges, followOperation, landRecords } from "./overlay.ts";
@@ -22,7 +23,6 @@ import {
   finishOperation,
   getBrief,
   getRow,
-  laneJustBefore,
   replacePayload,
   resetBudget,
   setSchedule,
