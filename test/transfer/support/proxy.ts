@@ -10,10 +10,14 @@ export type FaultProxy = {
   readonly connections: () => number;
   /** Resets both sides once, after so many more bytes from clients. */
   readonly cutAfter: (bytes: number) => void;
-  /** Passes nothing more on for the connections of this moment, once, after so many more bytes. */
+  /** Passes nothing more on for the connection of this moment, once, after so many more bytes; the socket buffers on the way fill up. */
   readonly stallAfter: (bytes: number) => void;
-  /** Resets the client's side when an answer that contains `text` comes from the server: the effect stays, the answer is lost. */
+  /** Resets the client's side when an answer that contains `text`, in any case, comes from the server: the effect stays, the answer is lost. */
   readonly loseAnswerWith: (text: string) => void;
+  /** Swallows an answer that contains `text`, once, and whatever follows on its connection, which stays open. */
+  readonly withholdAnswerWith: (text: string) => void;
+  /** Faults that were asked for and have not come to pass: a test that leaves one has tried nothing. */
+  readonly armed: () => readonly string[];
   /** Points to another server. */
   readonly aim: (port: number) => void;
   readonly close: () => Promise<void>;
@@ -27,11 +31,19 @@ export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
   let connections = 0;
   let fault: Fault = null;
   let lost: string | null = null;
+  let withheld: string | null = null;
+  const says = (block: Buffer, text: string | null): boolean =>
+    text !== null && block.toString("latin1").toLowerCase().includes(text.toLowerCase());
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     connections += 1;
     const upstream = connect(target, "127.0.0.1");
     let isStalled = false;
+    const stall = () => {
+      isStalled = true;
+      client.pause();
+      upstream.pause();
+    };
     const reset = () => {
       client.resetAndDestroy();
       upstream.resetAndDestroy();
@@ -51,10 +63,7 @@ export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
         const { kind } = fault;
         fault = null;
         if (kind === "cut") return reset();
-        isStalled = true;
-        client.pause();
-        upstream.pause();
-        return;
+        return stall();
       }
       if (!upstream.write(block)) {
         client.pause();
@@ -63,9 +72,13 @@ export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
     });
     upstream.on("data", (block) => {
       if (isStalled) return;
-      if (lost !== null && block.includes(lost)) {
+      if (says(block, lost)) {
         lost = null;
         return reset();
+      }
+      if (says(block, withheld)) {
+        withheld = null;
+        return stall();
       }
       client.write(block);
     });
@@ -81,8 +94,12 @@ export async function openFaultProxy(targetPort: number): Promise<FaultProxy> {
     stallAfter: (bytes) => {
       fault = { at: sent + bytes, kind: "stall" };
     },
+    armed: () => [fault?.kind, lost, withheld].filter((each) => typeof each === "string"),
     loseAnswerWith: (text) => {
       lost = text;
+    },
+    withholdAnswerWith: (text) => {
+      withheld = text;
     },
     aim: (port) => {
       target = port;
