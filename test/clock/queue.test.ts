@@ -54,7 +54,8 @@ test.each(named(cases))(
       const waited = (second ?? 0) - (first ?? 0);
       // A date has whole seconds, so of two asked for at least one is left.
       expect(waited).toBeGreaterThan(900);
-      expect(waited).toBeLessThan(12_000);
+      // A jump that got into it would make it a day.
+      expect(waited).toBeLessThan(60_000);
 
       const request = ["request", "POST", `${remote.url}/deadline`, "--expires", "1h", "--json"];
       const { id } = JSON.parse(await device.run(request)) as { id: string };
