@@ -40,7 +40,7 @@ function begin(input: object, options: AttemptOptions = {}) {
 }
 const run = (input: object): Promise<Answer> => begin(input).running;
 
-async function isSoon(what: () => boolean, withinMs = 5_000): Promise<boolean> {
+async function isSoon(what: () => boolean, withinMs = 20_000): Promise<boolean> {
   const until = Date.now() + withinMs;
   while (Date.now() < until) {
     if (what()) return true;
