@@ -1,9 +1,9 @@
 // Owns T9 of the queue: a daemon and a remote as real processes whose clocks are months off, or jump by a day in the middle.
 // Records under wrong clocks are records.test.ts; random clocks in virtual time are test/simulation.
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { until } from "../support/processes.ts";
+import { removeFolder, until } from "../support/processes.ts";
 import type { Clocks } from "./stage.ts";
-import { dayMs, named, newFolder, openDevice, removeFolder, startRemote } from "./stage.ts";
+import { dayMs, named, newFolder, openDevice, startRemote } from "./stage.ts";
 
 let folder: string;
 beforeEach(() => {
