@@ -189,7 +189,7 @@ describe("watch", () => {
       await pauseMs(15);
     }
     // A machine may be busy now and then; were it the poll that wakes, most would take longer than that.
-    expect(took.filter((each) => each >= 250).length).toBeLessThanOrEqual(3);
+    expect(took.filter((each) => each >= 250).length).toBeLessThanOrEqual(1);
   });
 
   test("own writes are not reported", async () => {

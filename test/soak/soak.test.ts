@@ -2,7 +2,7 @@
 // before. Two minutes in `npm test`, as long as one likes with HOLDFAST_SOAK_SECONDS. Leaves what single faults do to test/crash and test/sync.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,7 +13,7 @@ import { daemonStatus } from "../../src/node/detached.ts";
 import { sqliteLimits } from "../../src/node/sqlite.ts";
 import { connectDaemon } from "../../src/node/transport.ts";
 import { seededRandom } from "../../src/testing/random.ts";
-import { freePort, kill, main, processesOf, runCommand, until } from "../support/processes.ts";
+import { freePort, main, removeFolder, runCommand, until } from "../support/processes.ts";
 import type { Remote } from "../support/story-remote.ts";
 import { makeRemote } from "../support/story-remote.ts";
 import type { FaultyProxy, Mood } from "../sync/faulty-proxy.ts";
@@ -63,11 +63,9 @@ beforeEach(async () => {
   await remote.start();
 });
 afterEach(async () => {
-  for (const { pid } of processesOf(folder)) kill(pid);
   for (const proxy of proxies.splice(0)) await proxy.close();
   await remote.stop();
-  await until(() => processesOf(folder).length === 0, "every process has ended");
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  await removeFolder(folder);
 });
 
 type Watched = { readonly child: ChildProcess; readonly said: () => string };
