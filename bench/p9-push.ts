@@ -5,12 +5,14 @@ import { join } from "node:path";
 import { newWire } from "../test/support/servers.ts";
 import { missingPeers } from "./support/install.ts";
 import { spreadOf } from "./support/measure.ts";
-import type { PushClient, Pushed, PushTask } from "./support/push-clients.ts";
 import { collection } from "./support/pull-rows.ts";
+import type { PushClient, Pushed, PushTask } from "./support/push-clients.ts";
 import type { Source } from "./support/replication.ts";
 import { peerNames, runClient, startOurs, startPlain } from "./support/replication.ts";
 import { newDirectory } from "./support/stores.ts";
 import type { Measured, Row, Scope } from "./support/types.ts";
+
+const warmUp = 1_000;
 
 type Taken = ReadonlyMap<PushClient, readonly number[]>;
 
@@ -35,12 +37,13 @@ export async function measurePush(scope: Scope): Promise<Pick<Measured, "rows" |
   }
 }
 
-/** Turns round by round; the first round warms up and is thrown away. */
-async function measureAll(scope: Scope, rows: number, serverOf: (client: PushClient) => Source): Promise<Taken> {
+/** Turns round by round; the first round warms up with few records and is thrown away. */
+async function measureAll(scope: Scope, all: number, serverOf: (client: PushClient) => Source): Promise<Taken> {
   const hasPeers = !scope.isSlowDisk && missingPeers() === null;
   const clients: readonly PushClient[] = hasPeers ? ["plain", "holdfast", "rxdb", "pouchdb"] : ["plain", "holdfast"];
   const taken = new Map<PushClient, number[]>(clients.map((client) => [client, []]));
   for (let round = -1; round < (scope.isQuick ? 2 : 3); round += 1) {
+    const rows = round < 0 ? warmUp : all;
     for (const client of clients) {
       const server = serverOf(client);
       // A space of its own for each: what is pushed is new to the server. CouchDB's databases begin with a letter.
@@ -60,7 +63,8 @@ async function checkArrived({ url, token }: Source, space: string, rows: number)
   const count =
     token === ""
       ? ((await (await fetch(`${url}/${space}/count`)).json()) as { readonly rows: number }).rows
-      : (await newWire(() => url, token).pull({ space, history: "", wants: [{ collection, after: 0 }], limit: 1 })).head;
+      : (await newWire(() => url, token).pull({ space, history: "", wants: [{ collection, after: 0 }], limit: 1 }))
+          .head;
   if (count !== rows) throw new Error(`${count} of ${rows} records arrived in ${space}`);
 }
 

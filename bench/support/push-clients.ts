@@ -22,7 +22,7 @@ export type Pushed = { readonly ms: number };
 const batch = 200;
 const inFlight = 4;
 /** What suits RxDB and PouchDB better than their hundred. */
-const peerBatch = 2_000;
+const peerBatch = 2000;
 
 /** Writes the records and returns what pushes them: it resolves when the last is acknowledged, durably where the client can do that. */
 type Prepare = (task: PushTask) => Promise<() => Promise<void>>;
