@@ -1,81 +1,13 @@
 // Owns bar P10: a record written, read and seen by a live listener, against the same by hand on a raw table with synchronous=FULL.
 // Leaves pulling to p9-pull.ts and sending to the bars of the queue.
-import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { connect } from "../src/client/client.ts";
 import type { Engine } from "../src/engine/engine.ts";
-import { openEngine } from "../src/engine/engine.ts";
-import { openDatabase } from "../src/node/sqlite.ts";
-import { nodeWorld } from "../src/node/world.ts";
 import type { Fields } from "../src/record.ts";
-import { feedPort } from "./support/feed.ts";
 import type { Rounds } from "./support/measure.ts";
 import { median, ratioOf, rowOf, takeTurns, timeMs } from "./support/measure.ts";
-import { newDirectory, note, roomy } from "./support/stores.ts";
+import { madeValue, open, openByHand, openRecords, size, spread } from "./support/record-tables.ts";
+import { newDirectory } from "./support/stores.ts";
 import type { Measure, Row } from "./support/types.ts";
-
-/** Records that are there before anything is measured, on both sides. */
-const size = 10_000;
-const open = 20;
-
-const madeValue = (n: number) => ({ ...note, status: n % (size / open) === 0 ? "open" : "done", rank: n });
-
-/** Ours, with everything synced from a server that has nothing to say afterwards. */
-async function openRecords(
-  directory: string,
-): Promise<{ readonly engine: Engine; readonly close: () => Promise<void> }> {
-  const database = openDatabase(join(directory, "holdfast.db"));
-  const world = nodeWorld({ directory, log: () => {} });
-  const records = Array.from({ length: size }, (_, n) => ({ key: `seed-${n}`, value: madeValue(n) }));
-  const engine = openEngine({
-    database,
-    world,
-    collections: [{ name: "notes", indexes: [["status", "rank"]] }],
-    sync: feedPort("notes", records),
-    settings: roomy,
-  });
-  engine.start();
-  const isWhole = (): boolean => engine.handle("collections.list", {}).collections[0]?.state === "idle";
-  while (!isWhole()) await new Promise((resolve) => setTimeout(resolve, 5));
-  engine.handle("network.offline", {});
-  return {
-    engine,
-    close: async () => {
-      await engine.stop(0);
-      engine.close();
-      world.close();
-    },
-  };
-}
-
-/** The same by hand: one table, one index, prepared once; what a reader gets is parsed, as ours is. */
-function openByHand(directory: string) {
-  const connection = new DatabaseSync(join(directory, "raw.db"));
-  connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL, status TEXT, rank INTEGER);
-    CREATE INDEX note_open ON note (status, rank, key)`);
-  const insert = connection.prepare("INSERT INTO note (key, value, status, rank) VALUES (?, ?, ?, ?)");
-  const update = connection.prepare("UPDATE note SET value = ?, status = ?, rank = ? WHERE key = ?");
-  const get = connection.prepare("SELECT key, value FROM note WHERE key = ?");
-  const list = connection.prepare("SELECT key, value FROM note WHERE status = ? ORDER BY rank, key LIMIT 100");
-  const parse = (row: unknown): unknown => JSON.parse(String((row as { readonly value: unknown }).value));
-  const put = (key: string, n: number): void => {
-    const value = madeValue(n);
-    insert.run(key, JSON.stringify(value), value.status, value.rank);
-  };
-  connection.exec("BEGIN");
-  for (let n = 0; n < size; n += 1) put(`seed-${n}`, n);
-  connection.exec("COMMIT");
-  return {
-    put,
-    update: (key: string, value: Fields) => {
-      update.run(JSON.stringify(value), String(value.status), Number(value.rank), key);
-    },
-    get: (key: string) => parse(get.get(key)),
-    list: () => list.all("open").map(parse),
-    close: () => connection.close(),
-  };
-}
 
 type Hands = { readonly raw: ReturnType<typeof openByHand>; readonly next: () => number };
 
@@ -147,7 +79,7 @@ export const measure: Measure = async (scope) => {
     turn += 1;
     return turn;
   };
-  const picked = (): string => `seed-${(next() * 7919) % size}`;
+  const picked = (): string => `seed-${spread(next())}`;
   const put = (key: string) =>
     engine.handle("records.write", { kind: "put", collection: "notes", key, value: madeValue(1) });
   const written = await takeTurns(

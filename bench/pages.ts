@@ -3,20 +3,11 @@
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { openEngine } from "../src/engine/engine.ts";
-import { openDatabase } from "../src/node/sqlite.ts";
-import { nodeWorld } from "../src/node/world.ts";
-import { feedPort } from "./support/feed.ts";
-import { newDirectory, note, noteType, roomy } from "./support/stores.ts";
+import { madeValue, openByHand, openRecords, spread } from "./support/record-tables.ts";
+import { newDirectory, note, noteType } from "./support/stores.ts";
 
-const size = 10_000;
-const open = 20;
 /** Calls that are counted, after as many that are not. */
 const calls = 200;
-
-const madeValue = (n: number) => ({ ...note, status: n % (size / open) === 0 ? "open" : "done", rank: n });
-/** Spread over all records, each of them once. */
-const seed = (n: number): number => (n * 7919) % size;
 
 type Counted = ReadonlyMap<string, number>;
 
@@ -62,18 +53,7 @@ function countPages(file: string, log: { readonly empty: () => void }, call: (n:
 }
 
 async function countOurs(directory: string): Promise<ReadonlyMap<string, Counted>> {
-  const file = join(directory, "holdfast.db");
-  const database = openDatabase(file);
-  const world = nodeWorld({ directory, log: () => {} });
-  const records = Array.from({ length: size }, (_, n) => ({ key: `seed-${n}`, value: madeValue(n) }));
-  const engine = openEngine({
-    ...{ database, world, types: [noteType], settings: roomy, sync: feedPort("notes", records) },
-    collections: [{ name: "notes", indexes: [["status", "rank"]] }],
-  });
-  engine.start();
-  while (engine.handle("collections.list", {}).collections[0]?.state !== "idle")
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  engine.handle("network.offline", {});
+  const { file, database, engine, close } = await openRecords(directory, { types: [noteType] });
   database.exec("PRAGMA wal_autocheckpoint = 0");
   const empty = (): void => void database.checkpoint("truncate");
   const put = (key: string, title: string, n: number) =>
@@ -81,32 +61,19 @@ async function countOurs(directory: string): Promise<ReadonlyMap<string, Counted
   const counted = new Map([
     ["enqueue", countPages(file, { empty }, () => engine.handle("queue.add", { type: "note", payload: note }))],
     ["put of a new record", countPages(file, { empty }, (n) => put(`new-${n}`, "new", 1))],
-    ["first change of a synced one", countPages(file, { empty }, (n) => put(`seed-${seed(n)}`, "first", seed(n)))],
-    ["change before it is sent", countPages(file, { empty }, (n) => put(`seed-${seed(n)}`, "again", seed(n)))],
+    ["first change of a synced one", countPages(file, { empty }, (n) => put(`seed-${spread(n)}`, "first", spread(n)))],
+    ["change before it is sent", countPages(file, { empty }, (n) => put(`seed-${spread(n)}`, "again", spread(n)))],
   ]);
-  await engine.stop(0);
-  engine.close();
-  world.close();
+  await close();
   return counted;
 }
 
 function countByHand(directory: string): ReadonlyMap<string, Counted> {
-  const file = join(directory, "raw.db");
-  const connection = new DatabaseSync(file);
-  connection.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-    CREATE TABLE record (key TEXT PRIMARY KEY, value TEXT NOT NULL, status TEXT, rank INTEGER);
-    CREATE INDEX record_1_open ON record (status, rank, key)`);
-  const insert = connection.prepare("INSERT INTO record (key, value, status, rank) VALUES (?, ?, ?, ?)");
-  const add = (key: string, n: number): void => {
-    const value = madeValue(n);
-    insert.run(key, JSON.stringify(value), value.status, value.rank);
-  };
-  connection.exec("BEGIN");
-  for (let n = 0; n < size; n += 1) add(`seed-${n}`, n);
-  connection.exec("COMMIT");
-  const empty = (): void => connection.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-  const counted = new Map([["insert by hand", countPages(file, { empty }, (n) => add(`new-${n}`, 1))]]);
-  connection.close();
+  const { file, put, exec, close } = openByHand(directory);
+  exec("PRAGMA wal_autocheckpoint = 0");
+  const empty = (): void => exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  const counted = new Map([["insert by hand", countPages(file, { empty }, (n) => put(`new-${n}`, 1))]]);
+  close();
   return counted;
 }
 

@@ -279,7 +279,7 @@ test("an engine runs a declared type, retries what it throws, and keeps what it 
     expect(() => engine.handle("queue.add", { type: "note.save", payload: {} })).toThrow("note.save: title");
     const { id } = engine.handle("queue.add", type.of({ title: "Tides" }));
     const view = () => engine.handle("queue.get", { id });
-    await expect.poll(() => view().status, { timeout: 8_000 }).toBe("completed");
+    await expect.poll(() => view().status).toBe("completed");
     const settled = view();
     expect(settled).toMatchObject({
       status: "completed",

@@ -130,7 +130,7 @@ describe("when no answer comes", () => {
     const id = queuedId(response) as string;
     expect([response.status, response.headers.get("location")]).toEqual([202, `holdfast:${id}`]);
     expect(await response.json()).toEqual({ queued: true, id, status: "pending" });
-    expect((await client.settled(id, { timeoutMs: 8_000 })).status).toBe("completed");
+    expect((await client.settled(id, { timeoutMs: 20_000 })).status).toBe("completed");
     expect(received.map(({ key, path, body }) => [key, path, body])).toEqual([
       [id, "/notes?x=1", '{"title":"Tides","n":[1,null]}'],
       [id, "/notes?x=1", '{"title":"Tides","n":[1,null]}'],
@@ -155,7 +155,7 @@ describe("when no answer comes", () => {
     expect([queuedId(first), queuedId(second)].includes(null)).toBe(false);
     expect(queuedId(other)).toBe(null);
     await client.queue.resume({ scope: { kind: "lane", name: "a" } });
-    await client.settled(queuedId(second) as string, { timeoutMs: 8_000 });
+    await client.settled(queuedId(second) as string, { timeoutMs: 20_000 });
     expect(received.map(({ body }) => body)).toEqual(["3", "1", "2"]);
   });
 
@@ -167,14 +167,14 @@ describe("when no answer comes", () => {
     const fetch = offlineFetch(client, { match: "/" });
     const responses = await Promise.all([1, 2, 3].map((body) => fetch(`${url}/a`, post(body))));
     expect(responses.map((response) => queuedId(response) !== null).slice(0, 2)).toEqual([true, true]);
-    for (const id of responses.map(queuedId)) if (id !== null) await client.settled(id, { timeoutMs: 8_000 });
+    for (const id of responses.map(queuedId)) if (id !== null) await client.settled(id, { timeoutMs: 20_000 });
     expect(received.map(({ body }) => body)).toEqual(["1", "1", "2", "3"]);
   });
 
   test("`work offline` and `always` send nothing directly", async () => {
     const always = offlineFetch(client, { match: "/", queueWhen: "always" });
     const id = queuedId(await always(`${url}/a`, { ...post(1), holdfast: { priority: 7, title: "A note" } })) as string;
-    expect(await client.settled(id, { timeoutMs: 8_000 })).toMatchObject({ priority: 7, title: "A note", lane: url });
+    expect(await client.settled(id, { timeoutMs: 20_000 })).toMatchObject({ priority: 7, title: "A note", lane: url });
     await client.network.offline();
     expect(queuedId(await offlineFetch(client, { match: "/" })(`${url}/a`, post(2)))).not.toBe(null);
     expect(received.map(({ body }) => body)).toEqual(["1"]);

@@ -147,7 +147,7 @@ test("a client that began before its daemon hears everything that it causes once
   await expect(client.queue.list()).rejects.toMatchObject({ code: "daemon_unreachable" });
   const second = await startSmallDaemon(engine, { token, at: port });
   const operation = await client.queue.add({ type: "contract.apply", payload: 1 });
-  await operation.settled({ timeoutMs: 5_000 });
+  await operation.settled({ timeoutMs: 20_000 });
   await expect
     .poll(() => heard.filter(({ sequence }) => sequence > 0).map(({ kind }) => kind))
     .toEqual(["enqueued", "settled"]);

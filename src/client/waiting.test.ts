@@ -9,7 +9,7 @@ test("the first signal aborts the joined one with its reason, the time limit wit
   expect([linked.signal.aborted, linked.signal.reason, linked.isLate()]).toEqual([true, "enough", false]);
   linked.release();
   const late = linkSignals([first.signal], 1);
-  await vi.waitFor(() => expect(late.isLate()).toBe(true));
+  await expect.poll(() => late.isLate()).toBe(true);
   expect(late.signal.aborted).toBe(true);
   expect(linkSignals([AbortSignal.abort("before")], null).signal.reason).toBe("before");
 });

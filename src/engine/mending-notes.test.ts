@@ -4,12 +4,18 @@ import { expect, test } from "vitest";
 import { cellOf, flipsOf } from "../../test/support/flips.ts";
 import { startRecords } from "../../test/support/record-bench.ts";
 
-test("a changed bit in a note of an evicted record is turned back: its history stays under its key, and nobody inherits it", async () => {
+/** A client that has forgotten the oldest of forty records, offline. */
+async function startEvicted() {
   const { client, server, run } = startRecords();
   const ada = client({ collections: [{ name: "notes", maxBytes: 2_000 }] });
   for (let n = 0; n < 40; n += 1) server.write("notes", `old${n}`, { text: "x".repeat(200), n });
   await run(120_000);
   ada.offline();
+  return { ada, run };
+}
+
+test("a changed bit in a note of an evicted record is turned back: its history stays under its key, and nobody inherits it", async () => {
+  const { ada, run } = await startEvicted();
   const notes = () => ada.rows("SELECT collection, key, record FROM evicted ORDER BY key");
   const whole = notes();
   expect(whole.length).toBeGreaterThan(10);
@@ -52,11 +58,7 @@ test("a run whose bounds the storage has narrowed is rolled back whole", async (
 });
 
 test("a note of an evicted record of which more than one bit was changed is given up, and the report says so", async () => {
-  const { client, server, run } = startRecords();
-  const ada = client({ collections: [{ name: "notes", maxBytes: 2_000 }] });
-  for (let n = 0; n < 40; n += 1) server.write("notes", `old${n}`, { text: "x".repeat(200), n });
-  await run(120_000);
-  ada.offline();
+  const { ada, run } = await startEvicted();
   const [{ n } = { n: 0 }] = ada.rows("SELECT count(*) AS n FROM evicted");
   ada.rows("UPDATE evicted SET key = 'somebody else' WHERE record = (SELECT min(record) FROM evicted)");
   await run(60_000);

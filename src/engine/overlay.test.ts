@@ -2,7 +2,7 @@
 // What decides two sides is conflicts.test.ts; what a write queues is records.test.ts.
 import { expect, test } from "vitest";
 import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { rewriting, startRecords } from "../../test/support/record-bench.ts";
 
 const base = { title: "base", n: 1 };
 
@@ -99,26 +99,19 @@ test("a removal that the server answers without a version, because it knows of n
   const { server, client, run } = startRecords();
   server.write("notes", "k", { n: 1 });
   const ada = client({
-    wrap: (port) => ({
-      ...port,
-      // As a server does that has forgotten the removal of a record, too.
-      push: async (request, signal) => {
-        const reply = await port.push(request, signal);
-        if (reply.kind === "failed") return reply;
-        const answers = reply.response.answers.map((answer) =>
-          answer.outcome === "applied"
-            ? { ...answer, changes: answer.changes.map((each) => ({ ...each, version: 0 })) }
-            : answer,
-        );
-        return { ...reply, response: { ...reply.response, answers } };
-      },
-      pull: async (request, signal) => {
-        const reply = await port.pull(request, signal);
-        if (reply.kind === "failed") return reply;
-        const records = reply.response.records.filter(({ value }) => value !== null);
-        return { ...reply, response: { ...reply.response, records } };
-      },
-    }),
+    wrap: (port) =>
+      rewriting(port, {
+        // As a server does that has forgotten the removal of a record, too.
+        push: (response) => {
+          const answers = response.answers.map((answer) =>
+            answer.outcome === "applied"
+              ? { ...answer, changes: answer.changes.map((each) => ({ ...each, version: 0 })) }
+              : answer,
+          );
+          return { ...response, answers };
+        },
+        pull: (response) => ({ ...response, records: response.records.filter(({ value }) => value !== null) }),
+      }),
   });
   await run();
   ada.offline();

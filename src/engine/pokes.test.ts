@@ -1,7 +1,7 @@
 // Owns the rules of what is known of pokes: whether they come through, since when, what was in their way.
 // What a poke leads to is pull.test.ts; the stream itself is src/node/sync-port.test.ts.
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { rewriting, startRecords } from "../../test/support/record-bench.ts";
 import type { WatchHealth } from "../world.ts";
 import { pollMs } from "./pull.ts";
 
@@ -66,16 +66,14 @@ test("a page that was asked for before a poke came denies it not", async () => {
   const { server, client, run } = startRecords();
   let isOld = false;
   const ada = client({
-    wrap: (port) => ({
-      ...port,
-      pull: async (request, signal) => {
-        const reply = await port.pull(request, signal);
-        if (!isOld || reply.kind === "failed") return reply;
-        isOld = false;
-        const { upTo } = reply.response;
-        return { ...reply, response: { ...reply.response, head: upTo, hasMore: true } };
-      },
-    }),
+    wrap: (port) =>
+      rewriting(port, {
+        pull: (response) => {
+          if (!isOld) return response;
+          isOld = false;
+          return { ...response, head: response.upTo, hasMore: true };
+        },
+      }),
   });
   await run();
   server.write("notes", "n1", { n: 1 });

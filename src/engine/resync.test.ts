@@ -2,20 +2,13 @@
  * Owns the proof of what a client keeps when the server is restored from a backup. Other resets and plain pages are pull.test.ts.
  */
 import { expect, test } from "vitest";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { newLine, rewriting, startRecords } from "../../test/support/record-bench.ts";
 import type { SyncPort } from "../world.ts";
 import { pullPage } from "./pull.ts";
 
 /** A server of before: it neither looks at what the client has seen nor says how far it has come. */
-const withoutHead = (port: SyncPort): SyncPort => ({
-  ...port,
-  push: async ({ seen, ...request }, signal) => {
-    const reply = await port.push(request, signal);
-    if (reply.kind === "failed") return reply;
-    const { head, ...response } = reply.response;
-    return { ...reply, response };
-  },
-});
+const withoutHead = (port: SyncPort): SyncPort =>
+  rewriting(withoutSeen(port), { push: ({ head, ...response }) => response });
 
 /** A server that says how far it has come, but applies a push whatever the client has seen. */
 const withoutSeen = (port: SyncPort): SyncPort => ({
@@ -109,34 +102,19 @@ test("a write on what a restored server no longer has overrides nobody there: it
 
 test("an answer from before a restore that comes after it is asked for again", async () => {
   const { server, client, run } = startRecords();
-  let hold = false;
-  let release = (): void => {};
-  const ada = client({
-    wrap: (port) => ({
-      ...port,
-      push: async (request, signal) => {
-        const isHeld = hold;
-        hold = false;
-        const reply = await port.push(request, signal);
-        if (isHeld)
-          await new Promise<void>((resolve) => {
-            release = resolve;
-          });
-        return reply;
-      },
-    }),
-  });
+  const line = newLine();
+  const ada = client({ wrap: line.wrap });
   server.write("notes", "other", { n: 1 });
   await run();
   const backup = server.backup();
-  hold = true;
+  line.holds = "push";
   ada.put("n1", { n: 1 });
   await run(2_000);
   expect(server.all("notes")).toMatchObject({ n1: { n: 1 } });
   server.restore(backup, "h2");
   ada.ask("collections.sync", {});
   await run(2_000);
-  release();
+  line.release();
   await run(10_000);
   expect(server.all("notes")).toMatchObject({ n1: { n: 1 } });
   expect(ada.get("n1")).toMatchObject({ value: { n: 1 }, state: "synced" });
@@ -200,24 +178,19 @@ test("a write to a server that was set back under the same history overrides nob
 test("a head below what was seen says that the server was set back, also where pushes bring it past the cursor before the next pull", async () => {
   const { server, client, run } = startRecords();
   // Until it is let go, it hears nothing but the answers to what it pushes.
-  let isDeaf = false;
-  const ada = client({
-    wrap: (port) => ({
-      ...withoutSeen(port),
-      pull: (request, signal) => (isDeaf ? new Promise(() => {}) : port.pull(request, signal)),
-    }),
-  });
+  const line = newLine();
+  const ada = client({ wrap: (port) => line.wrap(withoutSeen(port)) });
   await run();
   const backup = server.backup();
   for (const key of ["a", "b", "c"]) ada.put(key, { n: 1 });
   await run(20_000);
   server.isPoking = false;
-  isDeaf = true;
+  line.isDeaf = true;
   server.restore(backup, "h1");
   ada.put("d", { n: 1 });
   await run(500);
   for (const n of [1, 2, 3, 4, 5]) server.write("notes", "other", { n });
-  isDeaf = false;
+  line.isDeaf = false;
   ada.crash();
   await run(120_000);
   expect(ada.value("other")).toEqual({ n: 5 });
@@ -232,23 +205,18 @@ test("a head below what was seen says that the server was set back, also where p
 
 test("what was acknowledged before a crash is missed by a server that was set back meanwhile, although no page had brought it", async () => {
   const { server, client, run } = startRecords();
-  let isDeaf = false;
-  const ada = client({
-    wrap: (port) => ({
-      ...port,
-      pull: (request, signal) => (isDeaf ? new Promise(() => {}) : port.pull(request, signal)),
-    }),
-  });
+  const line = newLine();
+  const ada = client({ wrap: line.wrap });
   server.write("notes", "n1", { n: 1 });
   await run();
   const backup = server.backup();
-  isDeaf = true;
+  line.isDeaf = true;
   server.isPoking = false;
   ada.put("told", { n: 1 });
   await run(3_000);
   expect(server.all("notes")).toMatchObject({ told: { n: 1 } });
   server.restore(backup, "h1");
-  isDeaf = false;
+  line.isDeaf = false;
   ada.crash();
   await run(120_000);
   expect(ada.value("told")).toEqual({ n: 1 });
@@ -319,35 +287,21 @@ test("a reading of everything that starts over before its end still finds what a
 
 test("what an answer brings while everything is read again is newer than the reading, and stays", async () => {
   const { server, client, run } = startRecords();
-  let isReading = false;
-  let release = (): void => {};
-  const ada = client({
-    wrap: (port) => ({
-      ...port,
-      pull: async (request, signal) => {
-        const reply = await port.pull(request, signal);
-        if (isReading)
-          await new Promise<void>((resolve) => {
-            release = resolve;
-          });
-        return reply;
-      },
-    }),
-  });
+  const line = newLine();
+  const ada = client({ wrap: line.wrap });
   await run();
   const scope = { kind: "type", name: "record.write" } as const;
   ada.ask("queue.pause", { scope });
   ada.put("n1", { title: "mine" });
   ada.put("n2", { title: "same" });
-  isReading = true;
+  line.holds = "pull";
   ada.ask("collections.sync", { full: true });
   await run();
   server.write("notes", "n1", { title: "theirs" });
   server.write("notes", "n2", { title: "same" });
   ada.ask("queue.resume", { scope });
   await run();
-  isReading = false;
-  release();
+  line.release();
   await run(20_000);
   expect(ada.conflicts("open")).toMatchObject([{ kind: "version_mismatch", key: "n1", remote: { title: "theirs" } }]);
   ada.ask("conflicts.resolve", { filter: {}, choose: "remote" });
@@ -357,21 +311,13 @@ test("what an answer brings while everything is read again is newer than the rea
 
 test("what the answer to a conflict has settled before a crash is missed by a server that was set back, although no page had brought it", async () => {
   const { server, client, run } = startRecords();
-  let isDeaf = false;
-  const ada = client({
-    collections: [{ name: "notes", strategy: { version_mismatch: "remote_wins" } }],
-    wrap: (port) => ({
-      ...port,
-      pull: async (request, signal) => {
-        if (isDeaf) await new Promise(() => {});
-        return port.pull(request, signal);
-      },
-    }),
-  });
+  const line = newLine();
+  const collections = [{ name: "notes", strategy: { version_mismatch: "remote_wins" } }] as const;
+  const ada = client({ collections, wrap: line.wrap });
   server.write("notes", "n1", { n: 1 });
   await run();
   const backup = server.backup();
-  isDeaf = true;
+  line.isDeaf = true;
   server.isPoking = false;
   server.write("notes", "n1", { n: 2 });
   server.write("notes", "n1", { n: 3 });
@@ -380,7 +326,7 @@ test("what the answer to a conflict has settled before a crash is missed by a se
   await run(5_000);
   expect(ada.get("n1")).toMatchObject({ value: { n: 3 }, state: "synced", version: 3 });
   server.restore(backup, "h1");
-  isDeaf = false;
+  line.isDeaf = false;
   ada.crash();
   await run(120_000);
   expect(ada.conflicts("open")).toMatchObject([{ key: "n1", local: { n: 3 }, remote: { n: 1 } }]);

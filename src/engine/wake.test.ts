@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { watchCommits } from "../../test/support/commit-watch.ts";
-import { startRecords } from "../../test/support/record-bench.ts";
+import { rewriting, startRecords } from "../../test/support/record-bench.ts";
 import { openDatabase } from "../node/sqlite.ts";
 import { seededRandom } from "../testing/random.ts";
 import { newScheduler } from "../testing/scheduler.ts";
@@ -60,13 +60,7 @@ test("a fetch that failed is waited for asleep", async () => {
   const { server, client, run } = startRecords();
   // Pages that pass over what was acknowledged: the record is fetched once its echo is late.
   const ada = client({
-    wrap: (port) => ({
-      ...port,
-      pull: async (request, signal) => {
-        const reply = await port.pull(request, signal);
-        return reply.kind === "failed" ? reply : { ...reply, response: { ...reply.response, records: [] } };
-      },
-    }),
+    wrap: (port) => rewriting(port, { pull: (response) => ({ ...response, records: [] }) }),
   });
   await run();
   const problem = { code: "server_error", message: "the server has a problem" };

@@ -162,7 +162,7 @@ test("a change is told, also when another process makes it", async () => {
   const script = `import { makeCredentials } from ${JSON.stringify(path.resolve("src/node/credentials.ts"))};
     await makeCredentials({ file: ${JSON.stringify(file)} }).set("api", ${JSON.stringify({ ...api, token: "new" })}, "ada");`;
   await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
-  await expect.poll(() => told, { timeout: 3_000 }).toEqual([{ name: "api", subject: "ada" }]);
+  await expect.poll(() => told).toEqual([{ name: "api", subject: "ada" }]);
   end();
   await credentials.remove("api");
   expect(told).toHaveLength(1);

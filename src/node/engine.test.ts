@@ -62,12 +62,12 @@ test("a drainer whose lock was taken away claims nothing more and breaks off wha
   second.stdout.setEncoding("utf8").on("data", (text: string) => sent.push(...text.trim().split("\n")));
   try {
     await expect.poll(() => first.handle("queue.get", { id }).status, { timeout: 10_000 }).toBe("completed");
-    await expect.poll(() => broken, { timeout: 5_000 }).toEqual(["stopped"]);
+    await expect.poll(() => broken).toEqual(["stopped"]);
     for (let n = 2; n < 12; n += 1) {
       first.handle("queue.add", { type: "note", payload: n });
       await delay(20);
     }
-    await expect.poll(() => first.handle("queue.status", {}).unsent, { timeout: 5_000 }).toBe(0);
+    await expect.poll(() => first.handle("queue.status", {}).unsent).toBe(0);
     expect(first.handle("queue.status", {}).isDraining).toBe(false);
     expect(sent).toEqual(["first 1", ...Array.from({ length: 11 }, (_unused, n) => `second ${n + 1}`)]);
   } finally {
@@ -75,7 +75,7 @@ test("a drainer whose lock was taken away claims nothing more and breaks off wha
   }
   // Once the other one has ended, it takes over again.
   first.handle("queue.add", { type: "note", payload: 12 });
-  await expect.poll(() => sent.at(-1), { timeout: 5_000 }).toBe("first 12");
+  await expect.poll(() => sent.at(-1)).toBe("first 12");
   await first.stop();
   first.close();
 });

@@ -93,8 +93,7 @@ test("a sign-in page on the address of the sync server keeps it offline, without
   engine.handle("collections.declare", { name: "notes" });
   const state = () => engine.handle("network.status", {}).remotes.find(({ remote }) => remote === url);
   const until = async (status: string) => {
-    for (let tries = 0; tries < 400 && state()?.status !== status; tries += 1) await sleep(10);
-    expect(state()?.status).toBe(status);
+    await expect.poll(() => state()?.status, { interval: 10 }).toBe(status);
   };
   await until("offline");
   const since = state()?.since;

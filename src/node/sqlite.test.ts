@@ -133,7 +133,8 @@ describe("several processes", () => {
       const source = `
         import { openDatabase } from ${JSON.stringify(new URL("./sqlite.ts", import.meta.url).href)};
         while (Date.now() < ${Date.now() + 700});
-        const db = openDatabase(${JSON.stringify(path)});
+        // Three hundred commits one after the other: a slow disk takes its time for them.
+        const db = openDatabase(${JSON.stringify(path)}, { timeoutMs: 20_000 });
         db.exec("CREATE TABLE IF NOT EXISTS t (a)");
         for (let n = 0; n < 50; n += 1) db.prepare("INSERT INTO t VALUES (?)").run(n);
         db.close();`;

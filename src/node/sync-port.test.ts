@@ -288,7 +288,7 @@ test("pokes come through, also after the stream broke, and end when nobody wants
     ({ head }) => heads.push(head),
     (each) => health.push(each),
   );
-  await expect.poll(() => heads, { timeout: 5_000 }).toEqual([1, 2, 3]);
+  await expect.poll(() => heads).toEqual([1, 2, 3]);
   end();
   const [up, down] = [
     { isListening: true, reason: "" },

@@ -81,7 +81,7 @@ test("a daemon that restarts at another place is found again, and no event is lo
   const heard: HoldfastEvent[] = [];
   client.subscribe((event) => heard.push(event));
   const waiting = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: 32_503_680_000_000 });
-  const settled = waiting.settled({ timeoutMs: 8_000 });
+  const settled = waiting.settled({ timeoutMs: 20_000 });
   await first.close();
   const other = await engine.submit("queue.add", { type: "contract.apply", payload: 2, notBefore: 32_503_680_000_000 });
   await startIn({ directory, isTcp: true }, engine);

@@ -44,6 +44,11 @@ const hash = (text: string): string => {
   return createHash("sha256").update(text).digest("hex");
 };
 
+/** Waits until this many more bodies stand in line than at `since`. */
+async function untilHashed(since: number, bodies: number): Promise<void> {
+  await expect.poll(() => hashed - since, { interval: 1 }).toBe(bodies);
+}
+
 /** Sends these pushes so that all of them stand in line, in this order, before the first is written. */
 async function pushTogether(server: TestServer, pushes: readonly (readonly PushMore[])[]) {
   const held = holdWrites(server);
@@ -52,7 +57,7 @@ async function pushTogether(server: TestServer, pushes: readonly (readonly PushM
     const before = hashed;
     sent.push(server.pushAll(items));
     // Asking who sends it takes its time, on several connections at once: the next goes only when this one is in line.
-    while (hashed < before + items.length) await new Promise((resolve) => setTimeout(resolve, 1));
+    await untilHashed(before, items.length);
   }
   held.release();
   return { answers: (await Promise.all(sent)).map(({ answers }) => answers), writes: held.count() };
@@ -118,6 +123,7 @@ describe("pushes to one space that wait for one another", () => {
     const reader = await server.addToken("rita", [{ space: "main", roles: ["reader"] }]);
     await server.push({ kind: "create", key: "old", fields: { a: 1 } }, { client: "late", number: 9, floor: 9 });
     const held = holdWrites(server);
+    const since = hashed;
     const sent = [
       server.pushAll([creation("k1")]),
       server.pushAll([creation("k\u0000"), creation("k2")]),
@@ -126,7 +132,7 @@ describe("pushes to one space that wait for one another", () => {
       server.pushAll([creation("k6")], reader),
       server.pushAll([creation("k7")]),
     ];
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilHashed(since, 9);
     held.release();
     const outcomes = (await Promise.all(sent)).map(({ answers }) => answers.map(({ outcome }) => outcome));
     expect(held.count()).toBe(1);
@@ -171,6 +177,7 @@ describe("pushes to one space that wait for one another", () => {
     );
     await server.pushAll([creation("first", { schema: 7 })]);
     const held = holdWrites(server);
+    const since = hashed;
     const asked = numbers(9).map((n) => {
       const change = {
         collection: "notes",
@@ -188,7 +195,7 @@ describe("pushes to one space that wait for one another", () => {
       };
       return server.ask("/v1/push", { body });
     });
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilHashed(since, 9);
     held.release();
     const statuses = (await Promise.all(asked)).map(({ status }) => status);
     expect(statuses).toEqual(numbers(9).map((n) => (n === 5 ? 500 : 200)));
@@ -202,12 +209,13 @@ describe("pushes to one space that wait for one another", () => {
   test("that stand in line for too long are told so, all but the one that goes next", async () => {
     const server = await openTestServer({ hash });
     const held = holdWrites(server);
+    const since = hashed;
     const body = (n: number) => ({
       ...{ space: "main", client: `c${n}`, floor: 0 },
       items: [{ id: `op-${n}`, number: 1, at: 1, changes: [{ ...change, key: `k${n}` }] }],
     });
     const asked = numbers(togetherLimits.pushes + 3).map((n) => server.ask("/v1/push", { body: body(n) }));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilHashed(since, togetherLimits.pushes + 3);
     const startedAt = performance.now();
     const clock = vi.spyOn(performance, "now").mockReturnValue(startedAt + togetherLimits.waitMs + 1);
     onTestFinished(() => clock.mockRestore());
@@ -238,8 +246,9 @@ describe("pushes to one space that wait for one another", () => {
     const server = await openTestServer({ hash });
     const token = await server.addToken("omar", [{ space: "*", roles: [] }]);
     const held = holdWrites(server);
+    const since = hashed;
     const sent = ["a", "b", "a", "b"].map((space, n) => server.pushAll([creation(`k${n}`, { space })], token));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilHashed(since, 4);
     expect(held.count()).toBe(2);
     held.release();
     for (const { answers } of await Promise.all(sent)) expect(answers).toMatchObject([{ outcome: "applied" }]);

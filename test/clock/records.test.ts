@@ -2,9 +2,9 @@
 // The queue under wrong clocks is queue.test.ts; random clocks in virtual time are test/replicas.
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Output } from "../../src/verbs.ts";
-import { freePort, until } from "../support/processes.ts";
+import { freePort, removeFolder, until } from "../support/processes.ts";
 import type { Clocks, Device } from "./stage.ts";
-import { dayMs, named, newFolder, openDevice, removeFolder, startServer } from "./stage.ts";
+import { dayMs, named, newFolder, openDevice, startServer } from "./stage.ts";
 
 let folder: string;
 beforeEach(() => {

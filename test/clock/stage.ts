@@ -1,6 +1,6 @@
 // Owns the stage of the clock tests: devices and a sync server as real processes, each with a clock of its own, and a remote that dates its answers.
 // What has to hold under which clock is in the tests beside.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { expect } from "vitest";
 import { connectDaemon } from "../../src/node/transport.ts";
 import type { CommandOptions, Started } from "../support/processes.ts";
-import { kill, processesOf, runCommand, startCommand, until } from "../support/processes.ts";
+import { runCommand, startCommand, until } from "../support/processes.ts";
 
 export const dayMs = 86_400_000;
 
@@ -28,12 +28,6 @@ const settings =
   '[network]\nprobe_interval = "100ms"\nreconnect_jitter = "50ms"\n[retry.default]\npreset = "default"\ninitial = "100ms"\nmax = "1s"\n';
 
 export const newFolder = (): string => mkdtempSync(path.join(tmpdir(), "holdfast-clock-"));
-
-export async function removeFolder(folder: string): Promise<void> {
-  for (const { pid } of processesOf(folder)) kill(pid);
-  await until(() => processesOf(folder).length === 0, "every process has ended");
-  rmSync(folder, { recursive: true, force: true });
-}
 
 function openClock(folder: string, name: string, offsetMs: number): Clock {
   const file = path.join(folder, `${name}.clock`);

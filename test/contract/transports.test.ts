@@ -71,7 +71,7 @@ describe("the contract over the real daemon:", () => {
     const heard: HoldfastEvent[] = [];
     client.subscribe((event) => heard.push(event));
     const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: Date.now() + 1_000 });
-    const settled = operation.settled({ timeoutMs: 9_000 });
+    const settled = operation.settled({ timeoutMs: 20_000 });
     await first.stop(0);
     await runReal(directory);
     expect((await settled).status).toBe("completed");

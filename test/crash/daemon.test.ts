@@ -11,6 +11,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { daemonStatus, findDaemon, startDetached, stopDaemon } from "../../src/node/detached.ts";
 import { readPortFile } from "../../src/node/home.ts";
 import { temporaryDirectory } from "../support/daemon.ts";
+import { freePort } from "../support/processes.ts";
 
 const main = join(import.meta.dirname, "../support/daemon-main.ts");
 const realMain = join(import.meta.dirname, "../../src/cli/main.ts");
@@ -103,12 +104,14 @@ test.runIf(process.platform === "linux")(
     const { pid } = await startDetached(place.path, {
       command: [process.execPath, "--no-warnings", realMain, "daemon", "run"],
     });
-    await sleep(2_000);
     const atRest = await wakesPerSecond(pid);
-    const offline = "http://127.0.0.1:9/notes";
-    await call("queue.add", { type: "http.request", payload: { method: "POST", url: offline } });
-    await sleep(2_000);
+    // A port like 9 is refused for good, as browsers refuse it; here nobody listens at the moment.
+    const offline = `http://127.0.0.1:${await freePort()}/notes`;
+    const { body } = await call("queue.add", { type: "http.request", payload: { method: "POST", url: offline } });
+    const state = async () => (await call("queue.get", { id: body.id })).body;
+    await expect.poll(async () => (await state()).attempts).toBeGreaterThan(0);
     const waiting = await wakesPerSecond(pid);
+    expect((await state()).status).toBe("pending");
     console.log(
       `an idle daemon wakes ${atRest.toFixed(1)} times a second, one that waits for a remote ${waiting.toFixed(1)} times`,
     );
@@ -120,14 +123,23 @@ test.runIf(process.platform === "linux")(
 /** A busy poll at all worth the name wakes a process more often than this. */
 const mostWakes = 12;
 
-/** How often the main thread of a process went to sleep, and so woke, over three seconds. */
+const windows = { seconds: 3, most: 6 } as const;
+
+/**
+ * How often the main thread of a process went to sleep, and so woke, in its quietest three seconds: it still warms up at first, and
+ * a disk that is slow puts it to sleep too. What polls does so in every one of them.
+ */
 async function wakesPerSecond(pid: number): Promise<number> {
-  const seconds = 3;
+  const { seconds, most } = windows;
   const slept = (): number =>
     Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-  const before = slept();
-  await sleep(seconds * 1_000);
-  return (slept() - before) / seconds;
+  let quietest = Number.POSITIVE_INFINITY;
+  for (let window = 0; window < most && quietest >= mostWakes; window += 1) {
+    const before = slept();
+    await sleep(seconds * 1_000);
+    quietest = Math.min(quietest, (slept() - before) / seconds);
+  }
+  return quietest;
 }
 
 test("a stale port file with the number of a living process does not stop a start, and the process is left alone", async () => {
@@ -170,7 +182,7 @@ test("two starts in the background at the same time find the same daemon", async
   ]);
   expect(first.pid).toBe(second.pid);
   // The process that lost the race may still wait for the lock; it must not outlive the test as the next owner.
-  await expect.poll(() => waitingDaemons(first.pid), { timeout: 5_000 }).toEqual([]);
+  await expect.poll(() => waitingDaemons(first.pid)).toEqual([]);
 });
 
 /** Daemons of this test's directory besides the one that serves. */
@@ -209,10 +221,9 @@ test("a stop under load answers or refuses every request, and keeps exactly what
   };
   const workers = Array.from({ length: 8 }, worker);
   await expect.poll(() => acknowledged.length).toBeGreaterThan(100);
-  const began = performance.now();
+  // It throws when the daemon has not ended in its time.
   await stopDaemon(place.path);
   await Promise.all(workers);
-  expect(performance.now() - began).toBeLessThan(8_000);
   expect(isAlive(pid)).toBe(false);
   await startDetached(place.path, { command });
   const { body } = await call("queue.status", {});
@@ -257,17 +268,13 @@ test("a changed config.toml takes effect while the daemon runs, a broken one cha
   const concurrency = async (): Promise<unknown> => (await call("settings.get", {})).body.concurrency;
   expect(await concurrency()).toBe(3);
   writeFileSync(path, "[queue]\nconcurrency = 5\n");
-  await expect.poll(concurrency, { timeout: 5_000 }).toBe(5);
+  await expect.poll(concurrency).toBe(5);
   writeFileSync(path, "[queue]\nconcurrency = 'many'\n");
-  await expect
-    .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
-    .toContain("was not applied");
+  await expect.poll(() => readFileSync(join(place.path, "daemon.log"), "utf8")).toContain("was not applied");
   expect(await concurrency()).toBe(5);
   // A file that names what cannot be loaded is not applied in part either.
   writeFileSync(path, 'types = ["nowhere.mjs"]\n[queue]\nconcurrency = 8\n');
-  await expect
-    .poll(() => readFileSync(join(place.path, "daemon.log"), "utf8"), { timeout: 5_000 })
-    .toContain("nowhere.mjs is not there");
+  await expect.poll(() => readFileSync(join(place.path, "daemon.log"), "utf8")).toContain("nowhere.mjs is not there");
   expect(await concurrency()).toBe(5);
   await call("settings.set", { concurrency: 9 });
   await stopDaemon(place.path);
@@ -300,7 +307,7 @@ test("what config.toml says of commands and probes takes effect while the daemon
     expect((await call("queue.add", request)).status).toBe(200);
     const probe = `[[network.probes]]\nremote = "${remote}"\nurl = "http://127.0.0.1:${port}/health"\n`;
     writeFileSync(path, `[command]\nenabled = true\n\n${probe}`);
-    await expect.poll(async () => (await call("queue.add", run)).status, { timeout: 5_000 }).toBe(200);
+    await expect.poll(async () => (await call("queue.add", run)).status).toBe(200);
     await expect
       .poll(
         async () => {

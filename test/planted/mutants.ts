@@ -66,7 +66,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/engine/booking.ts",
     find: 'if (isStorageFailure(error)) throw error;\n    store.world.log("error", "a booking failed;',
     replace:
-      'if (isStorageFailure(error)) { for (const each of booked) (each as { answer: unknown }).answer = { kind: "rejected", problem: { code: "booking", message: "failed" } }; throw error; }\n    store.world.log("error", "a booking failed;',
+      'if (isStorageFailure(error)) { for (const each of booked) if (each.answer.kind === "applied" || each.answer.kind === "duplicate") (each as { answer: unknown }).answer = { kind: "rejected", problem: { code: "booking", message: "failed" } }; throw error; }\n    store.world.log("error", "a booking failed;',
     // What is sent again after such a failure has another key, so it may take effect twice before anything else is noticed.
     rules: ["booking", "I2"],
   },

@@ -85,8 +85,20 @@ export const recordMutants: readonly Mutant[] = [
     file: "src/engine/pull.ts",
     find: "if (row.pendings > 0) {\n    replay(",
     replace: 'if (row.pendings > 0 && info.state !== "resync") {\n    replay(',
-    // A record that is called synced while something is pending on it is counted wrong from then on.
-    rules: ["read your writes", "I5", "I8"],
+    // The row stays counted and keeps the server's side, so that what is noticed is the work that is gone from sight, and no count.
+    also: [
+      {
+        file: "src/engine/pull.ts",
+        find: "const status = Status.synced;",
+        replace: "const status = row.pendings > 0 ? row.status : Status.synced;",
+      },
+      {
+        file: "src/engine/pull.ts",
+        find: "value, snapshot: null, status, changed",
+        replace: "value, snapshot: row.pendings > 0 ? ground.snapshot : null, status, changed",
+      },
+    ],
+    rules: ["read your writes", "I5"],
   },
   {
     name: "forget removals without raising the floor",

@@ -1,11 +1,11 @@
 // Owns devices and sync servers for stories: the commands as persons type them, each with a home of its own, ended with the stage.
 // Leaves what happens to the tests beside.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect } from "vitest";
 import type { Started } from "../support/processes.ts";
-import { freePort, kill, processesOf, runCommand, startCommand, until } from "../support/processes.ts";
+import { freePort, kill, processesOf, removeFolder, runCommand, startCommand, until } from "../support/processes.ts";
 
 export type SyncServer = { readonly url: string; readonly token: string; readonly kill: () => Promise<void> };
 
@@ -32,9 +32,7 @@ export function openStage(): Stage {
     startServer: (name = "server") => startServer(folder, name),
     device: (name, server) => openDevice(folder, name, server),
     close: async () => {
-      for (const { pid } of processesOf(folder)) kill(pid);
-      await until(() => processesOf(folder).length === 0, "every process has ended");
-      rmSync(folder, { recursive: true, force: true });
+      await removeFolder(folder);
     },
   };
 }

@@ -49,24 +49,31 @@ async function startDrainer(): Promise<Drainer> {
   return drainer;
 }
 
-const ping = (more: Record<string, boolean> = {}): string =>
-  engine.handle("queue.add", { type: "ping", payload: { at: Date.now(), ...more } }).id;
+/** Milliseconds that the last enqueue took itself, its commit included. */
+let commitMs = 0;
+const ping = (more: Record<string, boolean> = {}): string => {
+  const at = Date.now();
+  const { id } = engine.handle("queue.add", { type: "ping", payload: { at, ...more } });
+  commitMs = Date.now() - at;
+  return id;
+};
 
 test("a write by one process wakes the drainer of another within 250 ms", async () => {
   const { lines } = await startDrainer();
   const count = 40;
+  const took: number[] = [];
   for (let sent = 1; sent <= count; sent += 1) {
     ping();
-    await until(() => lines.length === sent, "the drainer has started it", 5_000);
+    await until(() => lines.length === sent, "the drainer has started it");
+    took.push(Math.max(0, (lines[sent - 1]?.tookMs ?? 0) - commitMs));
     // Long enough for the drainer to be asleep again.
     await sleep(30);
   }
-  const took = lines.map(({ tookMs }) => tookMs).sort((a, b) => a - b);
-  const [median = 0, worst = 0] = [took[Math.floor(count / 2)], took[count - 1]];
+  took.sort((a, b) => a - b);
+  const [median = 0, most = 0, worst = 0] = [took[count / 2], took[(count * 3) / 4], took[count - 1]];
   console.log(`a write wakes another process's drainer: median ${median} ms, at most ${worst} ms, ${count} writes`);
-  expect(median).toBeLessThan(250);
-  // Generous, for a machine that is busy with something else.
-  expect(worst).toBeLessThan(1_500);
+  // A machine may be busy now and then; were it the poll that wakes, five of six would take longer.
+  expect(most).toBeLessThan(250);
 });
 
 test("when the drainer is killed in the middle, the one that waits takes over and sends the same key again", async () => {

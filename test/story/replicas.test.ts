@@ -1,14 +1,14 @@
 // Owns the story of two devices and one server through the real commands: an edit each way, kill -9 of all of them in between,
 // the same field changed on both sides while one is offline, the inbox, a decision for many, its undo, and equal replicas.
 // Leaves other schedules and faults to test/replicas/.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readPortFile } from "../../src/node/home.ts";
 import type { Output } from "../../src/verbs.ts";
 import type { Started } from "../support/processes.ts";
-import { freePort, isAlive, kill, processesOf, runCommand, startCommand, until } from "../support/processes.ts";
+import { freePort, isAlive, kill, removeFolder, runCommand, startCommand, until } from "../support/processes.ts";
 
 type Device = {
   readonly home: string;
@@ -92,11 +92,7 @@ beforeEach(async () => {
   }
 });
 
-afterEach(async () => {
-  for (const { pid } of processesOf(folder)) kill(pid);
-  await until(() => processesOf(folder).length === 0, "every process has ended");
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => removeFolder(folder));
 
 const noteOf = async (device: Device, key: string): Promise<unknown> => (await device.see())[key];
 const openConflicts = (device: Device) => device.ask<Output<"conflicts.list">>("conflicts list");

@@ -1,6 +1,6 @@
 // Owns the stage of a story: a data directory, a remote, and the command as a person types it, with everything cleaned up after.
 // Leaves the story to the tests beside.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect } from "vitest";
@@ -9,7 +9,7 @@ import { readPortFile } from "../../src/node/home.ts";
 import { connectDaemon } from "../../src/node/transport.ts";
 import type { Output } from "../../src/verbs.ts";
 import type { Ended, Started } from "../support/processes.ts";
-import { isAlive, kill, processesOf, runCommand, startCommand, until } from "../support/processes.ts";
+import { isAlive, kill, removeFolder, runCommand, startCommand, until } from "../support/processes.ts";
 import type { Remote } from "../support/story-remote.ts";
 import { makeRemote } from "../support/story-remote.ts";
 
@@ -91,9 +91,7 @@ function stageAt(folder: string, home: string, remote: Remote): Stage {
     at: (other) => stageAt(folder, path.join(folder, other), remote),
     close: async () => {
       await remote.stop();
-      for (const { pid } of processesOf(folder)) kill(pid);
-      await until(() => processesOf(folder).length === 0, "every process has ended");
-      rmSync(folder, { recursive: true, force: true });
+      await removeFolder(folder);
     },
   };
 }

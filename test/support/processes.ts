@@ -2,7 +2,7 @@
 // Leaves what is asked and expected to the tests.
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -97,6 +97,17 @@ export function processesOf(folder: string): readonly { readonly pid: number; re
     }))
     .filter(({ command, environment }) => command.includes(folder) || environment.includes(folder))
     .map(({ pid, command }) => ({ pid, command: command.split("\0").join(" ").slice(0, 200) }));
+}
+
+/** Removes a test's folder with every process that works in it, those that are only being started too. */
+export async function removeFolder(folder: string): Promise<void> {
+  const end = (): boolean => {
+    const left = processesOf(folder);
+    for (const { pid } of left) kill(pid);
+    return left.length === 0;
+  };
+  await until(end, "every process has ended");
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 function read(file: string): string {

@@ -17,7 +17,8 @@ import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess } from "../../src/testing/virtual-world.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../../src/verbs.ts";
-import type { Collection, OperationType, SyncPort } from "../../src/world.ts";
+import type { PullResponse, PushResponse } from "../../src/wire.ts";
+import type { Collection, OperationType, Reply, SyncPort } from "../../src/world.ts";
 import type { Wakes } from "../simulation/wakes.ts";
 import { newWakes } from "../simulation/wakes.ts";
 import type { ModelServer } from "./model-server.ts";
@@ -68,6 +69,60 @@ export type RecordBench = {
 };
 
 export const notes: Collection = { name: "notes" };
+
+/** A way to the server on which a test may keep things back; it is given to a client as `wrap`. */
+export type Line = {
+  readonly wrap: ClientOptions["wrap"];
+  /** Pages are asked for in vain, without an answer. */
+  isDeaf: boolean;
+  /** Answers of this kind have been given and do not arrive. */
+  holds: "push" | "pull" | null;
+  /** Lets go what is held, and holds nothing more. */
+  readonly release: () => void;
+};
+
+export function newLine(): Line {
+  const held: (() => void)[] = [];
+  const arrive = async <T>(what: "push" | "pull", reply: Promise<T>): Promise<T> => {
+    const answer = await reply;
+    if (line.holds === what) await new Promise<void>((resolve) => held.push(resolve));
+    return answer;
+  };
+  const line: Line = {
+    isDeaf: false,
+    holds: null,
+    release: () => {
+      line.holds = null;
+      for (const letGo of held.splice(0)) letGo();
+    },
+    wrap: (port) => ({
+      ...port,
+      push: (request, signal) => arrive("push", port.push(request, signal)),
+      pull: (request, signal) => (line.isDeaf ? new Promise(() => {}) : arrive("pull", port.pull(request, signal))),
+    }),
+  };
+  return line;
+}
+
+/** A server that answers otherwise than ours does. */
+export function rewriting(
+  port: SyncPort,
+  { push = (response) => response, pull = (response) => response }: Partial<Rewrites>,
+): SyncPort {
+  return {
+    ...port,
+    push: async (request, signal) => rewritten(await port.push(request, signal), push),
+    pull: async (request, signal) => rewritten(await port.pull(request, signal), pull),
+  };
+}
+
+type Rewrites = {
+  readonly push: (response: PushResponse) => PushResponse;
+  readonly pull: (response: PullResponse) => PullResponse;
+};
+
+const rewritten = <T>(reply: Reply<T>, rewrite: (response: T) => T): Reply<T> =>
+  reply.kind === "failed" ? reply : { ...reply, response: rewrite(reply.response) };
 
 export function startRecords(): RecordBench {
   const scheduler = newScheduler();

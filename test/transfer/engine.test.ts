@@ -29,6 +29,7 @@ beforeEach(async () => {
   proxy = await openFaultProxy(server.port);
 });
 afterEach(async () => {
+  expect(proxy.armed()).toEqual([]);
   await proxy.close();
   await server.close();
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });

@@ -78,7 +78,7 @@ async function sync(more: Partial<FirstSyncRequest> = {}): Promise<FirstSynced |
 }
 
 test("a hundred thousand records stream in: bounded memory, progress, and kill -9 costs one page", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   await fill();
   expect(await sync({ diesAt: rows * 0.4 })).toBeNull();
