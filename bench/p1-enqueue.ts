@@ -1,8 +1,9 @@
 // Owns bar P1: how fast one caller queues durably, against a raw insert of the same text and against the peers.
 // Leaves concurrent callers to p2-concurrent.ts.
 import { ratioOf, rowOf, takeTurns } from "./support/measure.ts";
-import { openPlainjob, openTanstack } from "./support/peers.ts";
+import { openPlainjob } from "./support/plainjob.ts";
 import { newDirectory, note, openOurs, openRaw } from "./support/stores.ts";
+import { openTanstack } from "./support/tanstack.ts";
 import type { Measure } from "./support/types.ts";
 
 export const measure: Measure = async (scope) => {

@@ -1,13 +1,18 @@
-// Owns bar P4: what a claim of fifty costs at a million queued operations against a thousand, in four shapes of queue, and
-// against the query of a queue that sorts at every claim. Leaves building the stores to support/depths.ts.
+// Owns bar P4: what a claim of fifty costs at a million queued operations against a thousand, in four shapes of queue, against
+// the query of a queue that sorts at every claim, and with the peers. Leaves building the stores to support/depths.ts, plainjob.ts and tanstack.ts.
+import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { openClaims } from "./support/claims.ts";
 import type { Shape } from "./support/depths.ts";
 import { shapes, shapeTitles, storeOf } from "./support/depths.ts";
 import { median, spreadOf, timeMs } from "./support/measure.ts";
+import type { Plainjob } from "./support/plainjob.ts";
+import { openPlainjob, plainjobName, plainjobOf } from "./support/plainjob.ts";
 import { newDirectory } from "./support/stores.ts";
-import type { Figure, Measure, Row, Scope } from "./support/types.ts";
+import type { Tanstack } from "./support/tanstack.ts";
+import { deepOutbox, openTanstack, tanstackName, tanstackOf } from "./support/tanstack.ts";
+import type { Figure, Measure, Row, Scope, Spread } from "./support/types.ts";
 
 const size = 50;
 const few = 1_000;
@@ -21,39 +26,93 @@ export const measure: Measure = async (scope) => {
   const figures: Figure[] = [];
   const rows: Row[] = [{ label: "sorting query at many", spread: spreadOf(sortMs), unit: "ms" }];
   for (const shape of shapes) {
-    const { low, high } = await measureShape(scope, shape, many);
-    const ratios = high.map((value, round) => value / (low[round] ?? Number.NaN));
-    figures.push({ key: "P4", label: `${shapeTitles[shape]}: many / few`, ratio: spreadOf(ratios) });
+    const claimed = await measureShape(scope, shape, many);
+    const { low, high } = claimed;
+    figures.push({ key: "P4", label: `${shapeTitles[shape]}: many / few`, ratio: ratioOf(claimed) });
     const gains = high.map((value) => median(sortMs) / value);
     figures.push({ key: "P4-seed", label: `${shapeTitles[shape]}: sorting query / holdfast`, ratio: spreadOf(gains) });
     rows.push({ label: `${shapeTitles[shape]}, few`, spread: spreadOf(low), unit: "ms" });
     rows.push({ label: `${shapeTitles[shape]}, many`, spread: spreadOf(high), unit: "ms" });
   }
-  const notes = [`few is ${few}, many is ${many}; the sorting query only reads, a claim commits what it took`];
+  rows.push(...(await plainjobRows(scope, many)), ...(await tanstackRows(scope)));
+  const notes = [
+    `few is ${few}, many is ${many}; the sorting query only reads, a claim commits what it took`,
+    `${plainjobName} claims one at a time, each in a commit of its own; it has no lanes, priorities or dependencies`,
+    `${tanstackName} claims nothing: it hands out the oldest from memory, one at a time, and removes it when it is sent`,
+  ];
   return { figures, rows, notes };
 };
 
-async function measureShape(scope: Scope, shape: Shape, many: number) {
+type Claimed = { readonly low: readonly number[]; readonly high: readonly number[] };
+
+async function measureShape(scope: Scope, shape: Shape, many: number): Promise<Claimed> {
   const small = openClaims(storeOf(scope.directory, shape, few), size);
   const big = openClaims(storeOf(scope.directory, shape, many), size);
+  const claimed = await takeTurnsOf([small, big], { rounds: scope.isQuick ? 5 : 15, calls: 10 });
+  small.close();
+  big.close();
+  return claimed;
+}
+
+type Side = { readonly claim: () => unknown; readonly putBack: () => void };
+
+/** Medians of both sides per round; the first round warms up and is thrown away. */
+async function takeTurnsOf(
+  [few, many]: readonly [Side, Side],
+  count: { readonly rounds: number; readonly calls: number },
+): Promise<Claimed> {
   const low: number[] = [];
   const high: number[] = [];
-  const rounds = scope.isQuick ? 5 : 15;
-  for (let round = -1; round < rounds; round += 1) {
+  for (let round = -1; round < count.rounds; round += 1) {
     const times = { low: [] as number[], high: [] as number[] };
-    for (let call = 0; call < 10; call += 1) {
-      times.low.push(await timeMs(small.claim));
-      times.high.push(await timeMs(big.claim));
-      small.putBack();
-      big.putBack();
+    for (let call = 0; call < count.calls; call += 1) {
+      times.low.push(await timeMs(few.claim));
+      times.high.push(await timeMs(many.claim));
+      few.putBack();
+      many.putBack();
     }
     if (round < 0) continue;
     low.push(median(times.low));
     high.push(median(times.high));
   }
+  return { low, high };
+}
+
+const ratioOf = ({ low, high }: Claimed): Spread =>
+  spreadOf(high.map((value, round) => value / (low[round] ?? Number.NaN)));
+
+async function plainjobRows(scope: Scope, many: number): Promise<readonly Row[]> {
+  const small = await openPlainjob(await plainjobOf(scope.directory, few));
+  const big = await openPlainjob(await plainjobOf(scope.directory, many));
+  const sideOf = ({ claim, putBack }: Plainjob): Side => ({ claim: () => claim(size), putBack });
+  const claimed = await takeTurnsOf([sideOf(small), sideOf(big)], { rounds: scope.isQuick ? 3 : 15, calls: 3 });
   small.close();
   big.close();
-  return { low, high };
+  return peerRows(`${plainjobName}, ${size} claimed one by one`, many, claimed);
+}
+
+/** What it hands out is gone, so both outboxes are copies of those that other bars use, and get shorter from turn to turn. */
+async function tanstackRows(scope: Scope): Promise<readonly Row[]> {
+  const openCopy = async (count: number): Promise<Tanstack> => {
+    const directory = newDirectory(scope.directory, "p4");
+    cpSync(await tanstackOf(scope.directory, count), directory, { recursive: true });
+    return openTanstack(directory);
+  };
+  const small = await openCopy(few);
+  const big = await openCopy(deepOutbox);
+  const sideOf = ({ take }: Tanstack): Side => ({ claim: () => take(size), putBack: () => {} });
+  const claimed = await takeTurnsOf([sideOf(small), sideOf(big)], { rounds: scope.isQuick ? 2 : 5, calls: 1 });
+  small.close();
+  big.close();
+  return peerRows(`${tanstackName}, ${size} handed out and removed`, deepOutbox, claimed);
+}
+
+function peerRows(name: string, many: number, claimed: Claimed): readonly Row[] {
+  return [
+    { label: `${name}, at ${few}`, spread: spreadOf(claimed.low), unit: "ms" },
+    { label: `${name}, at ${many}`, spread: spreadOf(claimed.high), unit: "ms" },
+    { label: `${name}: at ${many} / at ${few}`, spread: ratioOf(claimed), unit: "x" },
+  ];
 }
 
 /** A queue as it is often written: no index for its order, so that every look sorts all that is pending. */

@@ -1,11 +1,13 @@
-// Owns bar P7: pushing ten thousand durable operations in batches of a hundred, against plain fetch of the same batches.
-// Leaves servers that take no batches to p8-push-single.ts.
+// Owns bar P7: pushing ten thousand durable operations in batches of a hundred, against plain fetch of the same batches and
+// beside the peers. Leaves servers that take no batches to p8-push-single.ts.
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { openEngine } from "../src/node/engine.ts";
 import type { OperationType } from "../src/world.ts";
 import { spreadOf, timeMs } from "./support/measure.ts";
+import type { PeerTimes } from "./support/peer-pushing.ts";
+import { peerRows, takePeers } from "./support/peer-pushing.ts";
 import { drain, fill, noteOf, sendPlainly, startReceiver } from "./support/pushing.ts";
 import { newDirectory } from "./support/stores.ts";
 import type { Measure, Scope } from "./support/types.ts";
@@ -25,11 +27,14 @@ export const measure: Measure = async (scope) => {
     rows: [
       { label: `storing server: plain fetch, ${count}`, spread: storing.plain, unit: "ms" },
       { label: `storing server: holdfast, ${count}`, spread: storing.ours, unit: "ms" },
+      ...storing.peers,
       { label: `answering server: plain fetch, ${count}`, spread: answering.plain, unit: "ms" },
       { label: `answering server: holdfast, ${count}`, spread: answering.ours, unit: "ms" },
+      ...answering.peers,
     ],
     notes: [
-      `${inFlight} batches in flight on both sides`,
+      `${inFlight} batches in flight on both sides; plainjob sends job by job, since its worker takes one`,
+      "TanStack keeps, sends and settles a transaction of a hundred as one",
       "the operations are queued durably before the clock starts; it stops when each landing is durable",
     ],
   };
@@ -39,16 +44,21 @@ async function against(scope: Scope, count: number, file?: string) {
   const receiver = await startReceiver(file);
   const plain: number[] = [];
   const ours: number[] = [];
+  const times: PeerTimes = { plainjob: [], tanstack: [] };
+  const peers = { workers: inFlight, together: size };
   for (let round = -1; round < (scope.isQuick ? 3 : 7); round += 1) {
     const plainMs = await timeMs(() => sendPlainly(count / size, inFlight, () => post(receiver.url, newBatch())));
     const oursMs = await push(scope, receiver.url, count);
+    await takePeers({ scope, post: (body) => post(receiver.url, body), ...peers }, round, times);
     if (round < 0) continue;
     plain.push(plainMs);
     ours.push(oursMs);
   }
   receiver.close();
   const ratio = spreadOf(plain.map((value, round) => value / (ours[round] ?? Number.NaN)));
-  return { ratio, plain: spreadOf(plain), ours: spreadOf(ours) };
+  const base = { name: "plain fetch", ms: plain.map((ms) => ms / count) };
+  const server = file === undefined ? "answering server" : "storing server";
+  return { ratio, plain: spreadOf(plain), ours: spreadOf(ours), peers: peerRows(server, base, { times, ...peers }) };
 }
 
 const newBatch = () => Array.from({ length: size }, (_, index) => ({ key: randomUUID(), ...noteOf(index) }));

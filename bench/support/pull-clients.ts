@@ -2,8 +2,8 @@
 // Leaves the servers to pull-source.ts and test/support/servers.ts, and comparing to p9-pull.ts.
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { pathToFileURL } from "node:url";
 import { collection, keyOf, rowOf, space } from "./pull-rows.ts";
+import { openPouch, openRxdbNotes, ordered } from "./replicas.ts";
 
 export type PullClient = "limit" | "holdfast" | "rxdb" | "pouchdb";
 
@@ -17,14 +17,6 @@ export type PullTask = {
 };
 
 export type Pulled = { readonly ms: number; readonly peakBytes: number };
-
-const peers = join(import.meta.dirname, "..", "pull-peers", "node_modules");
-const load = (file: string) => import(pathToFileURL(join(peers, file)).href);
-
-/** The fields in the order in which they were sent, whatever the storage made of it. */
-function ordered(value: Readonly<Record<string, unknown>>): unknown {
-  return Object.fromEntries(Object.keys(rowOf(1)).map((field) => [field, value[field]]));
-}
 
 type Ready = {
   /** Resolves when everything is there, durably where the client can do that. */
@@ -102,24 +94,8 @@ async function openHoldfast({ url, token, directory, rows }: PullTask): Promise<
   return { pull, get: (key) => engine.handle("records.get", { collection, key }).record?.value };
 }
 
-/** RxDB's free storages for Node keep everything in memory (the one on SQLite takes 500 documents), so nothing here is durable. */
 async function openRxdb({ url, rows }: PullTask): Promise<Ready> {
-  const { createRxDatabase } = await load("rxdb/dist/esm/index.js");
-  const { getRxStorageMemory } = await load("rxdb/dist/esm/plugins/storage-memory/index.js");
-  const { replicateRxCollection } = await load("rxdb/dist/esm/plugins/replication/index.js");
-  const database = await createRxDatabase({ name: "bench", storage: getRxStorageMemory(), multiInstance: false });
-  const text = { type: "string" };
-  const schema = {
-    version: 0,
-    primaryKey: "key",
-    type: "object",
-    properties: {
-      key: { type: "string", maxLength: 100 },
-      version: { type: "number" },
-      ...{ title: text, body: text, status: text, rank: { type: "number" } },
-    },
-  };
-  const { notes } = await database.addCollections({ notes: { schema } });
+  const { notes, replicateRxCollection } = await openRxdbNotes();
   const handler = async (checkpoint: { readonly version: number } | undefined, limit: number): Promise<unknown> =>
     (await fetch(`${url}/page?after=${checkpoint?.version ?? 0}&limit=${limit}`)).json();
   const pull = async (): Promise<void> => {
@@ -140,13 +116,8 @@ async function openRxdb({ url, rows }: PullTask): Promise<Ready> {
   return { pull, get };
 }
 
-/** PouchDB over LevelDB, its own way to store in Node. LevelDB's writes are not synced. */
 async function openPouchdb({ url, directory, rows }: PullTask): Promise<Ready> {
-  const { default: PouchDB } = await load("pouchdb-core/lib/index.es.js");
-  for (const plugin of ["pouchdb-adapter-leveldb", "pouchdb-adapter-http", "pouchdb-replication"])
-    PouchDB.plugin((await load(`${plugin}/lib/index.js`)).default);
-  const local = new PouchDB(join(directory, "pouch"), { adapter: "leveldb" });
-  const remote = new PouchDB(`${url}/db`, { adapter: "http", skip_setup: true });
+  const { PouchDB, local, remote } = await openPouch(directory, `${url}/db`);
   const pull = async (): Promise<void> => {
     const report = await PouchDB.replicate(remote, local, { batch_size: 2_000, batches_limit: 2 });
     if (report.docs_written !== rows) throw new Error(`${report.docs_written} of ${rows} rows came`);

@@ -1,12 +1,12 @@
 // Owns the plain server of bar P9, as a process of its own: the rows of one SQLite table as a stream of lines, as pages for RxDB, and as
-// much of CouchDB's replication protocol as PouchDB asks for. Leaves our own server to test/support/servers.ts.
+// much of CouchDB's replication protocol as PouchDB asks for to pull. Leaves being pushed to to push-target.ts and our own server to
+// test/support/servers.ts.
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { answerCouch, bodyOf, send, serve } from "./plain-server.ts";
 import { keyOf, rowOf } from "./pull-rows.ts";
 
 const [file = "", rows = "0"] = process.argv.slice(2);
@@ -23,33 +23,15 @@ type Stored = { readonly key: string; readonly version: number; readonly value: 
 /** Lines leave in pieces of this size: a write per line would measure the socket. */
 const pieceBytes = 65_536;
 
-const server = createServer((request, response) => {
-  answer(request, response).catch((error: unknown) => response.destroy(error as Error));
-});
-server.keepAliveTimeout = 60_000;
-server.listen(0, "127.0.0.1", () => process.send?.((server.address() as AddressInfo).port));
-process.on("disconnect", () => process.exit(0));
+serve(answer);
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = new URL(request.url ?? "/", "http://localhost");
   if (url.pathname === "/rows") return streamLines(response);
   if (url.pathname === "/page") return send(response, pageFor(url.searchParams));
-  if (url.pathname === "/") return send(response, { couchdb: "Welcome", uuid: "bench", version: "3.5.1" });
-  if (/^\/db\/?$/.test(url.pathname)) return send(response, { db_name: "db", update_seq: Number(rows) });
-  if (url.pathname.startsWith("/db/_local/")) return answerCheckpoint(request, response);
   if (url.pathname === "/db/_changes") return send(response, changesFor(url.searchParams));
   if (url.pathname === "/db/_bulk_get") return send(response, documentsFor(await bodyOf(request)));
-  send(response, { error: "not_found", reason: url.pathname }, 404);
-}
-
-function send(response: ServerResponse, body: unknown, status = 200): void {
-  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-}
-
-async function bodyOf(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return JSON.parse(Buffer.concat(chunks).toString());
+  await answerCouch(url.pathname, { request, response, head: Number(rows) });
 }
 
 function* pieces(): Generator<Buffer> {
@@ -78,13 +60,6 @@ function pageFor(asked: URLSearchParams): unknown {
 // ---- CouchDB ----------------------------------------------------------------------------------------------------
 
 const revisionOf = (value: string): string => createHash("md5").update(value).digest("hex");
-
-/** A checkpoint is taken and forgotten: every client of the bar begins at the beginning. */
-async function answerCheckpoint(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  if (request.method !== "PUT") return send(response, { error: "not_found", reason: "missing" }, 404);
-  const { _id: id } = (await bodyOf(request)) as { readonly _id: string };
-  send(response, { ok: true, id, rev: "0-1" }, 201);
-}
 
 function changesFor(asked: URLSearchParams): unknown {
   const since = Number(asked.get("since") ?? 0);
