@@ -12,7 +12,7 @@ import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
 import { definedOnly, parseRetry } from "./order.ts";
 import { sign } from "./paint.ts";
-import { parseChoice, parseDeadline, parseInteger, parseJson, usage } from "./parse.ts";
+import { parseChoice, parseDeadline, parseExpiry, parseInteger, parseJson, usage } from "./parse.ts";
 import { tellWhenOffline } from "./queue-change.ts";
 import { titleOf } from "./render-operation.ts";
 import { toHoldfastError } from "./report.ts";
@@ -62,8 +62,7 @@ async function parseEdit(context: Context, options: EditOptions): Promise<Omit<E
         : ((await readJson(context.host, options.payload, "--payload")) as never),
     priority: options.priority === undefined ? undefined : parseInteger(options.priority, "--priority"),
     notBefore: at === undefined ? undefined : at === "now" ? null : parseDeadline(at, "--at", now),
-    expiresAt:
-      expires === undefined ? undefined : expires === "never" ? null : parseDeadline(expires, "--expires", now),
+    expiresAt: expires === undefined ? undefined : expires === "never" ? null : parseExpiry(expires, now),
     retry: options.retry === undefined ? undefined : parseRetry(options.retry),
     conflict:
       conflict === undefined

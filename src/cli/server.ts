@@ -15,7 +15,7 @@ import {
 } from "../node/server-store.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
-import { parseDuration, parseInteger, usage } from "./parse.ts";
+import { parseAfter, parseInteger, usage } from "./parse.ts";
 import { formatRelative } from "./relative-time.ts";
 import { facts, plain, plural } from "./text.ts";
 
@@ -112,7 +112,7 @@ type AddOptions = PlaceOptions & {
 
 export const runTokenAdd: Handler<[string], AddOptions> = async (context, [subject], options) => {
   const spaces = grantsOf(options);
-  const expiresAt = options.expires === undefined ? null : context.now() + parseDuration(options.expires, "--expires");
+  const expiresAt = options.expires === undefined ? null : parseAfter(options.expires, "--expires", context.now());
   const named = options.name === undefined ? {} : { name: options.name };
   const made = await atDesk(context, options, (desk) => desk.add({ subject, spaces, expiresAt, ...named }));
   context.answer(made, () => {
