@@ -55,7 +55,7 @@ function addNetwork(root: Command, bind: Bind): void {
   const check = network
     .command("check")
     .argument("[remote]", "only this remote, e.g. https://api.example.com")
-    .description("Probes the remotes now and says what came back.")
+    .description("Probes the remotes now and says what came back; ends with 1 unless all of them answer.")
     .addHelpText("after", examples("holdfast network check", "holdfast network check https://api.example.com"));
   bind(check, async () => (await import("./network.ts")).runNetworkCheck);
   const offline = network

@@ -5,7 +5,7 @@ import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
 import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
-import { play } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
 const said = async (argv: readonly string[], script: Script = {}): Promise<readonly [number, string]> => {
   const { exit, err } = await play(argv, script);
@@ -157,6 +157,44 @@ it("a remote to look at is one that is known, or an address", async () => {
   expect([misspelt.exit, misspelt.err.split("\n")[0]]).toEqual([4, '✗ there is no remote "foo"']);
   const address = await play(["network", "check", "https://api.example.com/notes?x"], { answers });
   expect(address.calls).toContainEqual(["network.check", { remote: "https://api.example.com" }]);
+});
+
+describe("a look at the network", () => {
+  const remote = { ...has.onlineRemote, lastSuccessAt: null, lastFailureAt: null };
+  const network = { status: "unknown" as const, isWorkingOffline: false, lastCheckAt: null, pokes: [] };
+  type Remote = typeof has.onlineRemote;
+  /** What is known of the remote each time somebody asks; the last of it stays. */
+  const looks = (...seen: readonly Partial<Remote>[]) => {
+    const left = [...seen];
+    const next = (): Partial<Remote> | undefined => (left.length > 1 ? left.shift() : left[0]);
+    return play(["network", "check"], {
+      answers: {
+        "network.check": { checking: [remote.remote] },
+        "network.status": () => ({ ...network, remotes: [{ ...remote, ...next() }] }),
+      },
+    });
+  };
+  const unknown = { status: "unknown", reason: "not tried yet" } as const;
+  const silence = { status: "unknown", reason: "no answer", lastFailureAt: now } as const;
+
+  it("waits for what comes back, and a first silence is looked at again", async () => {
+    const offline = await looks(unknown, unknown, silence, { ...silence, status: "offline" });
+    expect([offline.exit, offline.out]).toEqual([1, expect.stringContaining("● offline")]);
+    const online = await looks(unknown, unknown, silence, { ...silence, status: "online", lastSuccessAt: now + 1 });
+    expect([online.exit, online.out]).toEqual([0, expect.stringContaining("● online")]);
+  });
+
+  it("an answer from before the look does not count, and no end of it is no success", async () => {
+    const known = { status: "online", lastSuccessAt: now - 60_000 } as const;
+    const played = await looks(known, known);
+    expect([played.exit, played.err]).toEqual([1, expect.stringContaining("Nothing was heard of")]);
+    expect((await looks(unknown, { status: "checking" })).exit).toBe(1);
+  });
+
+  it("is refused while working offline, because nothing is probed then", async () => {
+    const answers = { "network.status": { ...network, isWorkingOffline: true, remotes: [] } };
+    expect((await play(["network", "check"], { answers })).exit).toBe(5);
+  });
 });
 
 it("a file with hundreds of wrong lines is refused in a screenful", async () => {
