@@ -1,6 +1,7 @@
 // Owns what the command says to words that are nearly right: the field and what was expected, the command and not the verb.
 // Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
 import { describe, expect, it } from "vitest";
+import { directoryOf } from "../../src/cli/real-session.ts";
 import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
 import { collection, syncConfig } from "./support/record-fixtures.ts";
@@ -195,6 +196,58 @@ describe("a look at the network", () => {
     const answers = { "network.status": { ...network, isWorkingOffline: true, remotes: [] } };
     expect((await play(["network", "check"], { answers })).exit).toBe(5);
   });
+});
+
+describe("being offline", () => {
+  const away = { status: "offline" as const, isWorkingOffline: false, lastCheckAt: null, pokes: [] };
+  const silent = "! Offline: https://api.example.com does not answer for 5 min";
+  const never = { ...has.offlineRemote, remote: "http://typo.test", lastSuccessAt: null, pending: 0 };
+  const answers = {
+    "network.status": { ...away, remotes: [has.offlineRemote, never] },
+    "queue.get": has.waitingNote,
+    "queue.why": has.whyOffline,
+    "queue.status": has.troubled,
+    "queue.list": { operations: [has.waitingNote], next: null },
+    "records.query": { records: [], next: null },
+    "conflicts.list": { conflicts: [], next: null, open: 0 },
+    "queue.cancel": { done: [has.ids.note], refused: [] },
+  } as const satisfies Script["answers"];
+
+  it.each([
+    ["queue show", ["queue", "show", "0f3a9c21"]],
+    ["records list", ["records", "list", "notes"]],
+    ["conflicts list", ["conflicts", "list"]],
+    ["queue cancel", ["queue", "cancel", "0f3a9c21"]],
+  ])("is said below the answer of %s, once, of what is missed", async (_name, argv) => {
+    expect((await play(argv, { answers })).err).toBe(`${silent}; 1 operation waits, kept safely\n`);
+    const idle = { ...away, remotes: [{ ...has.offlineRemote, pending: 0 }] };
+    expect((await play(argv, { answers: { ...answers, "network.status": idle } })).err).toBe(`${silent}\n`);
+    const byChoice = { ...away, isWorkingOffline: true, remotes: [has.offlineRemote] };
+    expect((await play(argv, { answers: { ...answers, "network.status": byChoice } })).err).toBe(
+      "! Working offline: nothing is sent until `holdfast network online`\n",
+    );
+    for (const quiet of ["--json", "--quiet"]) expect((await play([...argv, quiet], { answers })).err).toBe("");
+  });
+
+  it.each([
+    ["queue why", ["queue", "why", "0f3a9c21"]],
+    ["queue list", ["queue", "list"]],
+    ["network status", ["network", "status"]],
+  ])("is not said a second time below %s", async (_name, argv) => {
+    expect((await play(argv, { answers })).err).not.toContain("does not answer");
+  });
+
+  it("takes nothing from an answer when the daemon goes meanwhile", async () => {
+    const gone = (): never => {
+      throw new HoldfastError("daemon_unreachable", "gone", "");
+    };
+    const played = await play(["queue", "show", "0f3a9c21"], { answers: { ...answers, "network.status": gone } });
+    expect([played.exit, played.err]).toEqual([0, ""]);
+  });
+});
+
+it("an empty --home is no directory, least of all this one", async () => {
+  expect(() => directoryOf("")).toThrow("--home names no directory");
 });
 
 it("a file with hundreds of wrong lines is refused in a screenful", async () => {
