@@ -437,6 +437,8 @@ describe("what is typed becomes", () => {
     }
     expect((await play(["records", "import", "notes", "-"], { stdin: "{}", answers })).exit).toBe(2);
     expect((await play(["records", "import", "notes", "-", "--source", "x"], { stdin: "7", answers })).exit).toBe(2);
+    const second = await play(["records", "import", "notes", "-", "--source", "x"], { stdin: "[{},7]", answers });
+    expect(second.err.split("\n")[0]).toBe("✗ -: row 2 is no object");
   });
 
   it("misspelt conditions are usage errors", async () => {
