@@ -12,7 +12,7 @@ import { readJson } from "./data.ts";
 import { sign } from "./paint.ts";
 import { parseChoice, parseInteger, usage } from "./parse.ts";
 import { tellWhenOffline } from "./queue-change.ts";
-import { reportRefusals } from "./report.ts";
+import { declined, reportRefusals } from "./report.ts";
 import { plain, plural, shortId } from "./text.ts";
 
 type ResolveOptions = ConflictFilterOptions & {
@@ -43,10 +43,8 @@ export const runConflictResolve: Handler<[readonly string[]], ResolveOptions> = 
       context.answer({ done: [], refused: [] }, () => "Nothing to decide.");
       return 0;
     }
-    if (!(await isAgreed(context, { count, choose, isYes: options.yes === true }))) {
-      context.say("Nothing was decided.");
-      return 0;
-    }
+    if (!(await isAgreed(context, { count, choose, isYes: options.yes === true })))
+      return declined(context, "Nothing was decided.");
     return answerDecided(context, await session.call("conflicts.resolve", { filter: wanted, ...wish }), wish);
   }
   return answerDecided(context, await session.call("conflicts.resolve", { ids: [...ids], ...wish }), wish);

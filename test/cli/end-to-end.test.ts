@@ -127,6 +127,8 @@ it("an export comes back by import, from a file and from a pipe", async () => {
   expect((await run(["queue", "export", "--status", "pending", "-o", file])).exit).toBe(0);
   expect((await run(["queue", "export", "-o", file])).err).toContain("is there already");
   expect((await run(["queue", "clear", "--all"])).exit).toBe(5);
+  const taken = await run(["queue", "clear", "--all", "--yes", "--export", file]);
+  expect([taken.exit, taken.err]).toEqual([5, expect.stringContaining("nothing was cleared; choose another file")]);
   expect((await run(["queue", "clear", "--all", "--yes"])).exit).toBe(0);
   expect(await json("queue", "import", file)).toMatchObject({ imported: [expect.any(String)], skipped: [] });
   const piped = await run(["queue", "import", "-", "--json"], readFileSync(file, "utf8"));

@@ -146,11 +146,11 @@ describe("questions before unsent work is lost", () => {
     expect(played.asked).toEqual([
       "5 unsent operations would be lost. What now? [Keep everything | Save them to a file first, then clear | Clear, and lose 5 unsent operations]",
     ]);
-    expect([played.exit, cleared(played.calls)]).toEqual([0, undefined]);
+    expect([played.exit, cleared(played.calls)]).toEqual([1, undefined]);
   });
   it("keeps everything when the question is given up", async () => {
     const played = await play(["sync", "--clear-queue"], { answers: status, isTty: true, says: [null] });
-    expect(cleared(played.calls)).toBeUndefined();
+    expect([played.exit, cleared(played.calls)]).toEqual([1, undefined]);
   });
   it("saves first when asked to, and clears only what was counted", async () => {
     const played = await play(["queue", "clear", "--all"], {
@@ -215,7 +215,7 @@ describe("questions before unsent work is lost", () => {
       isTty: true,
       says: [false],
     });
-    expect(unsent.calls.map(([verb]) => verb)).toEqual(["queue.get"]);
+    expect([unsent.exit, unsent.calls.map(([verb]) => verb)]).toEqual([1, ["queue.get"]]);
     const done = await play(["queue", "remove", "0f3a9c21"], { answers: { ...removal, "queue.get": has.landedNote } });
     expect(done.calls.map(([verb]) => verb)).toEqual(["queue.get", "queue.remove"]);
   });
