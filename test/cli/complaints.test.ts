@@ -246,6 +246,36 @@ describe("being offline", () => {
   });
 });
 
+describe("a list of what waits for access", () => {
+  const waits = (more: Parameters<typeof has.operation>[0]) =>
+    has.operation({ reason: "auth", remote: "https://sync.example.com", ...more });
+  const out = { subject: "", remote: "https://sync.example.com", reason: "", since: now, pending: 1 };
+  const shown = async (operation: ReturnType<typeof waits>, ...signedOut: (typeof out & { code: string })[]) => {
+    const answers = {
+      "queue.list": { operations: [operation], next: null },
+      "queue.status": has.queueStatus({ signedOut }),
+    };
+    return (await play(["queue", "list"], { answers })).out;
+  };
+  const problem = (code: string) => ({ code, message: code });
+
+  it("says what keeps the subject out, also where another operation found it out", async () => {
+    expect(await shown(waits({}), { ...out, code: "account_suspended" })).toMatch(/pending +suspended /);
+    expect(await shown(waits({}), { ...out, remote: "", code: "signed_out" })).toMatch(/pending +signed out /);
+    expect(await shown(waits({ problem: problem("credential_missing") }))).toMatch(/pending +no credential /);
+    expect(await shown(waits({ problem: problem("unauthorized") }))).toMatch(/pending +credential refused /);
+  });
+
+  it("guesses nothing from the trouble of somebody else, or from an older one", async () => {
+    const elsewhere = { ...out, subject: "bob", code: "account_suspended" };
+    expect(await shown(waits({ problem: problem("http_500") }), elsewhere)).toMatch(/pending +no access /);
+  });
+});
+
+it("events are not watched from before the first", async () => {
+  expect((await play(["queue", "watch", "--after", "-4"], {})).exit).toBe(2);
+});
+
 it("an empty --home is no directory, least of all this one", async () => {
   expect(() => directoryOf("")).toThrow("--home names no directory");
 });
