@@ -365,6 +365,8 @@ const changing: readonly Look[] = [
     ["network", "online"],
     { answers: { "network.online": { isWorkingOffline: false }, "queue.status": has.troubled } },
   ],
+  ["subject list", ["subject", "list"], { answers: { "queue.status": has.keptOut } }],
+  ["subject list empty", ["subject", "list"], { answers: { "queue.status": has.queueStatus() } }],
   ["subject sign-in", ["subject", "sign-in", "ada"], { answers: { "subject.signIn": { subject: "ada", pending: 2 } } }],
   ["subject sign-out", ["subject", "sign-out", ""], { answers: { "subject.signOut": { subject: "", pending: 0 } } }],
   [
