@@ -91,9 +91,17 @@ function makeSource(): Source {
 }
 
 const files: Files = {
-  read: (path) => readFile(path),
+  // Node opens a directory, and complains of the first byte without its name.
+  read: (path) =>
+    readFile(path).catch((error: NodeJS.ErrnoException) => {
+      throw Object.assign(error, { path });
+    }),
   lines: async function* (path) {
     const file = await open(path);
+    if ((await file.stat()).isDirectory()) {
+      await file.close();
+      throw Object.assign(new Error("it is a directory"), { code: "EISDIR", path });
+    }
     yield* file.readLines();
   },
   write: async (path, chunks, { isReplacing }) => {

@@ -182,7 +182,7 @@ describe("questions before unsent work is lost", () => {
       "5 unsent operations would go; mine.jsonl holds them, without the captured files of 1, which would be deleted. Clear?",
     );
     expect(cleared(played.calls)).toBeUndefined();
-    expect(played.err).toContain("1 operation of it sends a captured file, and the content is not in the export");
+    expect(played.err).toContain("1 operation sends a captured file, and the export does not hold its content");
     const exported = await play(["queue", "export", "-o", "mine.jsonl", "--json"], { answers });
     expect(JSON.parse(exported.out)).toEqual({ exported: 2, captured: 1, path: "/desk/mine.jsonl" });
   });
