@@ -94,6 +94,7 @@ export const stages: readonly Stage[] = [
     testTimeoutMs: 2 * minuteMs,
   }),
   folder("sync", { parallel: false, testTimeoutMs: 3 * minuteMs }),
+  folder("soak", { parallel: false, testTimeoutMs: 10 * minuteMs }),
   folder("clock", { testTimeoutMs: 2 * minuteMs }),
   folder("transfer", { parallel: false }),
   folder("upgrade"),

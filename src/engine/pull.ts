@@ -39,7 +39,7 @@ import { currentRun, isRunOpen, nextRunAt } from "./sync.ts";
 import { tellKeys } from "./writes.ts";
 
 /** Records asked for in one page: a page is one commit, and nothing else is written meanwhile. */
-export const pullPage = 2_000;
+export const pullPage = 3_000;
 
 const releaseMemory = "PRAGMA shrink_memory";
 

@@ -5,7 +5,7 @@ import type { PullRequest, PullResponse, WireRecord } from "../wire.ts";
 import type { Reply, Signal } from "../world.ts";
 import { aheadMs, pullAhead } from "./sync-ahead.ts";
 
-beforeEach(() => void vi.useFakeTimers());
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] }));
 afterEach(() => void vi.useRealTimers());
 
 const head = 5;
@@ -41,6 +41,21 @@ test("the next page is asked for before it is wanted, and each page once", async
   expect(versionsOf(await pull(asking(2), never))).toEqual([3, 4]);
   expect(versionsOf(await pull(asking(4), never))).toEqual([5]);
   expect(asked.map(({ after }) => after)).toEqual([0, 2, 4]);
+});
+
+test("it is on the wire before the engine, which holds the thread to apply a page, is given that", async () => {
+  let sent = 0;
+  const page = (upTo: number): PullResponse => ({
+    ...{ history: "h", records: [record(upTo)], upTo, head, hasMore: true, now: 0 },
+  });
+  // As a connection that is open writes a request.
+  const pull = pullAhead(async ({ wants }): Promise<Reply<PullResponse>> => {
+    await new Promise((resolve) => setImmediate(resolve));
+    sent += 1;
+    return { kind: "answered", response: page((wants[0]?.after ?? 0) + 1), sentBytes: 0, receivedBytes: 0 };
+  });
+  await pull(asking(0), never);
+  expect(sent).toBe(2);
 });
 
 test("that everything until now is here is said only by an answer that was asked for now", async () => {

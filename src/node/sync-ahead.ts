@@ -2,6 +2,7 @@
  * Owns asking for the next page of a pull while the engine applies the last one, so that server and client work at the same time.
  * What a page is and who asks for it is the engine's; one request is `sync-request.ts`.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { PullRequest, PullResponse } from "../wire.ts";
 import type { Reply, Signal, SyncPort } from "../world.ts";
 
@@ -53,7 +54,11 @@ export function pullAhead(ask: Ask): SyncPort["pull"] {
     const name = JSON.stringify([request.space, request.wants.map(({ collection }) => collection)]);
     const reply = await take(name, request, signal);
     const next = reply.kind === "answered" && !signal.aborted ? nextOf(request, reply.response) : null;
-    if (next !== null) begin(name, next);
+    if (next !== null) {
+      begin(name, next);
+      // Applying a page holds the thread, and a request leaves in the turn after it was made: else the server would wait for the engine.
+      await nextTurn();
+    }
     return reply;
   };
 }

@@ -91,7 +91,7 @@ test("a hundred thousand records stream in: bounded memory, progress, and kill -
   expect(synced.began).toBeGreaterThanOrEqual(rows * 0.4);
   expect(grown).toBeLessThan(mostGrowthBytes);
   // Progress goes on from there, never back, in many small steps.
-  expect(synced.fractions.length).toBeGreaterThan(20);
+  expect(synced.fractions.length).toBeGreaterThan(15);
   expect(synced.fractions).toEqual([...synced.fractions].sort((a, b) => a - b));
   expect(synced.fractions[0]).toBeGreaterThan(0.39);
   expect(Math.max(...synced.fractions)).toBeGreaterThan(0.9);
