@@ -94,24 +94,17 @@ async function editByHand(
   const before = `${JSON.stringify(operation.payload, null, 2)}\n`;
   const directory = await mkdtemp(join(tmpdir(), "holdfast-edit-"));
   const path = join(directory, `${shortId(operation.id)}.json`);
-  // What a person has typed outlives a mistake in it, and a queue that refuses it.
+  // What a person has typed outlives a mistake in it, an editor that fails, and a queue that refuses it.
   let isKept = false;
   try {
     await writeFile(path, before, { mode: 0o600 });
     await openEditor(context, editor, path);
     const after = await readFile(path, "utf8");
     if (after === before) return null;
-    isKept = true;
     const payload = parseJson(after, "the edited payload") as never;
-    const edited = await session.call("queue.edit", {
-      revision: operation.revision,
-      ...base,
-      id: operation.id,
-      payload,
-    });
-    isKept = false;
-    return edited;
+    return await session.call("queue.edit", { revision: operation.revision, ...base, id: operation.id, payload });
   } catch (error) {
+    isKept = (await readFile(path, "utf8").catch(() => before)) !== before;
     throw isKept ? keptIn(path, operation, error) : error;
   } finally {
     if (!isKept) await rm(directory, { recursive: true, force: true });
@@ -129,11 +122,17 @@ function keptIn(path: string, operation: Operation, thrown: unknown): HoldfastEr
 }
 
 function openEditor({ host }: Context, editor: string, path: string): Promise<void> {
-  // Ctrl-C is the editor's as long as it has the screen.
-  const release = host.onInterrupt(() => {});
+  // Ctrl-C is the editor's as long as it has the screen, however often it is pressed: each press is heard as the first one.
+  let release = (): void => {};
+  const hear = (): void => {
+    release();
+    release = host.onInterrupt(hear);
+  };
+  hear();
   return new Promise<void>((resolve, reject) => {
     // EDITOR may hold arguments ("code --wait"), so a shell reads it, as git does; the path comes in as its own word.
-    const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "editor", path], { stdio: "inherit" });
+    // It hears Ctrl-C too, and must not die of what its editor lives on with.
+    const child = spawn("/bin/sh", ["-c", `trap : INT\n${editor} "$1"`, "editor", path], { stdio: "inherit" });
     child.on("error", reject);
     child.on("exit", (code) => {
       if (code === 0) resolve();
@@ -146,5 +145,5 @@ function openEditor({ host }: Context, editor: string, path: string): Promise<vo
           ),
         );
     });
-  }).finally(release);
+  }).finally(() => release());
 }

@@ -233,7 +233,7 @@ describe("editing by hand", () => {
       },
       ...more,
     });
-  const kept = (err: string): string => /--payload @(\S+)/.exec(err)?.[1] ?? "";
+  const kept = (err: string): string => /kept: .*--payload @(\S+)/.exec(err)?.[1] ?? "";
 
   it("sends what the editor left, with the revision that was seen", async () => {
     const played = await edit("printf '{\"a\":1}' >");
@@ -241,7 +241,11 @@ describe("editing by hand", () => {
     expect(played.calls.find(([verb]) => verb === "queue.edit")?.[1]).toMatchObject({ payload: { a: 1 }, revision: 0 });
   });
 
-  it("keeps what was typed when it is no JSON, and when the queue refuses it", async () => {
+  it("goes on when the shell around the editor hears Ctrl-C as well", async () => {
+    expect((await edit("kill -INT $$; printf '{\"a\":1}' >")).exit).toBe(0);
+  });
+
+  it("keeps what was typed when it is no JSON, when the queue refuses it, and when the editor fails", async () => {
     const refusing: Script["answers"] = {
       "queue.get": has.waitingNote,
       "queue.edit": () => {
@@ -251,6 +255,7 @@ describe("editing by hand", () => {
     const cases = [
       [await edit("printf '{\"a\":' >"), 2, '{"a":'],
       [await edit("printf '{\"a\":1}' >", { answers: refusing }), 5, '{"a":1}'],
+      [await edit('printf \'{"a":1}\' > "$1"; false'), 1, '{"a":1}'],
     ] as const;
     for (const [{ exit, err }, wanted, text] of cases) {
       expect(exit).toBe(wanted);
