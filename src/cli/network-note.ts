@@ -52,7 +52,7 @@ const isMissed = ({ status, pending, lastSuccessAt }: RemoteView): boolean =>
   status === "offline" && (pending > 0 || lastSuccessAt !== null);
 
 function text(context: Context, { remote, since, pending }: RemoteView): string {
-  const waiting =
-    pending === 0 ? "" : `; ${plural(pending, "operation")} ${pending === 1 ? "waits" : "wait"}, kept safely`;
+  const goes = pending === 1 ? "goes by itself" : "go by themselves";
+  const waiting = pending === 0 ? "" : `; ${plural(pending, "operation")} ${goes} when it does`;
   return `Offline: ${plain(remote)} does not answer for ${formatAge(since, context.now())}${waiting}`;
 }

@@ -13,7 +13,6 @@ import { readJson } from "./data.ts";
 import { definedOnly, parseRetry } from "./order.ts";
 import { sign } from "./paint.ts";
 import { parseChoice, parseDeadline, parseExpiry, parseInteger, parseJson, usage } from "./parse.ts";
-import { tellWhenOffline } from "./queue-change.ts";
 import { titleOf } from "./render-operation.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Operation, Session } from "./session.ts";
@@ -48,7 +47,6 @@ export const runEdit: Handler<[string], EditOptions> = async (context, [id], opt
     () =>
       `${context.paint.green(sign.yes)} Edited ${context.paint.bold(shortId(edited.id))} ${titleOf(edited)} (revision ${edited.revision})`,
   );
-  if (edited.status === "pending") await tellWhenOffline(context);
   return 0;
 };
 

@@ -219,7 +219,7 @@ describe("being offline", () => {
     ["conflicts list", ["conflicts", "list"]],
     ["queue cancel", ["queue", "cancel", "0f3a9c21"]],
   ])("is said below the answer of %s, once, of what is missed", async (_name, argv) => {
-    expect((await play(argv, { answers })).err).toBe(`${silent}; 1 operation waits, kept safely\n`);
+    expect((await play(argv, { answers })).err).toBe(`${silent}; 1 operation goes by itself when it does\n`);
     const idle = { ...away, remotes: [{ ...has.offlineRemote, pending: 0 }] };
     expect((await play(argv, { answers: { ...answers, "network.status": idle } })).err).toBe(`${silent}\n`);
     const byChoice = { ...away, isWorkingOffline: true, remotes: [has.offlineRemote] };
