@@ -234,7 +234,7 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
       oldestUnsent: 0,
       isDiskFull: false,
       isClosed: false,
-      lastPruneAt: Number.NEGATIVE_INFINITY,
+      prune: { nextAt: Number.NEGATIVE_INFINITY, isBehind: false },
       toldPruned: 0,
       settings: null,
       policies: new WeakMap(),

@@ -203,6 +203,14 @@ describe("limits", () => {
     expect(bench.ask("queue.status", {}).counts.completed).toBe(0);
   });
 
+  test("many finished at once are pruned to the last soon, pass by pass, also while nothing else happens", async () => {
+    const bench = startBench({ settings: { retainCount: 10, concurrency: 500, concurrencyPerRemote: 500 } });
+    const operations = Array.from({ length: 1_000 }, () => ({ type: "note", payload: null }));
+    for (let time = 0; time < 5; time += 1) bench.ask("queue.addMany", { operations });
+    await bench.run(45_000);
+    expect(bench.ask("queue.status", {}).counts.completed).toBe(10);
+  });
+
   test("a nearly full disk refuses the enqueue with the bytes that are left, and takes it again when there is room", () => {
     const bench = startBench({ isStopped: true });
     bench.machine.disk.fill();

@@ -32,7 +32,7 @@ import { isDrainer, shiftWithClock, takeOver } from "./recovery.ts";
 import { endRuns } from "./rest.ts";
 import { countUnsent, expireDue } from "./retention.ts";
 import type { Settled } from "./settle.ts";
-import { paceOf, pruneOnFullDisk, pruneSometimes, recoverSpace } from "./space.ts";
+import { paceOf, pruneOnFullDisk, pruneSometimes, pruneWaitMs, recoverSpace } from "./space.ts";
 import { nextWakeAt } from "./status.ts";
 import { nextRunAt, openRun } from "./sync.ts";
 
@@ -414,7 +414,7 @@ function planNext(loop: Draining): void {
   const times = planned.filter((time) => time !== null);
   const next = Math.min(...times, store.world.now() + longestSleepMs);
   const longest = loop.ahead.requests.length > 0 ? longestAheadMs : longestSleepMs;
-  sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest));
+  sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest, pruneWaitMs(store)));
 }
 
 function sleep(loop: Draining, delayMs: number): void {

@@ -142,21 +142,23 @@ export function crowdedLogs(
   return rows.map((row) => integer(row.record));
 }
 
-/** Forgets what is older than the newest `keep` entries of a record, but nothing from `since` on. */
-export function trimLog(store: Store, record: number, by: { readonly keep: number; readonly since: number }): void {
+/** Forgets what is older than the newest `keep` entries of a record, but nothing from `since` on, some at a time. Returns how many. */
+export function trimLog(store: Store, record: number, by: { readonly keep: number; readonly since: number }): number {
   const oldest = store.db.prepare(nthNewest).get(record, by.keep - 1);
-  if (oldest === undefined) return;
+  if (oldest === undefined) return 0;
   // What is forgotten between two entries no longer says what came before it.
   completeLog(store, record);
-  store.db.prepare(trim).run(record, record, oldest.seq ?? 0, by.since, oldest.run ?? null, historyPruneLimit);
+  const values = [record, record, oldest.seq ?? 0, by.since, oldest.run ?? null, historyPruneLimit] as const;
+  return store.db.prepare(trim).run(...values).changes;
 }
 
-/** Forgets the oldest rows once they are past their time, some at a time. */
-export function pruneLog(store: Store): void {
+/** Forgets the oldest rows once they are past their time, some at a time. Tells whether some may be left over. */
+export function pruneLog(store: Store): boolean {
   const before = store.world.now() - getSettings(store).recordHistoryMs;
   const forgotten = store.db.prepare(prune).all(historyPruneLimit, before);
   pruneEvicted(
     store,
     forgotten.map(({ record }) => integer(record)),
   );
+  return forgotten.length === historyPruneLimit;
 }

@@ -4,20 +4,26 @@
  */
 import { conflictNeedsSince } from "./conflicts.ts";
 import { getSettings } from "./meta.ts";
-import { crowdedLogs, trimLog, trimPass } from "./record-log.ts";
+import { crowdedLogs, historyPruneLimit, trimLog, trimPass } from "./record-log.ts";
 import { dropRecord, getRecord, lastRecordId, oldTombstones } from "./records.ts";
 import type { Store } from "./store.ts";
 
-/** Looks at the next records in the order of their numbers, and begins again behind the last one. */
-export function pruneRecords(store: Store): void {
+/**
+ * Looks at the next records in the order of their numbers, and begins again behind the last one. Tells whether something is left over of
+ * those that it looked at; then they are the next ones again.
+ */
+export function pruneRecords(store: Store): boolean {
   const { scrubbed } = store.memory.sync;
   const after = scrubbed.get("retention") ?? 0;
   const range = { after, to: after + trimPass };
   const { recordHistoryCount: keep, retainMs } = getSettings(store);
+  let isBehind = false;
   for (const record of crowdedLogs(store, { ...range, keep })) {
     const value = getRecord(store, record)?.value ?? null;
-    trimLog(store, record, { keep, since: conflictNeedsSince(store, record, value) });
+    const trimmed = trimLog(store, record, { keep, since: conflictNeedsSince(store, record, value) });
+    if (trimmed === historyPruneLimit) isBehind = true;
   }
   for (const row of oldTombstones(store, range, store.world.now() - retainMs)) dropRecord(store, row);
-  scrubbed.set("retention", range.to >= lastRecordId(store) ? 0 : range.to);
+  if (!isBehind) scrubbed.set("retention", range.to >= lastRecordId(store) ? 0 : range.to);
+  return isBehind;
 }

@@ -91,17 +91,17 @@ function readStoredFullness(store: Store): Fullness {
   return { unsent: integer(row?.unsent), operations: integer(row?.operations), bytes: integer(row?.bytes) };
 }
 
-/** Deletes finished operations beyond the retention, some at a time. Returns how many. */
-export function prune(store: Store): number {
+/** Forgets what is beyond the retention, some at a time. Tells whether it has left something over. */
+export function prune(store: Store): boolean {
   const { retainCount, retainMs } = getSettings(store);
   const excess = Math.min(Math.max(readCount(store, State.done) - retainCount, 0), pruneLimit);
   const byCount = excess === 0 ? 0 : dropOldestDone(store, excess);
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
-  pruneLog(store);
-  pruneRecords(store);
+  const isLogBehind = pruneLog(store);
+  const areRecordsBehind = pruneRecords(store);
   scrub(store);
-  return byCount + byAge;
+  return Math.max(byCount, byAge) === pruneLimit || isLogBehind || areRecordsBehind;
 }
 
 /** Drops the oldest finished operations, as many at most, to make room. Returns how many. */

@@ -14,6 +14,9 @@ const dropLimit = 4;
 
 const pruneEveryMs = 10_000;
 
+/** While a pass leaves something over: faster than operations can be sent, and most of the time is theirs. */
+const pruneAgainMs = 100;
+
 /** Enqueues are refused well before that; only with less free than this may the book-keeping of what is queued have no room. */
 const scarceBytes = 1_048_576;
 
@@ -41,9 +44,14 @@ export function pruneOnFullDisk({ store, commit }: LoopHost, unbooked: number): 
 /** Prunes what was kept long enough, now and then. */
 export function pruneSometimes(store: Store): void {
   const now = store.world.monotonic();
-  if (now - store.memory.lastPruneAt < pruneEveryMs) return;
-  store.memory.lastPruneAt = now;
-  prune(store);
+  if (now < store.memory.prune.nextAt) return;
+  const isBehind = prune(store);
+  store.memory.prune = { nextAt: now + (isBehind ? pruneAgainMs : pruneEveryMs), isBehind };
+}
+
+/** How long the loop may sleep before what a pass has left over is due; what comes of itself waits for a turn that is taken anyway. */
+export function pruneWaitMs({ memory, world }: Store): number {
+  return memory.prune.isBehind ? Math.max(memory.prune.nextAt - world.monotonic(), 1) : Number.POSITIVE_INFINITY;
 }
 
 /** Takes the reserve back as soon as there is room for it again. */

@@ -50,7 +50,8 @@ export type Memory = {
   oldestUnsent: number;
   isDiskFull: boolean;
   isClosed: boolean;
-  lastPruneAt: number;
+  /** By the monotonic clock. `isBehind`: more was there to drop than fits into one pass. */
+  prune: { readonly nextAt: number; readonly isBehind: boolean };
   /** Up to this sequence none of the store's own history is left. */
   toldPruned: number;
   /** Parsed settings beside the text they came from. */
