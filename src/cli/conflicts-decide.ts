@@ -2,6 +2,7 @@
  * Owns deciding conflicts from the command line: one, or many after a question that says how many, and taking decisions back.
  */
 import { choices } from "../conflict.ts";
+import type { ExitCode } from "../errors.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Fields } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
@@ -11,8 +12,7 @@ import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
 import { sign } from "./paint.ts";
 import { parseChoice, parseInteger, usage } from "./parse.ts";
-import { tellWhenOffline } from "./queue-change.ts";
-import { reportRefusals } from "./report.ts";
+import { declined, reportRefusals } from "./report.ts";
 import { plain, plural, shortId } from "./text.ts";
 
 type ResolveOptions = ConflictFilterOptions & {
@@ -43,10 +43,8 @@ export const runConflictResolve: Handler<[readonly string[]], ResolveOptions> = 
       context.answer({ done: [], refused: [] }, () => "Nothing to decide.");
       return 0;
     }
-    if (!(await isAgreed(context, { count, choose, isYes: options.yes === true }))) {
-      context.say("Nothing was decided.");
-      return 0;
-    }
+    if (!(await isAgreed(context, { count, choose, isYes: options.yes === true })))
+      return declined(context, "Nothing was decided.");
     return answerDecided(context, await session.call("conflicts.resolve", { filter: wanted, ...wish }), wish);
   }
   return answerDecided(context, await session.call("conflicts.resolve", { ids: [...ids], ...wish }), wish);
@@ -104,11 +102,7 @@ async function readValue(
   return { value: value as Fields | null };
 }
 
-async function answerDecided(
-  context: Context,
-  answer: Output<"conflicts.resolve">,
-  { choose, fields }: Wish,
-): Promise<0 | 1 | 2 | 3 | 4 | 5> {
+function answerDecided(context: Context, answer: Output<"conflicts.resolve">, { choose, fields }: Wish): ExitCode {
   context.answer(answer, () =>
     doneText(
       context,
@@ -116,9 +110,7 @@ async function answerDecided(
       `Decided ${plural(answer.done.length, "conflict")} for ${fields === undefined ? sides[choose] : "the named fields of one side and the rest of the other"}`,
     ),
   );
-  const exit = reportRefusals(context, answer.refused);
-  if (answer.done.length > 0 && (choose !== "remote" || fields !== undefined)) await tellWhenOffline(context);
-  return exit;
+  return reportRefusals(context, answer.refused);
 }
 
 function doneText(context: Context, { done, refused }: Output<"conflicts.resolve">, words: string): string {

@@ -4,6 +4,8 @@
  */
 import type { ExitCode } from "../errors.ts";
 import type { Host, Local } from "./host.ts";
+import type { Watched } from "./network-note.ts";
+import { watched } from "./network-note.ts";
 import type { Paint } from "./paint.ts";
 import { isColoured, makePaint } from "./paint.ts";
 import type { Session } from "./session.ts";
@@ -41,6 +43,8 @@ export type Context = {
   readonly session: (options?: { readonly canStart?: boolean }) => Promise<Session>;
   /** Opens a new line after the daemon went away. */
   readonly reopen: (options?: { readonly canStart?: boolean }) => Promise<Session>;
+  /** The open session of a command that has not told how the network stands; `null` where it has, or has none. */
+  readonly untold: () => Session | null;
   readonly local: () => Promise<Local>;
   readonly close: () => Promise<void>;
 };
@@ -91,11 +95,18 @@ function widthFrom(columns: string | undefined): number {
   return Number.isInteger(width) && width >= 20 ? width : Number.MAX_SAFE_INTEGER;
 }
 
-function makeLine(host: Host, home: string | undefined): Pick<Context, "session" | "reopen" | "local" | "close"> {
+function makeLine(
+  host: Host,
+  home: string | undefined,
+): Pick<Context, "session" | "reopen" | "untold" | "local" | "close"> {
   let open: Promise<Session> | undefined;
+  let line: Watched | undefined;
   let local: Promise<Local> | undefined;
   const connect = (canStart: boolean): Promise<Session> => {
-    open = host.openSession({ home, canStart, timeoutMs: openTimeoutMs });
+    open = host.openSession({ home, canStart, timeoutMs: openTimeoutMs }).then((session) => {
+      line = watched(session);
+      return line.session;
+    });
     return open;
   };
   const closeOpen = async (): Promise<void> => {
@@ -109,6 +120,7 @@ function makeLine(host: Host, home: string | undefined): Pick<Context, "session"
       await closeOpen();
       return connect(canStart);
     },
+    untold: () => (line === undefined || line.isTold() ? null : line.session),
     local: () => {
       local ??= host.local(home);
       return local;

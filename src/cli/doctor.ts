@@ -14,7 +14,7 @@ import { formatAge, formatDuration, formatRelative } from "./relative-time.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Session } from "./session.ts";
 import { refusalOf } from "./sync-trouble.ts";
-import { formatBytes, plain, plural, shellWord } from "./text.ts";
+import { formatBytes, plain, plainLines, plural, shellWord } from "./text.ts";
 
 type Finding = {
   readonly check: string;
@@ -73,7 +73,7 @@ function checkDirectory({ home, doesExist, loose, isWritable }: Diagnosis): read
 
 /** What the daemon says about it when it starts is in its log; a daemon that runs already has kept what it knew before. */
 function checkConfig({ configTrouble }: Diagnosis): readonly Finding[] {
-  return configTrouble === null ? [] : [problem("config", plain(configTrouble.message), configTrouble.hint)];
+  return configTrouble === null ? [] : [problem("config", configTrouble.message, configTrouble.hint)];
 }
 
 function checkDisk({ home, freeBytes }: Diagnosis): readonly Finding[] {
@@ -96,7 +96,7 @@ async function checkRunning(context: Context): Promise<readonly Finding[]> {
     const { info } = session;
     const daemon = ok(
       "daemon",
-      `process ${info.pid} on 127.0.0.1:${info.port}${info.isNew ? ", started for this check" : ""}`,
+      `process ${info.pid} on port ${info.port}${info.isNew ? ", started for this check" : ""}`,
     );
     const version =
       info.version === context.host.version
@@ -295,11 +295,14 @@ async function checkCredentials(context: Context, session: Session): Promise<rea
   return refusals.map(({ message, hint }) => problem("sign-in", message, hint));
 }
 
+const margin = " ".repeat("✓ directory ".length);
+const indented = (text: string): string => plainLines(text).trimEnd().replaceAll("\n", `\n${margin}`);
+
 function renderFindings({ paint }: Context, findings: readonly Finding[]): string {
   const signs = { ok: paint.green(sign.yes), warning: paint.yellow(sign.warn), problem: paint.red(sign.no) } as const;
   const lines = findings.map(({ check, level, message, hint }) => {
-    const line = `${signs[level]} ${paint.dim(check.padEnd(9))} ${message}`;
-    return hint === "" ? line : `${line}\n            ${paint.dim(`${sign.hint} ${hint}`)}`;
+    const line = `${signs[level]} ${paint.dim(check.padEnd(9))} ${indented(message)}`;
+    return hint === "" ? line : `${line}\n${margin}${paint.dim(`${sign.hint} ${indented(hint)}`)}`;
   });
   const problems = findings.filter(({ level }) => level === "problem").length;
   const warnings = findings.filter(({ level }) => level === "warning").length;

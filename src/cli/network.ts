@@ -2,12 +2,13 @@
  * Owns `holdfast network`: what is known of each remote, a look now, working offline. How it looks is in `render-status.ts`.
  */
 import { HoldfastError } from "../errors.ts";
-import type { Output } from "../verbs.ts";
+import type { Output, RemoteView } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
+import { formatDuration } from "./relative-time.ts";
 import { renderNetwork } from "./render-status.ts";
 import type { Session } from "./session.ts";
-import { plural } from "./text.ts";
+import { plain, plural } from "./text.ts";
 
 const checkTimeoutMs = 15_000;
 const lookMs = 100;
@@ -18,21 +19,26 @@ export const runNetworkStatus: Handler<[], object> = async (context) => {
   return 0;
 };
 
-export const runNetworkCheck: Handler<[string | undefined], object> = async (context, [remote]) => {
+export const runNetworkCheck: Handler<[string | undefined], object> = async (context, [typed]) => {
   const session = await context.session();
-  const { checking } = await session.call(
-    "network.check",
-    remote === undefined ? {} : { remote: await remoteNamed(session, remote) },
-  );
+  const before = await session.call("network.status", {});
+  if (before.isWorkingOffline)
+    throw new HoldfastError("refused_by_state", "working offline: no remote is probed", "holdfast network online");
+  const asked = typed === undefined ? {} : { remote: remoteNamed(before.remotes, typed) };
+  const { checking } = await session.call("network.check", asked);
   if (checking.length > 0) context.tell(`Checking ${plural(checking.length, "remote")}…`);
-  const network = await untilChecked(context, session, checking);
+  const { network, open } = await untilChecked(context, session, { checking, before: before.remotes });
   context.answer(network, () => renderNetwork(context, network));
-  return network.remotes.some((each) => checking.includes(each.remote) && each.status === "offline") ? 1 : 0;
+  for (const remote of open)
+    context.tell(
+      `${context.errorPaint.yellow(sign.warn)} Nothing was heard of ${plain(remote)} within ${formatDuration(checkTimeoutMs)}`,
+    );
+  const isReached = network.remotes.every((each) => !checking.includes(each.remote) || doesAnswer(each));
+  return open.length === 0 && isReached ? 0 : 1;
 };
 
 /** An address stands for its origin; another name must be one that operations go to, or a typing error would be looked for ever after. */
-async function remoteNamed(session: Session, typed: string): Promise<string> {
-  const { remotes } = await session.call("network.status", {});
+function remoteNamed(remotes: readonly RemoteView[], typed: string): string {
   if (remotes.some(({ remote }) => remote === typed)) return typed;
   const url = URL.parse(typed);
   if (url !== null && /^https?:$/.test(url.protocol)) return url.origin;
@@ -43,17 +49,25 @@ async function remoteNamed(session: Session, typed: string): Promise<string> {
   );
 }
 
-/** Waits until no remote that was asked is being checked any more. */
-async function untilChecked(
-  context: Context,
-  session: Session,
-  checking: readonly string[],
-): Promise<Output<"network.status">> {
+const doesAnswer = ({ lastSuccessAt, lastFailureAt }: RemoteView): boolean =>
+  lastSuccessAt !== null && lastSuccessAt >= (lastFailureAt ?? 0);
+
+type Checking = { readonly checking: readonly string[]; readonly before: readonly RemoteView[] };
+type Checked = { readonly network: Output<"network.status">; readonly open: readonly string[] };
+
+/** Waits until each remote that was asked has answered, or has been found offline; a first silence is looked at twice. */
+async function untilChecked(context: Context, session: Session, { checking, before }: Checking): Promise<Checked> {
   const end = context.now() + checkTimeoutMs;
+  const isChecked = (now: RemoteView | undefined): boolean => {
+    const old = before.find(({ remote }) => remote === now?.remote);
+    const isNews =
+      now?.lastSuccessAt !== (old?.lastSuccessAt ?? null) || now.lastFailureAt !== (old?.lastFailureAt ?? null);
+    return now !== undefined && isNews && now.status !== "checking" && (doesAnswer(now) || now.status === "offline");
+  };
   for (;;) {
     const network = await session.call("network.status", {});
-    const isOpen = network.remotes.some((each) => checking.includes(each.remote) && each.status === "checking");
-    if (!isOpen || context.now() >= end) return network;
+    const open = checking.filter((name) => !isChecked(network.remotes.find(({ remote }) => remote === name)));
+    if (open.length === 0 || context.now() >= end) return { network, open };
     await context.host.sleep(lookMs);
   }
 }

@@ -5,7 +5,7 @@ import { strategies } from "../operation.ts";
 import type { RetryPolicy, RetryPreset } from "../retry.ts";
 import { retryPresets } from "../retry.ts";
 import type { AddInput } from "../verbs.ts";
-import { parseChoice, parseDeadline, parseDuration, parseInstant, parseInteger, parseJson, usage } from "./parse.ts";
+import { parseAfter, parseChoice, parseExpiry, parseInstant, parseInteger, parseJson, usage } from "./parse.ts";
 
 export type OrderOptions = {
   readonly lane?: string;
@@ -35,7 +35,7 @@ export function parseOrder(options: OrderOptions, now: number): Order {
     throw usage("--at and --in say the same thing twice", "give one of them");
   const notBefore =
     options.in !== undefined
-      ? now + parseDuration(options.in, "--in")
+      ? parseAfter(options.in, "--in", now)
       : options.at !== undefined
         ? parseInstant(options.at, "--at", now)
         : undefined;
@@ -49,7 +49,7 @@ export function parseOrder(options: OrderOptions, now: number): Order {
     dedupe: options.dedupe === undefined ? undefined : parseDedupe(options.dedupe),
     subject: options.subject,
     notBefore,
-    expiresAt: options.expires === undefined ? undefined : parseDeadline(options.expires, "--expires", now),
+    expiresAt: options.expires === undefined ? undefined : parseExpiry(options.expires, now),
     retry: options.retry === undefined ? undefined : parseRetry(options.retry),
     onFailure:
       options.onFailure === undefined

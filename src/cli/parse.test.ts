@@ -52,8 +52,17 @@ describe("instants", () => {
     expect(parse.parseInstant("2026-12-31 18:30+01:00", "--at", now)).toBe(Date.UTC(2026, 11, 31, 17, 30));
     expect(parse.parseInstant("2026-12-31", "--at", now)).toBe(Date.UTC(2026, 11, 31));
   });
-  it.each(["tomorrow", "25:00", "2026-13-01", "2026-02-30T25:00", "1", ""])("%j is refused", (text) => {
-    expect(refusal(() => parse.parseInstant(text, "--at", now)).hint).toContain("18:30");
+  it.each(["tomorrow", "25:00", "2026-13-01", "2026-02-30T25:00", "2026-02-30", "2026-06-31T10:00", "1", ""])(
+    "%j is refused",
+    (text) => {
+      expect(refusal(() => parse.parseInstant(text, "--at", now)).hint).toContain("18:30");
+    },
+  );
+  it("one that no calendar holds is refused, and a deadline that is over", () => {
+    expect(refusal(() => parse.parseAfter("99999999d", "--in", now)).message).toContain("beyond the year 9999");
+    expect(refusal(() => parse.parseDeadline("99999999d", "--at", now)).message).toContain("beyond the year 9999");
+    expect(refusal(() => parse.parseExpiry("2020-01-01", now)).message).toContain("is over already");
+    expect(parse.parseExpiry("2d", now)).toBe(now + 172_800_000);
   });
   it("a deadline is either", () => {
     expect(parse.parseDeadline("2d", "--expires", now)).toBe(now + 172_800_000);

@@ -49,7 +49,7 @@ export function parseInstant(text: string, option: string, now: number): number 
     return today > now ? today : new Date(today).setDate(new Date(today).getDate() + 1);
   }
   const at = isoInstant.test(text.trim()) ? Date.parse(text.trim().replace(" ", "T")) : Number.NaN;
-  if (Number.isNaN(at) || at < 0) {
+  if (Number.isNaN(at) || at < 0 || !isInCalendar(text)) {
     throw usage(
       `${option}: "${text}" is no time`,
       "write 2026-12-31T18:30, 2026-12-31T18:30Z, or 18:30 for the next 18:30",
@@ -58,9 +58,32 @@ export function parseInstant(text: string, option: string, now: number): number 
   return at;
 }
 
+/** `Date.parse` takes February 30 for March 2. */
+function isInCalendar(text: string): boolean {
+  const [year = 0, month = 0, day = 0] = text.trim().slice(0, 10).split("-").map(Number);
+  return new Date(Date.UTC(year, month - 1, day)).getUTCDate() === day;
+}
+
+/** What is later cannot be written as a date any more. */
+const latest = Date.UTC(9_999, 11, 31);
+
+/** So long after `now`. */
+export function parseAfter(text: string, option: string, now: number): number {
+  const at = now + parseDuration(text, option);
+  if (at > latest) throw usage(`${option}: "${text}" is beyond the year 9999`, `write for example ${option} 2d`);
+  return at;
+}
+
+/** When something is given up: a deadline that is still to come. */
+export function parseExpiry(text: string, now: number): number {
+  const at = parseDeadline(text, "--expires", now);
+  if (at <= now) throw usage(`--expires: "${text}" is over already`, "write 2d or 1h30m from now, or a later time");
+  return at;
+}
+
 /** A duration from now, or an instant. */
 export function parseDeadline(text: string, option: string, now: number): number {
-  if (/^\d+(?:\.\d+)?\s*[a-z]/i.test(text.trim())) return now + parseDuration(text, option);
+  if (/^\d+(?:\.\d+)?\s*[a-z]/i.test(text.trim())) return parseAfter(text, option, now);
   try {
     return parseInstant(text, option, now);
   } catch {

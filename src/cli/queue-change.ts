@@ -30,17 +30,6 @@ export async function answerBulk(context: Context, answer: Bulk, done: string): 
   return reportRefusals(context, answer.refused);
 }
 
-/** After something was set in motion: where the network is away, say that it waits. */
-export async function tellWhenOffline(context: Context): Promise<void> {
-  if (context.isJson || context.isQuiet) return;
-  const network = await (await context.session()).call("network.status", {});
-  const paint = context.errorPaint;
-  if (network.isWorkingOffline)
-    context.tell(`${paint.yellow(sign.warn)} Working offline: it is sent after \`holdfast network online\``);
-  else if (network.status === "offline")
-    context.tell(`${paint.yellow(sign.warn)} Network is offline: it is sent by itself when the network is back`);
-}
-
 type RetryOptions = FilterOptions & { readonly all?: boolean };
 
 export const runRetry: Handler<[readonly string[]], RetryOptions> = async (context, [ids], options) => {
@@ -59,9 +48,7 @@ export const runRetry: Handler<[readonly string[]], RetryOptions> = async (conte
       ? { ids: [...ids] }
       : { filter: options.all === true && filter.status === undefined ? { ...filter, status: ["failed"] } : filter };
   const answer = await (await context.session()).call("queue.retry", input);
-  const exit = await answerBulk(context, answer, "Trying again:");
-  if (answer.done.length > 0) await tellWhenOffline(context);
-  return exit;
+  return answerBulk(context, answer, "Trying again:");
 };
 
 type MoveOptions = {
@@ -137,9 +124,7 @@ export const runDetach: Handler<[string], { readonly from?: readonly string[] }>
 
 export const runRelease: Handler<[readonly string[]], object> = async (context, [ids]) => {
   const answer = await (await context.session()).call("queue.release", { ids: [...ids] });
-  const exit = await answerBulk(context, answer, "Submitted");
-  if (answer.done.length > 0) await tellWhenOffline(context);
-  return exit;
+  return answerBulk(context, answer, "Submitted");
 };
 
 export const runResolve: Handler<[readonly string[]], { readonly choose: string; readonly payload?: string }> = async (
@@ -161,9 +146,7 @@ export const runResolve: Handler<[readonly string[]], { readonly choose: string;
     remote: "Kept the remote's side of",
     merge: "Sending the merged side of",
   } as const;
-  const exit = await answerBulk(context, answer, words[choose]);
-  if (answer.done.length > 0 && choose !== "remote") await tellWhenOffline(context);
-  return exit;
+  return answerBulk(context, answer, words[choose]);
 };
 
 type ScopeOptions = {

@@ -4,12 +4,13 @@
  */
 import { resolve } from "node:path";
 import type { ExitCode } from "../errors.ts";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import { isTerminal } from "../operation.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import { answerBulk } from "./queue-change.ts";
 import { exportTo, tellCaptured } from "./queue-transfer.ts";
+import { declined } from "./report.ts";
 import { grouped, plural, shortId } from "./text.ts";
 
 export type ClearOptions = { readonly all?: boolean; readonly yes?: boolean; readonly export?: string };
@@ -33,10 +34,7 @@ export async function clearAll(context: Context, options: ClearOptions): Promise
   if (isAsked && !context.isInteractive)
     throw needsYes(lossOf(unsent), unsent, "--export FILE saves them first; --yes clears without a question");
   const saved = options.export === undefined ? null : await saveFirst(context, options.export);
-  if (isAsked && !(await mayClear(context, unsent, saved))) {
-    context.say("Nothing was cleared.");
-    return 0;
-  }
+  if (isAsked && !(await mayClear(context, unsent, saved))) return declined(context, "Nothing was cleared.");
   const { removed } = await session.call("queue.clear", { scope: "all", confirm: unsent });
   const lost = unsent === 0 ? "" : `, ${grouped(unsent)} of them unsent`;
   context.confirm(
@@ -74,11 +72,12 @@ function goneText(unsent: number, { path, captured }: Saved): string {
 type Saved = { readonly path: string; readonly captured: number };
 
 async function saveFirst(context: Context, path: string): Promise<Saved> {
-  const { count, captured } = await exportTo(context, {
-    filter: {},
-    path: resolve(context.host.cwd, path),
-    isReplacing: false,
-    isRedacted: false,
+  const whole = { filter: {}, path: resolve(context.host.cwd, path), isReplacing: false, isRedacted: false };
+  const { count, captured } = await exportTo(context, whole).catch((error: unknown) => {
+    // The hint of the export itself names an option that only the export has.
+    throw isCode(error, "refused_by_state")
+      ? new HoldfastError(error.code, error.message, "nothing was cleared; choose another file", { cause: error })
+      : error;
   });
   context.tell(`${context.errorPaint.green(sign.yes)} Saved ${plural(count, "operation")} to ${path}`);
   tellCaptured(context, captured);
@@ -88,10 +87,7 @@ async function saveFirst(context: Context, path: string): Promise<Saved> {
 export const runRemove: Handler<[readonly string[]], { readonly yes?: boolean }> = async (context, [ids], options) => {
   const session = await context.session();
   const isSure = options.yes === true || (await mayRemove(context, ids));
-  if (!isSure) {
-    context.say("Nothing was removed.");
-    return 0;
-  }
+  if (!isSure) return declined(context, "Nothing was removed.");
   return answerBulk(context, await session.call("queue.remove", { ids: [...ids], confirm: true }), "Removed");
 };
 

@@ -12,8 +12,7 @@ import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
 import { definedOnly, parseRetry } from "./order.ts";
 import { sign } from "./paint.ts";
-import { parseChoice, parseDeadline, parseInteger, parseJson, usage } from "./parse.ts";
-import { tellWhenOffline } from "./queue-change.ts";
+import { parseChoice, parseDeadline, parseExpiry, parseInteger, parseJson, usage } from "./parse.ts";
 import { titleOf } from "./render-operation.ts";
 import { toHoldfastError } from "./report.ts";
 import type { Operation, Session } from "./session.ts";
@@ -48,7 +47,6 @@ export const runEdit: Handler<[string], EditOptions> = async (context, [id], opt
     () =>
       `${context.paint.green(sign.yes)} Edited ${context.paint.bold(shortId(edited.id))} ${titleOf(edited)} (revision ${edited.revision})`,
   );
-  if (edited.status === "pending") await tellWhenOffline(context);
   return 0;
 };
 
@@ -62,8 +60,7 @@ async function parseEdit(context: Context, options: EditOptions): Promise<Omit<E
         : ((await readJson(context.host, options.payload, "--payload")) as never),
     priority: options.priority === undefined ? undefined : parseInteger(options.priority, "--priority"),
     notBefore: at === undefined ? undefined : at === "now" ? null : parseDeadline(at, "--at", now),
-    expiresAt:
-      expires === undefined ? undefined : expires === "never" ? null : parseDeadline(expires, "--expires", now),
+    expiresAt: expires === undefined ? undefined : expires === "never" ? null : parseExpiry(expires, now),
     retry: options.retry === undefined ? undefined : parseRetry(options.retry),
     conflict:
       conflict === undefined
@@ -95,24 +92,17 @@ async function editByHand(
   const before = `${JSON.stringify(operation.payload, null, 2)}\n`;
   const directory = await mkdtemp(join(tmpdir(), "holdfast-edit-"));
   const path = join(directory, `${shortId(operation.id)}.json`);
-  // What a person has typed outlives a mistake in it, and a queue that refuses it.
+  // What a person has typed outlives a mistake in it, an editor that fails, and a queue that refuses it.
   let isKept = false;
   try {
     await writeFile(path, before, { mode: 0o600 });
     await openEditor(context, editor, path);
     const after = await readFile(path, "utf8");
     if (after === before) return null;
-    isKept = true;
     const payload = parseJson(after, "the edited payload") as never;
-    const edited = await session.call("queue.edit", {
-      revision: operation.revision,
-      ...base,
-      id: operation.id,
-      payload,
-    });
-    isKept = false;
-    return edited;
+    return await session.call("queue.edit", { revision: operation.revision, ...base, id: operation.id, payload });
   } catch (error) {
+    isKept = (await readFile(path, "utf8").catch(() => before)) !== before;
     throw isKept ? keptIn(path, operation, error) : error;
   } finally {
     if (!isKept) await rm(directory, { recursive: true, force: true });
@@ -130,11 +120,17 @@ function keptIn(path: string, operation: Operation, thrown: unknown): HoldfastEr
 }
 
 function openEditor({ host }: Context, editor: string, path: string): Promise<void> {
-  // Ctrl-C is the editor's as long as it has the screen.
-  const release = host.onInterrupt(() => {});
+  // Ctrl-C is the editor's as long as it has the screen, however often it is pressed: each press is heard as the first one.
+  let release = (): void => {};
+  const hear = (): void => {
+    release();
+    release = host.onInterrupt(hear);
+  };
+  hear();
   return new Promise<void>((resolve, reject) => {
     // EDITOR may hold arguments ("code --wait"), so a shell reads it, as git does; the path comes in as its own word.
-    const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "editor", path], { stdio: "inherit" });
+    // It hears Ctrl-C too, and must not die of what its editor lives on with.
+    const child = spawn("/bin/sh", ["-c", `trap : INT\n${editor} "$1"`, "editor", path], { stdio: "inherit" });
     child.on("error", reject);
     child.on("exit", (code) => {
       if (code === 0) resolve();
@@ -147,5 +143,5 @@ function openEditor({ host }: Context, editor: string, path: string): Promise<vo
           ),
         );
     });
-  }).finally(release);
+  }).finally(() => release());
 }

@@ -88,7 +88,7 @@ async function sayList(
   if (page.operations.length === 0) {
     context.say(page.isFiltered ? "Nothing matches." : "Nothing is queued.");
   } else {
-    context.say(renderOperations(context, page.operations));
+    context.say(renderOperations(context, page.operations, status.signedOut));
   }
   if (page.next !== null) context.say(paint.dim(moreText(page, status.counts)));
   context.tell(`\n${renderLight(context.errorPaint, status)}`);

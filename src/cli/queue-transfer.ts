@@ -66,9 +66,11 @@ export async function exportTo(context: Context, request: ExportRequest): Promis
 /** Whoever takes the bundle elsewhere, or clears the queue after it, must know what is not in it. */
 export function tellCaptured(context: Context, captured: number): void {
   if (captured === 0) return;
-  const what = `${plural(captured, "operation")} of it ${captured === 1 ? "sends a captured file" : "send captured files"}`;
+  const [sends, its, is] =
+    captured === 1 ? ["sends a captured file", "its", "it is"] : ["send captured files", "their", "they are"];
+  const { yellow, dim } = context.errorPaint;
   context.tell(
-    `${context.errorPaint.yellow(sign.warn)} ${what}, and the content is not in the export: it stays under blobs/ in the data directory while something here refers to it`,
+    `${yellow(sign.warn)} ${plural(captured, "operation")} ${sends}, and the export does not hold ${its} content: that stays under blobs/ in the data directory while ${is} queued here\n${dim(`${sign.hint} copy the whole data directory to take the content along`)}`,
   );
 }
 

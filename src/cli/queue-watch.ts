@@ -5,7 +5,7 @@ import { isCode } from "../errors.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
-import { parseInteger } from "./parse.ts";
+import { parseInteger, usage } from "./parse.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
 import { parseFilter } from "./queue-read.ts";
 import { renderEvent, renderOperations, titleOf } from "./render-operation.ts";
@@ -28,6 +28,8 @@ const screen = {
 export const runWatch: Handler<[], WatchOptions> = async (context, _args, options) => {
   const filter = parseFilter(options);
   const after = options.after === undefined ? undefined : parseInteger(options.after, "--after");
+  if (after !== undefined && after < 0)
+    throw usage("--after: a sequence is not negative", "write --after 0 for every event that is still kept");
   const end = new AbortController();
   const stop = context.host.onInterrupt(() => end.abort());
   try {
@@ -154,7 +156,10 @@ async function makeFrame(context: Context, session: Session, filter: Filter): Pr
   const { pending = 0, in_progress: sending = 0, failed = 0, completed = 0 } = status.counts;
   const look = { paint: context.paint, now: context.now, width: stdout.columns };
   const counts = context.paint.dim(`${pending} pending, ${sending} sending, ${failed} failed, ${completed} completed`);
-  const rows = operations.length === 0 ? context.paint.dim("Nothing waits.") : renderOperations(look, operations);
+  const rows =
+    operations.length === 0
+      ? context.paint.dim("Nothing waits.")
+      : renderOperations(look, operations, status.signedOut);
   return [
     renderLight(context.paint, status),
     counts,

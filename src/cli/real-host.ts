@@ -2,6 +2,7 @@
  * Owns the real host: this process's terminal, clock, files and prompts. Everything heavy is imported where it is first used,
  * so that `--help` and the wrong word cost nothing. The daemon is reached in `real-session.ts`.
  */
+import { fstatSync, writeSync } from "node:fs";
 import { lstat, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
@@ -49,9 +50,14 @@ function onInterrupt(listener: () => void): () => void {
   return stop;
 }
 
-function makeSink(stream: NodeJS.WriteStream): Sink {
+function makeSink(stream: NodeJS.WriteStream & { readonly fd: number }): Sink {
+  let isFile: boolean | undefined;
   return {
-    write: (text) => void stream.write(text),
+    write: (text) => {
+      isFile ??= fstatSync(stream.fd).isFile();
+      if (isFile) writeWhole(stream.fd, text);
+      else stream.write(text);
+    },
     isTty: stream.isTTY === true,
     // Terminals are resized while they are looked at.
     get columns() {
@@ -61,6 +67,12 @@ function makeSink(stream: NodeJS.WriteStream): Sink {
       return stream.rows ?? 24;
     },
   };
+}
+
+/** Node's stream takes a short write to a file for a whole one: a full disk would cut an export off, and nobody would hear of it. */
+function writeWhole(file: number, text: string): void {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) rest = rest.subarray(writeSync(file, rest));
 }
 
 function makeSource(): Source {
@@ -79,9 +91,17 @@ function makeSource(): Source {
 }
 
 const files: Files = {
-  read: (path) => readFile(path),
+  // Node opens a directory, and complains of the first byte without its name.
+  read: (path) =>
+    readFile(path).catch((error: NodeJS.ErrnoException) => {
+      throw Object.assign(error, { path });
+    }),
   lines: async function* (path) {
     const file = await open(path);
+    if ((await file.stat()).isDirectory()) {
+      await file.close();
+      throw Object.assign(new Error("it is a directory"), { code: "EISDIR", path });
+    }
     yield* file.readLines();
   },
   write: async (path, chunks, { isReplacing }) => {

@@ -15,7 +15,10 @@ export function daemonCommand(main: string, more: readonly string[] = []): reado
 }
 
 export function directoryOf(home: string | undefined): string {
-  return home === undefined ? homeDirectory() : resolve(home);
+  if (home === undefined) return homeDirectory();
+  // An empty variable of a script, most likely: the present folder is not what was meant.
+  if (home.trim() === "") throw new HoldfastError("invalid_input", "--home names no directory", "write --home DIR");
+  return resolve(home);
 }
 
 export async function openSession(options: SessionOptions, main: string): Promise<Session> {

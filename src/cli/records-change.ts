@@ -24,9 +24,12 @@ function sourceOf(typed: string | undefined, { data }: DataOptions, command: str
 }
 
 async function readFields(context: Context, source: string): Promise<Fields> {
+  const noObject = usage("the value: a record is a JSON object", `write for example '{"title":"Tides"}'`);
+  // Whoever types title=Tides has not written wrong JSON, but none.
+  const isTyped = source !== "-" && !source.startsWith("@");
+  if (isTyped && !source.trimStart().startsWith("{")) throw noObject;
   const value = await readJson(context.host, source, "the value");
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw usage("the value: a record is a JSON object", `write for example '{"title":"Tides"}'`);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw noObject;
   return value as Fields;
 }
 
@@ -101,7 +104,9 @@ export const runRecordUpdate: Handler<[string, string, string | undefined], Upda
   return 0;
 };
 
-export const runRecordRemove: Handler<[string, readonly string[]], object> = async (context, [collection, keys]) => {
+export const runRecordRemove: Handler<[string, readonly string[]], object> = async (context, [collection, typed]) => {
+  // A key that is typed twice is removed once: the second removal would find nothing, and refuse them all.
+  const keys = [...new Set(typed)];
   const session = await context.session();
   const [only] = keys;
   if (keys.length === 1 && only !== undefined) {

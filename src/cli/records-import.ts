@@ -114,7 +114,7 @@ async function* rowsOf(lines: AsyncIterable<string>, file: string): AsyncIterabl
   if (isList !== true) return;
   const list = parseJson(whole.join("\n"), file);
   if (!Array.isArray(list)) throw usage(`${file} is no list`, "give a JSON array, or one JSON object per line");
-  for (const [at, row] of list.entries()) yield fieldsOf(row, `${file}: row ${at}`);
+  for (const [at, row] of list.entries()) yield fieldsOf(row, `${file}: row ${at + 1}`);
 }
 
 function fieldsOf(row: unknown, where: string): Fields {
@@ -128,7 +128,7 @@ function renderReport({ paint }: Context, collection: string, report: Report): s
   if (report.refused.length === 0) return head;
   const shown = report.refused
     .slice(0, shownRefusals)
-    .map(({ position, message }) => `  ${paint.red(sign.no)} row ${position}: ${plainLines(message)}`);
+    .map(({ position, message }) => `  ${paint.red(sign.no)} row ${grouped(position + 1)}: ${plainLines(message)}`);
   const more =
     report.refused.length > shownRefusals
       ? [paint.dim(`  … and ${report.refused.length - shownRefusals} more (--json)`)]

@@ -63,3 +63,10 @@ it("an age has one unit and is never negative", () => {
 it("an instant has its date in universal time", () => {
   expect(formatInstant(now + 123)).toBe("2026-11-21 12:00:00Z");
 });
+
+it("an instant that no calendar holds is said all the same", () => {
+  for (const at of [8.64e15 + 1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) {
+    expect(formatInstant(at)).toMatch(/^[+-]\d{6}-\d\d-\d\d /);
+    expect(formatRelative(at, now)).toMatch(/^[+-]\d{6}-\d\d-\d\d$/);
+  }
+});

@@ -48,14 +48,21 @@ export function formatAge(since: number, now: number): string {
 
 /** An instant with its date, in universal time, for where the distance alone is not enough. */
 export function formatInstant(at: number): string {
-  return new Date(at)
+  return dateOf(at)
     .toISOString()
     .replace("T", " ")
     .replace(/\.\d+Z$/, "Z");
 }
 
 function formatDate(at: number): string {
-  return new Date(at).toISOString().slice(0, 10);
+  return dateOf(at).toISOString().split("T")[0] ?? "";
+}
+
+const lastOfCalendar = 8_640_000_000_000_000;
+
+/** Whatever number a program has named as an instant: one that no calendar holds must not make a whole list unreadable. */
+function dateOf(at: number): Date {
+  return new Date(Math.min(Math.max(at, -lastOfCalendar), lastOfCalendar));
 }
 
 function largestUnit(ms: number): string {

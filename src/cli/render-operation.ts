@@ -10,6 +10,8 @@ import type { Paint } from "./paint.ts";
 import { sign } from "./paint.ts";
 import { formatAge, formatDuration, formatInstant, formatRelative } from "./relative-time.ts";
 import type { Operation } from "./session.ts";
+import type { SignedOut } from "./sync-trouble.ts";
+import { accessWord } from "./sync-trouble.ts";
 import type { Cell } from "./text.ts";
 import { bar, facts, formatBytes, plain, plainLines, shortId, table, widthOf } from "./text.ts";
 
@@ -32,7 +34,7 @@ const reasonWords: Readonly<Record<Reason, string>> = {
   retry: "will try again",
   network: "network",
   paced: "remote asks to wait",
-  auth: "no credential",
+  auth: "no access",
   paused: "paused",
   rejected: "rejected",
   conflict: "conflict",
@@ -65,24 +67,34 @@ export function titleOf(operation: Pick<Operation, "title" | "type">): string {
 }
 
 /** Why an operation is not moving, in two or three words. */
-function reasonOf(operation: Operation, now: number): string {
+function reasonOf(operation: Operation, now: number, signedOut: readonly SignedOut[] = []): string {
   if (operation.status === "in_progress") return progressShort(operation);
   if (operation.reason === null) return "";
   const at = operation.nextAttemptAt ?? operation.notBefore;
   if ((operation.reason === "retry" || operation.reason === "schedule") && at !== null && at > now) {
     return `${operation.reason === "retry" ? "retry" : "due"} ${formatRelative(at, now)}`;
   }
-  return reasonWords[operation.reason];
+  return operation.reason === "auth" ? accessOf(operation, signedOut) : reasonWords[operation.reason];
 }
 
-/** Aligned rows of operations. */
-export function renderOperations(look: Look, operations: readonly Operation[]): string {
+/** What keeps its subject out, which another operation may have found out. */
+function accessOf({ subject, remote, problem }: Operation, signedOut: readonly SignedOut[]): string {
+  const out = signedOut.find((each) => each.subject === subject && (each.remote === remote || each.remote === ""));
+  return accessWord(out?.code ?? problem?.code);
+}
+
+/** Aligned rows of operations; `signedOut` tells what keeps those out that wait for access. */
+export function renderOperations(
+  look: Look,
+  operations: readonly Operation[],
+  signedOut: readonly SignedOut[] = [],
+): string {
   const { paint, width } = look;
   const now = look.now();
   const rows = operations.map((each): readonly Cell[] => [
     { text: shortId(each.id), paint: paint.bold },
     { text: statusWords[each.status], paint: paintStatus(paint, each.status) },
-    { text: reasonOf(each, now) },
+    { text: reasonOf(each, now, signedOut) },
     { text: formatRelative(each.createdAt, now), paint: paint.dim },
     { text: each.priority === 0 ? "" : String(each.priority) },
     { text: each.attempts === 0 ? "" : String(each.attempts) },

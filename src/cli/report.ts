@@ -66,6 +66,12 @@ export function reportError(context: Reporting, thrown: unknown): ExitCode {
   return exitOf(error);
 }
 
+/** A question that was answered with no, or given up: whoever writes `clear --all && …` must not go on as if it was done. */
+export function declined(context: Pick<Context, "say">, sentence: string): ExitCode {
+  context.say(sentence);
+  return 1;
+}
+
 /** So many refusals are told one by one; who has more has one mistake, not hundreds. */
 const refusalLimit = 20;
 

@@ -9,6 +9,7 @@ import { HoldfastError, isCode } from "../errors.ts";
 import { verbKinds } from "../verb-names.ts";
 import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
+import { noteOffline } from "./network-note.ts";
 import { nearest } from "./parse.ts";
 import { reportError } from "./report.ts";
 import type { Run } from "./tree.ts";
@@ -34,6 +35,7 @@ export async function runCli(argv: readonly string[], host: Host): Promise<ExitC
       return 0;
     }
     await root.parseAsync([...argv], { from: "user" });
+    if (run.context !== undefined) await noteOffline(run.context);
     return run.exit;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;

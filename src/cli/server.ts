@@ -15,9 +15,9 @@ import {
 } from "../node/server-store.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
-import { parseDuration, parseInteger, usage } from "./parse.ts";
+import { parseAfter, parseInteger, usage } from "./parse.ts";
 import { formatRelative } from "./relative-time.ts";
-import { facts, plain, plural } from "./text.ts";
+import { facts, plain, plural, table } from "./text.ts";
 
 type PlaceOptions = { readonly database?: string; readonly data?: string; readonly config?: string };
 type RunOptions = PlaceOptions & { readonly port?: string; readonly host?: string };
@@ -112,7 +112,8 @@ type AddOptions = PlaceOptions & {
 
 export const runTokenAdd: Handler<[string], AddOptions> = async (context, [subject], options) => {
   const spaces = grantsOf(options);
-  const expiresAt = options.expires === undefined ? null : context.now() + parseDuration(options.expires, "--expires");
+  refuseNobody(subject);
+  const expiresAt = options.expires === undefined ? null : parseAfter(options.expires, "--expires", context.now());
   const named = options.name === undefined ? {} : { name: options.name };
   const made = await atDesk(context, options, (desk) => desk.add({ subject, spaces, expiresAt, ...named }));
   context.answer(made, () => {
@@ -123,23 +124,33 @@ export const runTokenAdd: Handler<[string], AddOptions> = async (context, [subje
   return 0;
 };
 
+/** Most likely an empty variable of a script; a token of nobody would open something all the same. */
+function refuseNobody(subject: string): void {
+  if (subject.trim() === "") throw usage("the subject is empty", "name the account");
+}
+
 function grantsOf({ space, role }: AddOptions): readonly Grant[] {
-  if (space === undefined || space.length === 0) throw usage("--space is missing", "name the spaces, or * for all");
+  const isMissing = space === undefined || space.length === 0 || space.some((each) => each.trim() === "");
+  if (isMissing) throw usage("--space is missing", "name the spaces, or * for all");
   return space.map((each) => ({ space: each, roles: [...(role ?? [])] }));
 }
 
 export const runTokenList: Handler<[], PlaceOptions> = async (context, _args, options) => {
-  const tokens = await atDesk(context, options, (desk) => desk.list());
-  context.answer({ tokens }, () => (tokens.length === 0 ? "No tokens." : tokensText(context, tokens)));
+  const { tokens, barred } = await atDesk(context, options, async (desk) => ({
+    tokens: await desk.list(),
+    barred: new Set((await desk.suspensions()).map(({ subject }) => subject)),
+  }));
+  context.answer({ tokens: tokens.map((each) => ({ ...each, isSuspended: barred.has(each.subject) })) }, () =>
+    tokens.length === 0 ? "No tokens." : tokensText(context, tokens, barred),
+  );
   return 0;
 };
 
-function tokensText(context: Context, tokens: readonly TokenInfo[]): string {
+function tokensText(context: Context, tokens: readonly TokenInfo[], barred: ReadonlySet<string>): string {
   const now = context.now();
   return tokens
     .map((token) => {
-      const state =
-        token.revokedAt !== null ? "revoked" : token.expiresAt !== null && token.expiresAt <= now ? "expired" : "valid";
+      const state = stateOf(token, now) + (barred.has(token.subject) ? ", its account is suspended" : "");
       const spaces = token.spaces.map(({ space, roles }) =>
         roles.length === 0 ? space : `${space} (${roles.join(", ")})`,
       );
@@ -157,6 +168,11 @@ function tokensText(context: Context, tokens: readonly TokenInfo[]): string {
     .join("\n");
 }
 
+function stateOf({ revokedAt, expiresAt }: TokenInfo, now: number): string {
+  if (revokedAt !== null) return "revoked";
+  return expiresAt !== null && expiresAt <= now ? "expired" : "valid";
+}
+
 export const runTokenRevoke: Handler<[string], PlaceOptions> = async (context, [id], options) => {
   const isRevoked = await atDesk(context, options, (desk) => desk.revoke(id));
   if (!isRevoked)
@@ -171,18 +187,40 @@ export const runSuspend: Handler<[string], PlaceOptions & { readonly reason?: st
   options,
 ) => {
   const reason = options.reason ?? "";
+  refuseNobody(subject);
   await atDesk(context, options, (desk) => desk.suspend(subject, reason));
   context.confirm(
     { subject, reason },
-    () => `${context.paint.green(sign.yes)} ${subject} is suspended; its clients keep what is unsent`,
+    () => `${context.paint.green(sign.yes)} ${plain(subject)} is suspended; its clients keep what is unsent`,
   );
+  return 0;
+};
+
+export const runSuspended: Handler<[], PlaceOptions> = async (context, _args, options) => {
+  const suspended = await atDesk(context, options, (desk) => desk.suspensions());
+  context.answer({ suspended }, () => {
+    if (suspended.length === 0) return "No account is suspended.";
+    const rows = suspended.map(({ subject, suspendedAt, reason }) => [
+      { text: plain(subject) },
+      { text: formatRelative(suspendedAt, context.now()), paint: context.paint.dim },
+      { text: plain(reason) },
+    ]);
+    const columns = [
+      { title: "SUBJECT", isWhole: true },
+      { title: "SINCE", isWhole: true },
+    ];
+    return table([...columns, { title: "REASON", isFlexible: true }], rows, {
+      width: context.width,
+      head: context.paint.dim,
+    });
+  });
   return 0;
 };
 
 export const runReinstate: Handler<[string], PlaceOptions> = async (context, [subject], options) => {
   if (!(await atDesk(context, options, (desk) => desk.reinstate(subject))))
-    throw new HoldfastError("not_found", `${subject} is not suspended`, "check the name");
-  context.confirm({ subject }, () => `${context.paint.green(sign.yes)} ${subject} may use the server again`);
+    throw new HoldfastError("not_found", `${subject} is not suspended`, "see `holdfast server suspended`");
+  context.confirm({ subject }, () => `${context.paint.green(sign.yes)} ${plain(subject)} may use the server again`);
   return 0;
 };
 

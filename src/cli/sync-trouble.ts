@@ -29,7 +29,24 @@ const missing: ReadonlySet<string> = new Set(["credential_missing", "token_missi
 export const wayOut = (code: string): string =>
   barring.has(code) ? "ask who runs it" : "store fresh ones with `holdfast credentials set`";
 
-type SignedOut = Output<"queue.status">["signedOut"][number];
+const accessWords: Readonly<Record<string, string>> = {
+  signed_out: "signed out",
+  credential_missing: "no credential",
+  token_missing: "no credential",
+  credential_refused: "credential refused",
+  unauthorized: "credential refused",
+  proxy_unauthorized: "credential refused",
+  token_invalid: "credential refused",
+  token_expired: "token expired",
+  token_revoked: "token revoked",
+  account_suspended: "suspended",
+  space_forbidden: "not allowed",
+};
+
+/** Why a remote lets nobody in, in two words. */
+export const accessWord = (code: string | undefined): string => accessWords[code ?? ""] ?? "no access";
+
+export type SignedOut = Output<"queue.status">["signedOut"][number];
 
 /** Credentials that a remote refuses, or lacks: what it said, and the command that stores fresh ones. */
 export async function refusalOf(

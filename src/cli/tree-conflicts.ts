@@ -52,7 +52,7 @@ export function addConflictCommands(root: Command, bind: Bind): void {
       parseList,
     )
     .option("--all", "every open conflict that the filters leave; asks first")
-    .option("--yes", "do not ask")
+    .option("-y, --yes", "do not ask")
     .description("Decides conflicts, one or many. What loses stays in the record's history.")
     .addHelpText(
       "after",
@@ -106,14 +106,14 @@ function addFilters(command: Command): Command {
 export function addSyncRuns(sync: Command, bind: Bind): void {
   const runs = sync
     .command("runs")
-    .option("--limit <n>", "how many at most", "20")
+    .option("--limit <n>", "how many at most; 0 for all", "20")
     .description("Lists the runs of synchronisation, newest first: what each moved both ways.")
     .addHelpText("after", examples("holdfast sync runs"));
   bind(runs, async () => (await import("./sync-runs.ts")).runSyncRuns);
   const rollback = sync
     .command("rollback")
     .argument("<run>", "number of the run, as `sync runs` shows it")
-    .option("--yes", "do not ask")
+    .option("-y, --yes", "do not ask")
     .description("Restores what one run changed here, by new writes; what has changed since is left alone and named.")
     .addHelpText("after", examples("holdfast sync rollback 12"));
   bind(rollback, async () => (await import("./sync-runs.ts")).runSyncRollback);

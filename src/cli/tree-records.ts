@@ -169,7 +169,9 @@ function addMoving(records: Command, bind: Bind): void {
       "--source <name>",
       "name of what is imported, so that it can go on where it stopped; default: the file's path",
     )
-    .description("Imports rows as records. Run it again after an interruption: nothing comes twice.")
+    .description(
+      "Imports rows as records. Run it again after an interruption: nothing comes twice. A refused row is named by its number, from 1 on.",
+    )
     .addHelpText(
       "after",
       examples(

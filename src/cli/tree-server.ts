@@ -73,6 +73,10 @@ function addAccounts(server: Command, bind: Bind): void {
     .description("Refuses an account, whatever its tokens say. Its clients stop, keep everything and can export it.")
     .addHelpText("after", examples('holdfast server suspend ana --reason "left the company"'));
   bind(suspend, async () => (await import("./server.ts")).runSuspend);
+  const suspended = placed(server.command("suspended"))
+    .description("Lists the suspended accounts: since when, and the reason that their clients are told.")
+    .addHelpText("after", examples("holdfast server suspended"));
+  bind(suspended, async () => (await import("./server.ts")).runSuspended);
   const reinstate = placed(server.command("reinstate"))
     .argument("<subject>", "the account")
     .description("Lets a suspended account in again.")

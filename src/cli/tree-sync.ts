@@ -55,7 +55,7 @@ function addNetwork(root: Command, bind: Bind): void {
   const check = network
     .command("check")
     .argument("[remote]", "only this remote, e.g. https://api.example.com")
-    .description("Probes the remotes now and says what came back.")
+    .description("Probes the remotes now and says what came back; ends with 1 unless all of them answer.")
     .addHelpText("after", examples("holdfast network check", "holdfast network check https://api.example.com"));
   bind(check, async () => (await import("./network.ts")).runNetworkCheck);
   const offline = network
@@ -77,7 +77,12 @@ function addSubject(root: Command, bind: Bind): void {
     .description(
       "Says whose credentials are fresh. A signed-out subject's operations wait; nothing is deleted, nobody else sends them.",
     )
-    .addHelpText("after", examples("holdfast subject sign-in ada"));
+    .addHelpText("after", examples("holdfast subject list", "holdfast subject sign-in ada"));
+  const list = subject
+    .command("list")
+    .description("Lists who is kept out: signed out here, or refused by a remote. Everybody else may send.")
+    .addHelpText("after", examples("holdfast subject list"));
+  bind(list, async () => (await import("./subject.ts")).runSubjectList);
   const signIn = subject
     .command("sign-in")
     .argument("<subject>", 'the subject; "" for the owner of the store')

@@ -65,7 +65,7 @@ function keyOf(store: Store, input: Input<"records.import">, value: Fields, posi
   if (isText && isKeepable(written)) return written;
   throw new HoldfastError(
     "invalid_input",
-    `row ${position} has no key in its field "${input.key}"`,
+    `there is no key in the field "${input.key}"`,
     `give it a text of 1 to ${recordLimits.keyLength} characters or a number there`,
   );
 }

@@ -103,7 +103,7 @@ function oldestUnsentAt(store: Store): number | null {
   return integerOrNull(row?.created);
 }
 
-function countByStatus(store: Store): QueueStatus["counts"] {
+export function countByStatus(store: Store): QueueStatus["counts"] {
   const of = (...states: number[]): number => states.reduce((sum, state) => sum + readCount(store, state), 0);
   return {
     draft: of(State.draft),

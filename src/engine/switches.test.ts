@@ -155,6 +155,16 @@ describe("sync", () => {
     expect(bench.sent).toHaveLength(0);
   });
 
+  test("a run does not count as pending what it does not send: drafts, and what failed before", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    bench.add();
+    await bench.run();
+    bench.add({ isDraft: true });
+    expect(bench.ask("sync.run", {})).toEqual({ pending: 0, isOffline: false, sentence: "Nothing to send." });
+    expect(bench.ask("sync.run", { retryFailed: true })).toMatchObject({ pending: 1 });
+  });
+
   test("a run can take the failed ones along", async () => {
     const bench = startBench();
     bench.answers.push(refused);

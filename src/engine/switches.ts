@@ -14,9 +14,9 @@ import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
 import { getBrief, hastenCredentials, hastenRetries, setSchedule } from "./queue.ts";
-import { countUnsent } from "./retention.ts";
 import { channelCounter } from "./schema.ts";
 import { assignServerId } from "./settle.ts";
+import { countByStatus } from "./status.ts";
 import type { Store } from "./store.ts";
 import { readCount } from "./store.ts";
 import { openRun } from "./sync.ts";
@@ -119,7 +119,9 @@ export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.ru
     const failed = matching(store, { status: ["failed"] }).map((op) => op.id);
     if (failed.length > 0) retryOperations(store, { ids: failed });
   }
-  const pending = countUnsent(store);
+  // Drafts, and what has failed, are unsent as well, and no run sends them.
+  const counts = countByStatus(store);
+  const pending = counts.pending + counts.in_progress;
   if (isWorkingOffline(store)) {
     return {
       pending,

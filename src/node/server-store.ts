@@ -3,10 +3,10 @@
  * PostgreSQL is opened here too, and has none of these: it has its own.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import envPaths from "env-paths";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, isCode } from "../errors.ts";
 import { serverLimits } from "../server/core.ts";
 import { openEmbeddedStore } from "../server/embedded.ts";
 import type { Compacted } from "../server/retention.ts";
@@ -15,12 +15,21 @@ import { migrationsFor } from "../server/schema.ts";
 import type { ServerOptions } from "../server/server.ts";
 import { mintHistories } from "../server/spaces.ts";
 import type { ServerStore } from "../server/store.ts";
-import type { NewToken, TokenInfo } from "../server/tokens.ts";
-import { addToken, listTokens, reinstateAccount, revokeToken, suspendAccount } from "../server/tokens.ts";
+import type { NewToken, Suspension, TokenInfo } from "../server/tokens.ts";
+import {
+  addToken,
+  listSuspensions,
+  listTokens,
+  reinstateAccount,
+  revokeToken,
+  suspendAccount,
+} from "../server/tokens.ts";
 import { makeFolder } from "./folder.ts";
 import { finishSwap, isSwapOpen, makeDurable, swapDatabase } from "./server-swap.ts";
-import type { FileLock } from "./sqlite.ts";
+import type { FileLock, SqliteDatabase } from "./sqlite.ts";
 import { acquireFileLock, openDatabase } from "./sqlite.ts";
+
+const readSpaces = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'hf_space'";
 
 const fileName = "server.db";
 const lockName = "server.lock";
@@ -84,6 +93,7 @@ export type TokenDesk = {
   readonly add: (token: NewToken) => Promise<TokenInfo & { readonly token: string }>;
   readonly list: () => Promise<readonly TokenInfo[]>;
   readonly revoke: (id: string) => Promise<boolean>;
+  readonly suspensions: () => Promise<readonly Suspension[]>;
   readonly suspend: (subject: string, reason: string) => Promise<void>;
   readonly reinstate: (subject: string) => Promise<boolean>;
 };
@@ -102,6 +112,7 @@ export async function withTokens<T>(
       },
       list: () => listTokens(store),
       revoke: (id) => revokeToken(store, id, now()),
+      suspensions: () => listSuspensions(store),
       suspend: (subject, reason) => suspendAccount(store, { subject, reason }, now()),
       reinstate: (subject) => reinstateAccount(store, subject),
     });
@@ -187,11 +198,11 @@ export async function restoreServer(place: StorePlace, source: string, now: numb
   const { directory } = place;
   const scratch = `restore-${randomUUID()}.db`;
   try {
-    if (!existsSync(source)) throw noFile(source);
+    if (!statSync(source, { throwIfNoEntry: false })?.isFile()) throw noFile(source);
     removeScratch(directory);
     copyFileSync(source, join(directory, scratch));
     chmodSync(join(directory, scratch), 0o600);
-    const spaces = await mintInto(join(directory, scratch));
+    const spaces = await mintInto(openCopy(join(directory, scratch), source));
     makeDurable(join(directory, scratch));
     const isReplaced = existsSync(join(directory, fileName));
     const aside = `${fileName}.before-restore-${now}`;
@@ -216,8 +227,23 @@ export async function renewHistory(place: StorePlace): Promise<number> {
   }
 }
 
-async function mintInto(file: string): Promise<number> {
-  const database = openDatabase(file);
+/** A backup, and nothing else: an empty file is a database to SQLite, and so is the store of a client; both would become an empty server. */
+function openCopy(file: string, source: string): SqliteDatabase {
+  try {
+    const database = openDatabase(file);
+    if (database.prepare(readSpaces).get() !== undefined) return database;
+    database.close();
+  } catch (error) {
+    if (!isCode(error, "database_corrupt")) throw error;
+  }
+  throw new HoldfastError(
+    "invalid_input",
+    `${source} is no backup of a server, or is damaged; nothing was changed`,
+    "name a file that `holdfast server backup` wrote",
+  );
+}
+
+async function mintInto(database: SqliteDatabase): Promise<number> {
   const store = openEmbeddedStore(database, { defer: setImmediate });
   try {
     await store.migrate(migrationsFor(store.dialect));
@@ -253,4 +279,4 @@ const noDatabase = (directory: string): HoldfastError =>
   new HoldfastError("not_found", `there is no server database in ${directory}`, "name its directory with --data");
 
 const noFile = (source: string): HoldfastError =>
-  new HoldfastError("file_missing", `${source} is not there`, "name a file that `holdfast server backup` wrote");
+  new HoldfastError("file_missing", `there is no file ${source}`, "name a file that `holdfast server backup` wrote");

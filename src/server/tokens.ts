@@ -36,6 +36,7 @@ const readByHash = `SELECT ${columns} FROM hf_token WHERE hash = ?`;
 const readAll = `SELECT ${columns} FROM hf_token ORDER BY created_at, id`;
 const revoke = "UPDATE hf_token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
 const readSuspension = "SELECT suspended_at, reason FROM hf_account WHERE subject = ?";
+const readSuspensions = "SELECT subject, suspended_at, reason FROM hf_account ORDER BY suspended_at, subject";
 const suspend = `INSERT INTO hf_account (subject, suspended_at, reason) VALUES (?, ?, ?)
   ON CONFLICT (subject) DO UPDATE SET suspended_at = excluded.suspended_at, reason = excluded.reason`;
 const reinstate = "DELETE FROM hf_account WHERE subject = ?";
@@ -83,6 +84,18 @@ export async function suspendAccount(
   now: number,
 ): Promise<void> {
   await store.write((tx) => tx.run(suspend, account.subject, now, account.reason));
+}
+
+/** An account that is refused, whatever its tokens say. */
+export type Suspension = { readonly subject: string; readonly suspendedAt: number; readonly reason: string };
+
+export async function listSuspensions(store: ServerStore): Promise<readonly Suspension[]> {
+  const rows = await store.read((tx) => tx.all(readSuspensions));
+  return rows.map((row) => ({
+    subject: String(row.subject),
+    suspendedAt: Number(row.suspended_at),
+    reason: String(row.reason),
+  }));
 }
 
 export async function reinstateAccount(store: ServerStore, subject: string): Promise<boolean> {

@@ -1,11 +1,12 @@
 // Owns what the command says to words that are nearly right: the field and what was expected, the command and not the verb.
 // Leaves exit codes to exit-codes.test.ts and what words become on the wire to words.test.ts.
 import { describe, expect, it } from "vitest";
+import { directoryOf } from "../../src/cli/real-session.ts";
 import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
 import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
-import { play } from "./support/script.ts";
+import { now, play } from "./support/script.ts";
 
 const said = async (argv: readonly string[], script: Script = {}): Promise<readonly [number, string]> => {
   const { exit, err } = await play(argv, script);
@@ -157,6 +158,126 @@ it("a remote to look at is one that is known, or an address", async () => {
   expect([misspelt.exit, misspelt.err.split("\n")[0]]).toEqual([4, '✗ there is no remote "foo"']);
   const address = await play(["network", "check", "https://api.example.com/notes?x"], { answers });
   expect(address.calls).toContainEqual(["network.check", { remote: "https://api.example.com" }]);
+});
+
+describe("a look at the network", () => {
+  const remote = { ...has.onlineRemote, lastSuccessAt: null, lastFailureAt: null };
+  const network = { status: "unknown" as const, isWorkingOffline: false, lastCheckAt: null, pokes: [] };
+  type Remote = typeof has.onlineRemote;
+  /** What is known of the remote each time somebody asks; the last of it stays. */
+  const looks = (...seen: readonly Partial<Remote>[]) => {
+    const left = [...seen];
+    const next = (): Partial<Remote> | undefined => (left.length > 1 ? left.shift() : left[0]);
+    return play(["network", "check"], {
+      answers: {
+        "network.check": { checking: [remote.remote] },
+        "network.status": () => ({ ...network, remotes: [{ ...remote, ...next() }] }),
+      },
+    });
+  };
+  const unknown = { status: "unknown", reason: "not tried yet" } as const;
+  const silence = { status: "unknown", reason: "no answer", lastFailureAt: now } as const;
+
+  it("waits for what comes back, and a first silence is looked at again", async () => {
+    const offline = await looks(unknown, unknown, silence, { ...silence, status: "offline" });
+    expect([offline.exit, offline.out]).toEqual([1, expect.stringContaining("● offline")]);
+    const online = await looks(unknown, unknown, silence, { ...silence, status: "online", lastSuccessAt: now + 1 });
+    expect([online.exit, online.out]).toEqual([0, expect.stringContaining("● online")]);
+  });
+
+  it("an answer from before the look does not count, and no end of it is no success", async () => {
+    const known = { status: "online", lastSuccessAt: now - 60_000 } as const;
+    const played = await looks(known, known);
+    expect([played.exit, played.err]).toEqual([1, expect.stringContaining("Nothing was heard of")]);
+    expect((await looks(unknown, { status: "checking" })).exit).toBe(1);
+  });
+
+  it("is refused while working offline, because nothing is probed then", async () => {
+    const answers = { "network.status": { ...network, isWorkingOffline: true, remotes: [] } };
+    expect((await play(["network", "check"], { answers })).exit).toBe(5);
+  });
+});
+
+describe("being offline", () => {
+  const away = { status: "offline" as const, isWorkingOffline: false, lastCheckAt: null, pokes: [] };
+  const silent = "! Offline: https://api.example.com does not answer for 5 min";
+  const never = { ...has.offlineRemote, remote: "http://typo.test", lastSuccessAt: null, pending: 0 };
+  const answers = {
+    "network.status": { ...away, remotes: [has.offlineRemote, never] },
+    "queue.get": has.waitingNote,
+    "queue.why": has.whyOffline,
+    "queue.status": has.troubled,
+    "queue.list": { operations: [has.waitingNote], next: null },
+    "records.query": { records: [], next: null },
+    "conflicts.list": { conflicts: [], next: null, open: 0 },
+    "queue.cancel": { done: [has.ids.note], refused: [] },
+  } as const satisfies Script["answers"];
+
+  it.each([
+    ["queue show", ["queue", "show", "0f3a9c21"]],
+    ["records list", ["records", "list", "notes"]],
+    ["conflicts list", ["conflicts", "list"]],
+    ["queue cancel", ["queue", "cancel", "0f3a9c21"]],
+  ])("is said below the answer of %s, once, of what is missed", async (_name, argv) => {
+    expect((await play(argv, { answers })).err).toBe(`${silent}; 1 operation goes by itself when it does\n`);
+    const idle = { ...away, remotes: [{ ...has.offlineRemote, pending: 0 }] };
+    expect((await play(argv, { answers: { ...answers, "network.status": idle } })).err).toBe(`${silent}\n`);
+    const byChoice = { ...away, isWorkingOffline: true, remotes: [has.offlineRemote] };
+    expect((await play(argv, { answers: { ...answers, "network.status": byChoice } })).err).toBe(
+      "! Working offline: nothing is sent until `holdfast network online`\n",
+    );
+    for (const quiet of ["--json", "--quiet"]) expect((await play([...argv, quiet], { answers })).err).toBe("");
+  });
+
+  it.each([
+    ["queue why", ["queue", "why", "0f3a9c21"]],
+    ["queue list", ["queue", "list"]],
+    ["network status", ["network", "status"]],
+  ])("is not said a second time below %s", async (_name, argv) => {
+    expect((await play(argv, { answers })).err).not.toContain("does not answer");
+  });
+
+  it("takes nothing from an answer when the daemon goes meanwhile", async () => {
+    const gone = (): never => {
+      throw new HoldfastError("daemon_unreachable", "gone", "");
+    };
+    const played = await play(["queue", "show", "0f3a9c21"], { answers: { ...answers, "network.status": gone } });
+    expect([played.exit, played.err]).toEqual([0, ""]);
+  });
+});
+
+describe("a list of what waits for access", () => {
+  const waits = (more: Parameters<typeof has.operation>[0]) =>
+    has.operation({ reason: "auth", remote: "https://sync.example.com", ...more });
+  const out = { subject: "", remote: "https://sync.example.com", reason: "", since: now, pending: 1 };
+  const shown = async (operation: ReturnType<typeof waits>, ...signedOut: (typeof out & { code: string })[]) => {
+    const answers = {
+      "queue.list": { operations: [operation], next: null },
+      "queue.status": has.queueStatus({ signedOut }),
+    };
+    return (await play(["queue", "list"], { answers })).out;
+  };
+  const problem = (code: string) => ({ code, message: code });
+
+  it("says what keeps the subject out, also where another operation found it out", async () => {
+    expect(await shown(waits({}), { ...out, code: "account_suspended" })).toMatch(/pending +suspended /);
+    expect(await shown(waits({}), { ...out, remote: "", code: "signed_out" })).toMatch(/pending +signed out /);
+    expect(await shown(waits({ problem: problem("credential_missing") }))).toMatch(/pending +no credential /);
+    expect(await shown(waits({ problem: problem("unauthorized") }))).toMatch(/pending +credential refused /);
+  });
+
+  it("guesses nothing from the trouble of somebody else, or from an older one", async () => {
+    const elsewhere = { ...out, subject: "bob", code: "account_suspended" };
+    expect(await shown(waits({ problem: problem("http_500") }), elsewhere)).toMatch(/pending +no access /);
+  });
+});
+
+it("events are not watched from before the first", async () => {
+  expect((await play(["queue", "watch", "--after", "-4"], {})).exit).toBe(2);
+});
+
+it("an empty --home is no directory, least of all this one", async () => {
+  expect(() => directoryOf("")).toThrow("--home names no directory");
 });
 
 it("a file with hundreds of wrong lines is refused in a screenful", async () => {

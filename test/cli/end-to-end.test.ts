@@ -1,7 +1,7 @@
 // Owns the command as a person runs it: real processes, a real data directory, a real receiver, kill -9 between commands.
 // Leaves every look and word to the scripted tests beside it.
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -127,6 +127,8 @@ it("an export comes back by import, from a file and from a pipe", async () => {
   expect((await run(["queue", "export", "--status", "pending", "-o", file])).exit).toBe(0);
   expect((await run(["queue", "export", "-o", file])).err).toContain("is there already");
   expect((await run(["queue", "clear", "--all"])).exit).toBe(5);
+  const taken = await run(["queue", "clear", "--all", "--yes", "--export", file]);
+  expect([taken.exit, taken.err]).toEqual([5, expect.stringContaining("nothing was cleared; choose another file")]);
   expect((await run(["queue", "clear", "--all", "--yes"])).exit).toBe(0);
   expect(await json("queue", "import", file)).toMatchObject({ imported: [expect.any(String)], skipped: [] });
   const piped = await run(["queue", "import", "-", "--json"], readFileSync(file, "utf8"));
@@ -143,6 +145,25 @@ it("a reader that goes away is no error", async () => {
   child.stdin.end();
   const exit = await new Promise((resolve) => child.once("close", resolve));
   expect([exit, err.replace(/\n?● .*\n/, "")]).toEqual([0, ""]);
+});
+
+describe("an output that cannot be written", () => {
+  const into = (shell: string): number | null =>
+    spawnSync("/bin/sh", ["-c", `ulimit -c 0; ${shell}`, "sh", process.execPath, main], { env: process.env }).status;
+
+  it("ends with 1 and says so", ({ skip }) => {
+    if (!existsSync("/dev/full")) return skip("this system has no /dev/full");
+    const file = path.join(scratch, "said");
+    expect(into(`"$1" "$2" help > /dev/full 2> "${file}"`)).toBe(1);
+    expect(readFileSync(file, "utf8")).toMatch(/^✗ the output cannot be written: ENOSPC/);
+  });
+
+  it("is never cut off unseen: a file takes all of it, or the command fails", () => {
+    const file = path.join(scratch, "short");
+    expect(into(`ulimit -f 1; "$1" "$2" help > "${file}"`)).not.toBe(0);
+    expect(into(`"$1" "$2" help > "${file}"`)).toBe(0);
+    expect(readFileSync(file, "utf8")).toMatch(/5 refused by state\n$/);
+  });
 });
 
 it("events come as JSON Lines, and Ctrl-C ends them with 0", async () => {

@@ -1,7 +1,8 @@
 // Owns the committed look of conflicts and sync runs over a scripted daemon, and how many are decided at once.
 // Leaves records to golden-records.test.ts; `vitest -u` writes the goldens anew.
 import { describe, expect, it } from "vitest";
-import type { Input } from "../../src/verbs.ts";
+import { HoldfastError } from "../../src/errors.ts";
+import type { Input, Output } from "../../src/verbs.ts";
 import * as has from "./support/fixtures.ts";
 import type { Look } from "./support/looks.ts";
 import { expectLook } from "./support/looks.ts";
@@ -175,13 +176,13 @@ describe("deciding many conflicts", () => {
     expect(yes.asked).toEqual(["2 conflicts would become what was written here. Decide?"]);
     expect(resolved(yes.calls)).toEqual([{ filter: { collection: "bookings", status: "open" }, choose: "local" }]);
     const no = await play(argv, { isTty: true, says: [false], answers });
-    expect([no.exit, resolved(no.calls)]).toEqual([0, []]);
+    expect([no.exit, resolved(no.calls)]).toEqual([1, []]);
   });
 
   it("needs --yes where nobody can be asked", async () => {
     const refusedAll = await play(argv, { answers });
     expect([refusedAll.exit, resolved(refusedAll.calls)]).toEqual([5, []]);
-    expect((await play([...argv, "--yes"], { answers })).exit).toBe(0);
+    for (const yes of ["--yes", "-y"]) expect((await play([...argv, yes], { answers })).exit).toBe(0);
   });
 
   it("does not mix ids with filters, and wants a value exactly for --choose value", async () => {
@@ -195,5 +196,47 @@ describe("deciding many conflicts", () => {
       expect((await play(wrong, { answers })).exit, wrong.join(" ")).toBe(2);
     const value = await play(["conflicts", "resolve", "c0ff", "--choose", "value", "--data", '{"fee":9}'], { answers });
     expect(resolved(value.calls)).toEqual([{ ids: ["c0ff"], choose: "value", value: { fee: 9 } }]);
+  });
+});
+
+describe("rolling a run back", () => {
+  const gone = (): never => {
+    throw new HoldfastError("not_found", "there is no run 999", "see `holdfast sync runs`");
+  };
+  const answers = {
+    "sync.runs": { runs: [run], next: null },
+    "sync.rollback": ({ run: id }: Input<"sync.rollback">) =>
+      id === run.id ? { run: id, restored: 1, skipped: [] } : gone(),
+  } satisfies Answers;
+
+  it("asks first, and a no ends with 1", async () => {
+    const played = await play(["sync", "rollback", "12"], { isTty: true, says: [false], answers });
+    expect([played.exit, played.asked.length]).toEqual([1, 1]);
+    expect((await play(["sync", "rollback", "12"], { answers })).exit).toBe(5);
+    expect((await play(["sync", "rollback", "12", "-y"], { answers })).exit).toBe(0);
+  });
+
+  it("asks nobody about a run that is not there", async () => {
+    const played = await play(["sync", "rollback", "999"], { isTty: true, answers });
+    expect([played.exit, played.asked]).toEqual([4, []]);
+    expect((await play(["sync", "rollback", "-3"], { answers })).exit).toBe(2);
+  });
+
+  it("runs are listed over pages, and --limit 0 lists all", async () => {
+    const pages = { 0: 11, 11: null } as const;
+    const seen: unknown[] = [];
+    const runs = ({ before = 0, limit }: Input<"sync.runs">): Output<"sync.runs"> => {
+      seen.push([before, limit]);
+      return { runs: [run], next: pages[before as keyof typeof pages] };
+    };
+    const played = await play(["sync", "runs", "--limit", "0", "--json"], { answers: { "sync.runs": runs } });
+    expect([seen, JSON.parse(played.out).runs.length, JSON.parse(played.out).next]).toEqual([
+      [
+        [0, 1_000],
+        [11, 1_000],
+      ],
+      2,
+      null,
+    ]);
   });
 });

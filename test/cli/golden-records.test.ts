@@ -410,6 +410,13 @@ describe("what is typed becomes", () => {
   it("no value that is given twice, and no patch that is a number", async () => {
     expect((await play(["records", "put", "notes", "n1", "{}", "--data", "{}"], {})).exit).toBe(2);
     expect((await play(["records", "patch", "notes", "n1", "7"], {})).exit).toBe(2);
+    const none = await play(["records", "update", "notes", "n1", "stars=5"], {});
+    expect([none.exit, none.err.split("\n")[0]]).toEqual([2, "✗ the value: a record is a JSON object"]);
+  });
+
+  it("a key that is named twice is removed once", async () => {
+    const played = await play(["records", "remove", "notes", "n1", "n1"], {});
+    expect(played.calls).toEqual([["records.write", { kind: "remove", collection: "notes", key: "n1" }]]);
   });
 
   it("an import in parts that passes over what is here already, from an array and from lines", async () => {
@@ -437,6 +444,8 @@ describe("what is typed becomes", () => {
     }
     expect((await play(["records", "import", "notes", "-"], { stdin: "{}", answers })).exit).toBe(2);
     expect((await play(["records", "import", "notes", "-", "--source", "x"], { stdin: "7", answers })).exit).toBe(2);
+    const second = await play(["records", "import", "notes", "-", "--source", "x"], { stdin: "[{},7]", answers });
+    expect(second.err.split("\n")[0]).toBe("✗ -: row 2 is no object");
   });
 
   it("misspelt conditions are usage errors", async () => {

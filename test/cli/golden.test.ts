@@ -52,6 +52,13 @@ const config: Partial<Local> = {
 
 const bulk = { done: [has.ids.note], refused: [] };
 const page = { operations: [has.waitingNote, has.runningUpload, has.failedPush, has.conflicting], next: null };
+/** The network as it was before somebody looked, and as that found it; twice, for people and for JSON. */
+function beforeAndAfter(): () => Output<"network.status"> {
+  let asked = 0;
+  const before = { ...network, remotes: network.remotes.map((each) => ({ ...each, lastFailureAt: null })) };
+  return () => (asked++ % 2 === 0 ? before : network);
+}
+
 const network: Output<"network.status"> = {
   status: "offline",
   ...{ isWorkingOffline: false, pokes: has.pokes },
@@ -350,7 +357,7 @@ const changing: readonly Look[] = [
   [
     "network check",
     ["network", "check"],
-    { answers: { "network.check": { checking: ["https://api.example.com"] }, "network.status": network } },
+    { answers: { "network.check": { checking: ["https://api.example.com"] }, "network.status": beforeAndAfter() } },
   ],
   ["network offline", ["network", "offline"], { answers: { "network.offline": { isWorkingOffline: true } } }],
   [
@@ -358,6 +365,8 @@ const changing: readonly Look[] = [
     ["network", "online"],
     { answers: { "network.online": { isWorkingOffline: false }, "queue.status": has.troubled } },
   ],
+  ["subject list", ["subject", "list"], { answers: { "queue.status": has.keptOut } }],
+  ["subject list empty", ["subject", "list"], { answers: { "queue.status": has.queueStatus() } }],
   ["subject sign-in", ["subject", "sign-in", "ada"], { answers: { "subject.signIn": { subject: "ada", pending: 2 } } }],
   ["subject sign-out", ["subject", "sign-out", ""], { answers: { "subject.signOut": { subject: "", pending: 0 } } }],
   [

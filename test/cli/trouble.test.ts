@@ -72,6 +72,9 @@ it("doctor names the line of a damaged configuration, and the file of types that
     message: expect.stringContaining("config.toml:2: "),
   });
   expect(daemon?.check).toBe("daemon");
+  // What the daemon said has several lines: all of them stand below the first.
+  const said = (await run("doctor")).out.split("\n");
+  expect(said.filter((line) => !/^([✓!✗] | {12}|$|\d+ problem)/.test(line))).toEqual([]);
   writeFileSync(at("config.toml"), "");
   expect((await run("status")).exit).toBe(0);
   // The daemon runs on with what it had; only doctor reads the file anew.
@@ -119,6 +122,18 @@ it("a default is told in the type that the file would have", async () => {
   const value = async (key: string) =>
     (JSON.parse((await run("config", "get", key, "--json")).out) as { value: unknown }).value;
   expect([await value("daemon.port"), await value("queue.max_size"), await value("types")]).toEqual([0, "1 GiB", []]);
+});
+
+it("a folder in the place of a file is named", async () => {
+  const url = "http://127.0.0.1:9/notes";
+  for (const argv of [
+    ["request", "POST", url, "--data", `@${scratch}`],
+    ["queue", "import", scratch],
+    ["records", "import", "notes", scratch],
+  ]) {
+    const refused = await run(...argv);
+    expect([refused.exit, refused.err.split("\n")[0]]).toEqual([2, `✗ ${scratch} is a directory`]);
+  }
 });
 
 it("an export never takes the place of what is there, and names the folder that is not", async () => {

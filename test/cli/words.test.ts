@@ -146,11 +146,11 @@ describe("questions before unsent work is lost", () => {
     expect(played.asked).toEqual([
       "5 unsent operations would be lost. What now? [Keep everything | Save them to a file first, then clear | Clear, and lose 5 unsent operations]",
     ]);
-    expect([played.exit, cleared(played.calls)]).toEqual([0, undefined]);
+    expect([played.exit, cleared(played.calls)]).toEqual([1, undefined]);
   });
   it("keeps everything when the question is given up", async () => {
     const played = await play(["sync", "--clear-queue"], { answers: status, isTty: true, says: [null] });
-    expect(cleared(played.calls)).toBeUndefined();
+    expect([played.exit, cleared(played.calls)]).toEqual([1, undefined]);
   });
   it("saves first when asked to, and clears only what was counted", async () => {
     const played = await play(["queue", "clear", "--all"], {
@@ -182,7 +182,7 @@ describe("questions before unsent work is lost", () => {
       "5 unsent operations would go; mine.jsonl holds them, without the captured files of 1, which would be deleted. Clear?",
     );
     expect(cleared(played.calls)).toBeUndefined();
-    expect(played.err).toContain("1 operation of it sends a captured file, and the content is not in the export");
+    expect(played.err).toContain("1 operation sends a captured file, and the export does not hold its content");
     const exported = await play(["queue", "export", "-o", "mine.jsonl", "--json"], { answers });
     expect(JSON.parse(exported.out)).toEqual({ exported: 2, captured: 1, path: "/desk/mine.jsonl" });
   });
@@ -215,7 +215,7 @@ describe("questions before unsent work is lost", () => {
       isTty: true,
       says: [false],
     });
-    expect(unsent.calls.map(([verb]) => verb)).toEqual(["queue.get"]);
+    expect([unsent.exit, unsent.calls.map(([verb]) => verb)]).toEqual([1, ["queue.get"]]);
     const done = await play(["queue", "remove", "0f3a9c21"], { answers: { ...removal, "queue.get": has.landedNote } });
     expect(done.calls.map(([verb]) => verb)).toEqual(["queue.get", "queue.remove"]);
   });
@@ -233,7 +233,7 @@ describe("editing by hand", () => {
       },
       ...more,
     });
-  const kept = (err: string): string => /--payload @(\S+)/.exec(err)?.[1] ?? "";
+  const kept = (err: string): string => /kept: .*--payload @(\S+)/.exec(err)?.[1] ?? "";
 
   it("sends what the editor left, with the revision that was seen", async () => {
     const played = await edit("printf '{\"a\":1}' >");
@@ -241,7 +241,11 @@ describe("editing by hand", () => {
     expect(played.calls.find(([verb]) => verb === "queue.edit")?.[1]).toMatchObject({ payload: { a: 1 }, revision: 0 });
   });
 
-  it("keeps what was typed when it is no JSON, and when the queue refuses it", async () => {
+  it("goes on when the shell around the editor hears Ctrl-C as well", async () => {
+    expect((await edit("kill -INT $$; printf '{\"a\":1}' >")).exit).toBe(0);
+  });
+
+  it("keeps what was typed when it is no JSON, when the queue refuses it, and when the editor fails", async () => {
     const refusing: Script["answers"] = {
       "queue.get": has.waitingNote,
       "queue.edit": () => {
@@ -251,6 +255,7 @@ describe("editing by hand", () => {
     const cases = [
       [await edit("printf '{\"a\":' >"), 2, '{"a":'],
       [await edit("printf '{\"a\":1}' >", { answers: refusing }), 5, '{"a":1}'],
+      [await edit('printf \'{"a":1}\' > "$1"; false'), 1, '{"a":1}'],
     ] as const;
     for (const [{ exit, err }, wanted, text] of cases) {
       expect(exit).toBe(wanted);

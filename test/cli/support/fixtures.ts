@@ -184,6 +184,14 @@ export const troubled = queueStatus({
   remotes: [offlineRemote, { ...onlineRemote, remote: "https://files.example.com" }],
 });
 
+const out = { subject: "", remote: "https://sync.example.com", since: now - 120_000, pending: 2 };
+export const keptOut = queueStatus({
+  signedOut: [
+    { ...out, subject: "ada", remote: "", reason: "signed out", code: "signed_out" },
+    { ...out, reason: "the account is suspended: left the company", code: "account_suspended", pending: 0 },
+  ],
+});
+
 export function receipt(more: Partial<Output<"queue.add">> = {}): Output<"queue.add"> {
   return { id: ids.note, sequence: 12, status: "pending", reason: null, isNew: true, warning: null, ...more };
 }

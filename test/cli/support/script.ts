@@ -116,6 +116,11 @@ function makeHost(script: Script, kept: Kept): Host {
   };
 }
 
+const noNetwork: Output<"network.status"> = {
+  ...{ status: "unknown", isWorkingOffline: false, lastCheckAt: null },
+  ...{ remotes: [], pokes: [] },
+};
+
 function makeSession(script: Script, kept: Kept): Session {
   const info = {
     home: "/home/ada/.local/share/holdfast",
@@ -131,6 +136,8 @@ function makeSession(script: Script, kept: Kept): Session {
     call: async (verb, input) => {
       // What the command sends and what the script answers must both be what the contract says.
       const checked = parseInput(verb, input);
+      // Asked after every command that has not told it: a script that says nothing of the network has none to tell of.
+      if (verb === "network.status" && script.answers?.[verb] === undefined) return noNetwork as Output<typeof verb>;
       kept.calls.push([verb, input]);
       const answer = script.answers?.[verb] as Answer<typeof verb> | undefined;
       if (answer === undefined) throw new Error(`the script has no answer to ${verb}`);
