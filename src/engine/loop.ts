@@ -414,7 +414,8 @@ function planNext(loop: Draining): void {
   const times = planned.filter((time) => time !== null);
   const next = Math.min(...times, store.world.now() + longestSleepMs);
   const longest = loop.ahead.requests.length > 0 ? longestAheadMs : longestSleepMs;
-  sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest, pruneWaitMs(store)));
+  const tidyMs = loop.isStopping ? longestSleepMs : pruneWaitMs(store);
+  sleep(loop, Math.min(Math.max(next - store.world.now(), 1), longest, tidyMs));
 }
 
 function sleep(loop: Draining, delayMs: number): void {

@@ -91,3 +91,29 @@ test("a process that is told to stop waits asleep for what is under way, whateve
   await stopped;
   expect(ada.ask("queue.get", { id }).status).toBe("completed");
 });
+
+test("nor does what is left over to prune keep it awake then", async () => {
+  const { client, run } = startRecords();
+  let finish = (): void => {};
+  const under = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const settings = { retainCount: 0, concurrency: 500 };
+  const quick = { type: "quick", run: async () => ({ kind: "applied" }) as const };
+  const ada = client({
+    settings,
+    types: [quick, { type: "slow", run: () => under.then(() => ({ kind: "applied" }) as const) }],
+  });
+  for (let time = 0; time < 3; time += 1)
+    ada.ask("queue.addMany", { operations: Array.from({ length: 1_000 }, () => ({ type: "quick", payload: null })) });
+  await run(10_000);
+  ada.ask("queue.add", { type: "slow", payload: 1 });
+  await run(10);
+  expect(ada.ask("queue.status", {}).counts.completed).toBeGreaterThan(1_000);
+  const stopped = ada.engine.stop(60_000);
+  await run(20_000);
+  expect(ada.wakes.judge()).toBeNull();
+  finish();
+  await run(1_000);
+  await stopped;
+});
