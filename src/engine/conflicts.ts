@@ -25,6 +25,9 @@ import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
  */
 export const decisionRounds = 20;
 
+/** Conflicts of one record that are kept, decided ones at most: so many decisions can be taken back. */
+export const keptDecisions = 100;
+
 const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS status, conflict.kind AS kind, conflict.collection AS collection,
   conflict.record AS record, conflict.op AS op, fields, base, local, remote, remote_version, remote_author, message, strategy, created, decided,
   decided_by, choice, outcome, detail, conflict.seal AS seal`;
@@ -39,7 +42,14 @@ const refresh = `UPDATE conflict SET kind = ?, fields = ?, base = ?, local = ?, 
   strategy = ? WHERE seq = ?`;
 const setDecided = `UPDATE conflict SET status = ?, decided = ?, decided_by = ?, choice = ?, outcome = ?, detail = ? WHERE seq = ?`;
 const seqOf = "SELECT seq FROM conflict WHERE id = ?";
-const undoable = `SELECT ${columns} FROM conflict WHERE record = ? AND status <> 'undone' ORDER BY seq DESC LIMIT 100`;
+const undoable = `SELECT ${columns} FROM conflict WHERE record = ? AND status <> 'undone' ORDER BY seq DESC LIMIT ${keptDecisions}`;
+// What is unsent may still ask when it was decided.
+const isSpent = "status <> 'open' AND NOT EXISTS (SELECT 1 FROM op WHERE op.seq = conflict.op AND op.state < 8)";
+const forgetOld = `DELETE FROM conflict WHERE seq IN (SELECT seq FROM conflict WHERE record > ? AND record <= ? AND decided < ? AND ${isSpent}
+  ORDER BY record, seq LIMIT +?)`;
+const crowded = "SELECT record FROM conflict WHERE record > ? AND record <= ? GROUP BY record HAVING count(*) > ?";
+const forgetBeyond = `DELETE FROM conflict WHERE seq IN (SELECT seq FROM conflict WHERE record = ?1 AND seq <=
+  (SELECT seq FROM conflict WHERE record = ?1 ORDER BY seq DESC LIMIT 1 OFFSET +?2) AND ${isSpent} ORDER BY seq LIMIT +?3)`;
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
 const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
 const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
@@ -375,6 +385,21 @@ export function conflictNeedsSince(store: Store, recordId: number, value: string
   const now = value === null ? null : (JSON.parse(value) as Fields);
   const needing = rows.filter(({ status, outcome }) => status === "open" || isSameJson(outcome as Json, now as Json));
   return Math.min(Number.MAX_SAFE_INTEGER, ...needing.map(({ created }) => created));
+}
+
+/**
+ * Forgets decided conflicts of some records: what was decided before an instant, and what is beyond the newest of one record, some at a time.
+ * Returns how many.
+ */
+export function forgetDecided(
+  store: Store,
+  range: { readonly after: number; readonly to: number },
+  { before, limit }: { readonly before: number; readonly limit: number },
+): number {
+  let forgotten = store.db.prepare(forgetOld).run(range.after, range.to, before, limit).changes;
+  for (const row of store.db.prepare(crowded).all(range.after, range.to, keptDecisions))
+    forgotten += store.db.prepare(forgetBeyond).run(integer(row.record), keptDecisions, limit).changes;
+  return forgotten;
 }
 
 /** Open conflicts that one operation is parked for. */

@@ -4,6 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { startRecords } from "../../test/support/record-bench.ts";
+import { keptDecisions } from "./conflicts.ts";
 
 const minuteMs = 60_000;
 const count = "SELECT count(*) AS n FROM record";
@@ -46,6 +47,44 @@ test("what an open conflict, or a decision that can be taken back, needs of the 
   for (let n = 0; n < 9; n += 1) ada.update("a", { title: `later ${n}` });
   await run(120_000);
   expect(entries()).toHaveLength(2);
+});
+
+test("a decided conflict is kept as long as the history of records, and the newest hundred of one record", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client({ settings: { recordHistoryMs: 600 * minuteMs, retainMs: 2_000 * minuteMs } });
+  server.write("notes", "a", { title: "first" });
+  await run();
+  const dispute = async (n: number): Promise<void> => {
+    ada.offline();
+    server.write("notes", "a", { title: `theirs ${n}` });
+    ada.update("a", { title: `ours ${n}` });
+    ada.online();
+    await run(minuteMs);
+  };
+  const decide = (): void => {
+    const ids = ada.conflicts("open").map(({ id }) => id);
+    expect(ids).toHaveLength(1);
+    ada.ask("conflicts.resolve", { ids, choose: "local" });
+  };
+  for (let n = 1; n <= keptDecisions + 20; n += 1) {
+    await dispute(n);
+    decide();
+    await run(minuteMs);
+  }
+  const titles = () => ada.rows("SELECT json_extract(local, '$.title') AS title FROM conflict ORDER BY seq");
+  expect(titles()).toHaveLength(keptDecisions);
+  expect(titles().at(-1)).toEqual({ title: `ours ${keptDecisions + 20}` });
+  // The last one is open for longer than anything is kept: an open conflict is never forgotten.
+  await dispute(0);
+  await run(700 * minuteMs);
+  expect(titles()).toEqual([{ title: "ours 0" }]);
+  decide();
+  await run(599 * minuteMs);
+  expect(titles()).toHaveLength(1);
+  await run(5 * minuteMs);
+  expect(titles()).toEqual([]);
+  expect(server.all("notes")).toEqual({ a: { title: "ours 0" } });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
 });
 
 test("a removed record goes once the server has confirmed it long ago and its history is forgotten, never before", async () => {
