@@ -7,8 +7,10 @@ import { gateOf, initialReachability, nextProbeOf, observe } from "../network.ts
 import type { RemoteView } from "../verbs.ts";
 import { isWorkingOffline } from "./gates.ts";
 import { record } from "./history.ts";
+import { listChannels } from "./meta.ts";
+import { channelCounter } from "./schema.ts";
 import type { Store } from "./store.ts";
-import { parsed, text } from "./store.ts";
+import { parsed, readCount, text } from "./store.ts";
 
 /** Successes refresh a remote's row at most this often; changes of status are always written. */
 const refreshMs = 10_000;
@@ -17,6 +19,7 @@ const readRemote = "SELECT state FROM remote WHERE name = ?";
 const readRemotes = "SELECT name, state FROM remote ORDER BY name";
 const writeRemote =
   "INSERT INTO remote (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state";
+const dropRemote = "DELETE FROM remote WHERE name = ?";
 const remotesWithWork = `SELECT DISTINCT channel.remote AS remote FROM channel WHERE channel.remote <> '' AND EXISTS (
   SELECT 1 FROM op WHERE op.state = 0 AND op.channel = channel.id)`;
 // A cross join keeps SQLite from sorting: it is asked once per answer, and there is nearly always nothing.
@@ -109,7 +112,21 @@ export function askForProbe(store: Store, remote: string | null): readonly strin
   return names;
 }
 
-/** Remotes that were ever tried or have work waiting. */
+/** Forgets remotes that nothing goes to and that were last of use before an instant: else they would be probed, and listed, for ever. */
+export function forgetRemotes(store: Store, before: number): void {
+  const isWanted = (name: string): boolean =>
+    name === store.sync?.remote ||
+    listChannels(store).some(({ id, remote }) => remote === name && readCount(store, channelCounter(id)) > 0);
+  for (const row of store.db.prepare(readRemotes).all()) {
+    const name = text(row.name);
+    const { since, lastSuccessAt } = getReachability(store, name);
+    if (Math.max(since, lastSuccessAt ?? 0) >= before || isWanted(name)) continue;
+    store.db.prepare(dropRemote).run(name);
+    store.memory.transaction?.remotes.delete(name);
+  }
+}
+
+/** Remotes that were tried lately or have work waiting. */
 export function knownRemotes(store: Store): readonly string[] {
   const tried = store.db
     .prepare(readRemotes)

@@ -10,6 +10,7 @@ import { dropReferencesOf } from "./ids.ts";
 import { clearLanes, dropDependencies } from "./lanes.ts";
 import { scrub } from "./mending-rows.ts";
 import { getSettings } from "./meta.ts";
+import { forgetRemotes } from "./network.ts";
 import { dropChanges } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, getRow, selectBrief } from "./queue.ts";
@@ -98,6 +99,7 @@ export function prune(store: Store): boolean {
   const byCount = excess === 0 ? 0 : dropOldestDone(store, excess);
   const byAge = dropDone(store, briefs(store.db.prepare(doneBefore).all(store.world.now() - retainMs, pruneLimit)));
   pruneStoreHistory(store);
+  forgetRemotes(store, store.world.now() - retainMs);
   const isLogBehind = pruneLog(store);
   const areRecordsBehind = pruneRecords(store);
   scrub(store);

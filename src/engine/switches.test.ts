@@ -1,7 +1,7 @@
 // Owns the tests of what people switch and see: pauses, working offline, sync modes and runs, reachability, the status light.
 // Leaves the belief about a remote to network.test.ts of the root.
 import { describe, expect, test } from "vitest";
-import { lost, refused, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
+import { applied, lost, refused, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
 
 describe("pauses", () => {
   test("a paused lane, type, remote or everything sends nothing and goes on where it stood", async () => {
@@ -115,6 +115,29 @@ describe("reachability", () => {
     await bench.run(120_000);
     expect(bench.get(id).status).toBe("completed");
   });
+});
+
+test("a remote that nothing goes to is forgotten after the retention; one that something waits for stays", async () => {
+  const bench = startBench({
+    settings: { retainMs: 3_600_000 },
+    type: { remoteOf: (payload) => `https://${String(payload)}.example` },
+  });
+  const remotes = () => bench.ask("network.status", {}).remotes.map(({ remote }) => remote);
+  bench.probe = { isReachable: false, reason: "nobody answers" };
+  bench.answers.push(applied, silent, silent);
+  bench.add({ payload: "well" });
+  await bench.run();
+  const gone = bench.add({ payload: "gone" });
+  await bench.run();
+  const wanted = bench.add({ payload: "wanted" });
+  await bench.run();
+  bench.ask("queue.cancel", { ids: [gone.id] });
+  bench.answers.push(...Array.from({ length: 1_000 }, () => silent));
+  await bench.run(3_000_000);
+  expect(remotes()).toEqual(["https://gone.example", "https://wanted.example", "https://well.example"]);
+  await bench.run(1_000_000);
+  expect(remotes()).toEqual(["https://wanted.example"]);
+  expect(bench.get(wanted.id).status).toBe("pending");
 });
 
 describe("sync", () => {
