@@ -28,7 +28,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "forget the lane's order on a retry",
-    file: "src/engine/queue.ts",
+    file: "src/engine/lane-rows.ts",
     find: "AND state < 6 ORDER BY position LIMIT 1`",
     replace: "AND state < 6 AND state <> 2 ORDER BY position LIMIT 1`",
     rules: ["I3", "I8", "why"],
@@ -158,7 +158,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "let one refusal hold other lanes",
-    file: "src/engine/queue.ts",
+    file: "src/engine/lane-rows.ts",
     find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6",
     replace:
       "const laneHead = `SELECT ${briefColumns} FROM op WHERE (lane = ? OR state = 5) AND lane <> '' AND state < 6",
