@@ -384,7 +384,11 @@ export const configKeys: readonly ConfigKey[] = [
   { key: "sync.space", meaning: "Space of collections that name none", standard: `"${defaultSpace}"` },
   { key: "sync.credential", meaning: "Name of the credential for the sync server", standard: "none" },
   { key: "sync.subject", meaning: "Whose writes these are", standard: "the store's owner" },
-  { key: "sync.record_history", meaning: "How long the history of records is kept, and what was decided of their conflicts", standard: '"90d"' },
+  {
+    key: "sync.record_history",
+    meaning: "How long the history of records is kept, and what was decided of their conflicts",
+    standard: '"90d"',
+  },
   { key: "sync.record_history_count", meaning: "Entries of the history that are kept of one record", standard: "100" },
   {
     key: "sync.decision_stale",
