@@ -25,7 +25,7 @@ import { integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
  */
 export const decisionRounds = 20;
 
-/** Conflicts of one record that are kept, decided ones at most: so many decisions can be taken back. */
+/** Conflicts of one record that are kept whoever decided them. Beyond them what a person has decided stays, and what decided itself goes. */
 export const keptDecisions = 100;
 
 const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS status, conflict.kind AS kind, conflict.collection AS collection,
@@ -49,7 +49,8 @@ const forgetOld = `DELETE FROM conflict WHERE seq IN (SELECT seq FROM conflict W
   ORDER BY record, seq LIMIT +?)`;
 const crowded = "SELECT record FROM conflict WHERE record > ? AND record <= ? GROUP BY record HAVING count(*) > ?";
 const forgetBeyond = `DELETE FROM conflict WHERE seq IN (SELECT seq FROM conflict WHERE record = ?1 AND seq <=
-  (SELECT seq FROM conflict WHERE record = ?1 ORDER BY seq DESC LIMIT 1 OFFSET +?2) AND ${isSpent} ORDER BY seq LIMIT +?3)`;
+  (SELECT seq FROM conflict WHERE record = ?1 ORDER BY seq DESC LIMIT 1 OFFSET +?2) AND ${isSpent}
+  AND decided_by IS NOT 'person' AND decided_by IS NOT 'prechosen' ORDER BY seq LIMIT +?3)`;
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
 const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
 const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
@@ -388,8 +389,8 @@ export function conflictNeedsSince(store: Store, recordId: number, value: string
 }
 
 /**
- * Forgets decided conflicts of some records: what was decided before an instant, and what is beyond the newest of one record, some at a time.
- * Returns how many.
+ * Forgets decided conflicts of some records, some at a time: what was decided before an instant, and what rules have decided beyond the
+ * newest of one record, which else a busy counter would fill a disk with. Returns how many.
  */
 export function forgetDecided(
   store: Store,

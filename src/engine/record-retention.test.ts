@@ -4,10 +4,12 @@
  */
 import { expect, test } from "vitest";
 import { startRecords } from "../../test/support/record-bench.ts";
+import type { Fields } from "../record.ts";
 import { keptDecisions } from "./conflicts.ts";
 
 const minuteMs = 60_000;
 const count = "SELECT count(*) AS n FROM record";
+const decisions = "SELECT json_extract(local, '$.title') AS local FROM conflict ORDER BY seq";
 
 test("of each record the newest entries are kept, and another one's are not counted with them", async () => {
   const { client, run } = startRecords();
@@ -49,42 +51,50 @@ test("what an open conflict, or a decision that can be taken back, needs of the 
   expect(entries()).toHaveLength(2);
 });
 
-test("a decided conflict is kept as long as the history of records, and the newest hundred of one record", async () => {
+test("a decided conflict is kept as long as the history of records, an open one until it is decided", async () => {
   const { server, client, run } = startRecords();
   const ada = client({ settings: { recordHistoryMs: 600 * minuteMs, retainMs: 2_000 * minuteMs } });
   server.write("notes", "a", { title: "first" });
   await run();
-  const dispute = async (n: number): Promise<void> => {
+  ada.offline();
+  server.write("notes", "a", { title: "theirs" });
+  ada.update("a", { title: "ours" });
+  ada.online();
+  await run(700 * minuteMs);
+  const [conflict] = ada.conflicts("open");
+  ada.ask("conflicts.resolve", { ids: [conflict?.id ?? ""], choose: "local" });
+  await run(599 * minuteMs);
+  expect(ada.rows(decisions)).toEqual([{ local: "ours" }]);
+  await run(5 * minuteMs);
+  expect(ada.rows(decisions)).toEqual([]);
+  expect(server.all("notes")).toEqual({ a: { title: "ours" } });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+});
+
+test("of what rules have decided of one record the newest are kept, and all that a person has decided", async () => {
+  const { server, client, run } = startRecords();
+  const ada = client({ collections: [{ name: "notes", merge: { n: { rule: "prefer-local" } } }] });
+  server.write("notes", "a", { title: "first", n: 0 });
+  await run();
+  const dispute = async (theirs: Fields, ours: Fields): Promise<void> => {
     ada.offline();
-    server.write("notes", "a", { title: `theirs ${n}` });
-    ada.update("a", { title: `ours ${n}` });
+    server.write("notes", "a", { ...server.get("notes", "a")?.value, ...theirs });
+    ada.update("a", ours);
     ada.online();
     await run(minuteMs);
   };
-  const decide = (): void => {
-    const ids = ada.conflicts("open").map(({ id }) => id);
-    expect(ids).toHaveLength(1);
-    ada.ask("conflicts.resolve", { ids, choose: "local" });
-  };
-  for (let n = 1; n <= keptDecisions + 20; n += 1) {
-    await dispute(n);
-    decide();
-    await run(minuteMs);
-  }
-  const titles = () => ada.rows("SELECT json_extract(local, '$.title') AS title FROM conflict ORDER BY seq");
-  expect(titles()).toHaveLength(keptDecisions);
-  expect(titles().at(-1)).toEqual({ title: `ours ${keptDecisions + 20}` });
-  // The last one is open for longer than anything is kept: an open conflict is never forgotten.
-  await dispute(0);
-  await run(700 * minuteMs);
-  expect(titles()).toEqual([{ title: "ours 0" }]);
-  decide();
-  await run(599 * minuteMs);
-  expect(titles()).toHaveLength(1);
-  await run(5 * minuteMs);
-  expect(titles()).toEqual([]);
-  expect(server.all("notes")).toEqual({ a: { title: "ours 0" } });
-  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+  await dispute({ title: "theirs" }, { title: "by hand" });
+  const [byHand] = ada.conflicts("open");
+  ada.ask("conflicts.resolve", { ids: [byHand?.id ?? ""], choose: "local" });
+  await run(minuteMs);
+  for (let n = 1; n <= keptDecisions + 20; n += 1) await dispute({ n: -n }, { n });
+  const left = ada.rows("SELECT decided_by, json_extract(local, '$.n') AS n FROM conflict ORDER BY seq");
+  expect(left).toHaveLength(keptDecisions + 1);
+  expect([left[0], left[1], left.at(-1)]).toEqual([
+    { decided_by: "person", n: 0 },
+    { decided_by: "automatic", n: 21 },
+    { decided_by: "automatic", n: keptDecisions + 20 },
+  ]);
 });
 
 test("a removed record goes once the server has confirmed it long ago and its history is forgotten, never before", async () => {

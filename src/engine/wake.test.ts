@@ -73,13 +73,20 @@ test("a fetch that failed is waited for asleep", async () => {
   expect(ada.wakes.judge()).toBeNull();
 });
 
-test("a process that is told to stop waits asleep for what is under way, whatever is overdue", async () => {
-  const { client, run } = startRecords();
+/** A type whose operations are under way until `finish`. */
+function slowType() {
   let finish = (): void => {};
   const under = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  const ada = client({ types: [{ type: "slow", run: () => under.then(() => ({ kind: "applied" }) as const) }] });
+  const slow = { type: "slow", run: () => under.then(() => ({ kind: "applied" }) as const) };
+  return { slow, finish: () => finish() };
+}
+
+test("a process that is told to stop waits asleep for what is under way, whatever is overdue", async () => {
+  const { client, run } = startRecords();
+  const { slow, finish } = slowType();
+  const ada = client({ types: [slow] });
   const { id } = ada.ask("queue.add", { type: "slow", payload: 1 });
   await run(100);
   ada.ask("queue.add", { type: "slow", payload: 2, notBefore: ada.machine.wallClock.now() + 1_000 });
@@ -94,16 +101,10 @@ test("a process that is told to stop waits asleep for what is under way, whateve
 
 test("nor does what is left over to prune keep it awake then", async () => {
   const { client, run } = startRecords();
-  let finish = (): void => {};
-  const under = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
+  const { slow, finish } = slowType();
   const settings = { retainCount: 0, concurrency: 500 };
   const quick = { type: "quick", run: async () => ({ kind: "applied" }) as const };
-  const ada = client({
-    settings,
-    types: [quick, { type: "slow", run: () => under.then(() => ({ kind: "applied" }) as const) }],
-  });
+  const ada = client({ settings, types: [quick, slow] });
   for (let time = 0; time < 3; time += 1)
     ada.ask("queue.addMany", { operations: Array.from({ length: 1_000 }, () => ({ type: "quick", payload: null })) });
   await run(10_000);
