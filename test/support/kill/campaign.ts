@@ -3,7 +3,7 @@
 import type { ChildProcess } from "node:child_process";
 import { fork, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,6 +15,7 @@ import { seededRandom } from "../../../src/testing/random.ts";
 import type { Output } from "../../../src/verbs.ts";
 import { freePort, isAlive, kill, main, processesOf, runCommand, until } from "../processes.ts";
 import type { Acknowledged, Armed, Line, Moment } from "./shapes.ts";
+import { isUploadMade } from "./uploads.ts";
 
 type Operation = Output<"queue.get">;
 
@@ -306,15 +307,14 @@ function readOutcome({ folder }: Run): Pick<Campaign, "acknowledged" | "journal"
           return [];
         }
       });
-  const uploadAt = (location: string): string => path.join(folder, "uploads", path.basename(location));
-  // The receiver goes by the same two files: one alone is an upload whose making it did not survive.
-  const isMade = (location: string): boolean =>
-    existsSync(uploadAt(location)) && existsSync(`${uploadAt(location)}.json`);
+  const uploads = path.join(folder, "uploads");
   return {
     acknowledged: ["ada", "ben", "cli"].flatMap((name) => lines<Acknowledged>(`acknowledged-${name}.jsonl`)),
     // An address that was noted when the receiver died before it made the upload.
-    journal: lines<Line>("receipts.jsonl").filter(({ location }) => location === undefined || isMade(location)),
-    uploadOf: (location) => readFileSync(uploadAt(location)),
+    journal: lines<Line>("receipts.jsonl").filter(
+      ({ location }) => location === undefined || isUploadMade(uploads, location),
+    ),
+    uploadOf: (location) => readFileSync(path.join(uploads, path.basename(location))),
     hasCommandRun: (key) => {
       try {
         return readFileSync(path.join(folder, "effects", key)).length === 0;

@@ -10,6 +10,7 @@ import { FileStore } from "@tus/file-store";
 import { Server } from "@tus/server";
 import { seededRandom } from "../../../src/testing/random.ts";
 import type { Armed, Line, Moment } from "./shapes.ts";
+import { isUploadMade } from "./uploads.ts";
 
 const [folder = "", port = "0", seed = "0"] = process.argv.slice(2);
 const random = seededRandom(seed);
@@ -66,7 +67,7 @@ const tus = new Server({
   path: "/files",
   datastore: new FileStore({ directory: uploads }),
   relativeLocation: true,
-  // Noted before the upload is made: an address whose upload is missing is worth nothing, see `isThere`.
+  // Noted before the upload is made: an address whose upload is missing is worth nothing, see `isUploadMade`.
   onUploadCreate: async (request, upload) => {
     const key = request.headers.get("idempotency-key") ?? "";
     write({ what: "tus", key, url: "/files", location: `/files/${upload.id}` });
@@ -88,9 +89,9 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (request.method === "HEAD" || request.method === "GET") return void response.writeHead(204).end();
   const body = await readBody(request);
   if (/local-/.test(url) || /"local-/.test(body.toString("latin1"))) write({ what: "leak", key, url });
-  const stored = receipts.get(key);
   await sleep(random.below(12));
-  if (stored !== undefined) write({ what: "replay", key, url });
+  // Asked in the turn that writes: a repetition may be here while the first is still in hand.
+  if (receipts.has(key)) write({ what: "replay", key, url });
   else if (request.method === "PUT") write({ what: "put", key, url, sha256: sha256(body) });
   else write({ what: "request", key, url, id: `srv-${receipts.size + 1}`, body: JSON.parse(body.toString("utf8")) });
   await pass("recorded");
@@ -102,25 +103,28 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   await pass("answered");
 }
 
-/** A creation that is repeated under its key gets the upload that it has made, as a server with receipts does it. */
+const creations = new Map<string, Promise<void>>();
+
+/** Creations under one key go one after the other, as they do at a server that holds the row of the key meanwhile. */
 async function answerTus(request: IncomingMessage, response: ServerResponse, key: string): Promise<void> {
-  const made = request.method === "POST" ? receipts.get(key) : undefined;
-  if (made?.location !== undefined && isThere(made.location)) {
-    const headers = { location: made.location, "tus-resumable": "1.0.0", "content-length": "0" };
-    response.writeHead(201, headers).end();
+  if (request.method === "POST") {
+    const before = creations.get(key) ?? Promise.resolve();
+    const creation = before.then(() => create(request, response, key));
+    creations.set(
+      key,
+      creation.catch(() => undefined),
+    );
+    await creation;
   } else await tus.handle(request, response);
   await pass("recorded");
 }
 
-/** What died while it was made is not there: the store writes the description after the file, and not at once. */
-function isThere(location: string): boolean {
-  const made = path.join(uploads, path.basename(location));
-  try {
-    JSON.parse(readFileSync(`${made}.json`, "utf8"));
-    return existsSync(made);
-  } catch {
-    return false;
-  }
+/** A creation that is repeated under its key gets the upload that it has made, as a server with receipts does it. */
+async function create(request: IncomingMessage, response: ServerResponse, key: string): Promise<void> {
+  const location = receipts.get(key)?.location;
+  if (location !== undefined && isUploadMade(uploads, location))
+    response.writeHead(201, { location, "tus-resumable": "1.0.0", "content-length": "0" }).end();
+  else await tus.handle(request, response);
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
