@@ -149,7 +149,7 @@ export const recordVerbs = {
       where: optional(where),
       isPinned: z.boolean(),
     }),
-    z.object({ changed: count }),
+    z.object({ changed: count, missing: z.array(recordKey) }),
   ),
   "conflicts.list": row(
     kind.read,

@@ -1,6 +1,7 @@
 /**
  * Owns the writing half of `holdfast records`: put, update, patch, remove, restore, pin. Importing is in `records-import.ts`.
  */
+import { HoldfastError } from "../errors.ts";
 import type { Json } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { recordLimits } from "../record.ts";
@@ -156,7 +157,21 @@ export const runRecordPin: Handler<[string, readonly string[]], PinOptions> = as
   const isPinned = options.off !== true;
   const input = { collection, isPinned, ...definedOnly({ keys: named, where }) } as Input<"records.pin">;
   const answer = await (await context.session()).call("records.pin", input);
-  const done = isPinned ? "stay on this device" : "may go when room is needed";
-  context.confirm(answer, () => `${context.paint.green(sign.yes)} ${plural(answer.changed, "record")} ${done}`);
-  return 0;
+  const { changed, missing } = answer;
+  const done = isPinned ? "on this device" : "only as long as there is room";
+  context.confirm(answer, () =>
+    changed === 0
+      ? "Nothing was changed."
+      : `${context.paint.green(sign.yes)} ${plural(changed, "record")} ${changed === 1 ? "stays" : "stay"} ${done}`,
+  );
+  if (missing.length === 0) return 0;
+  const first = missing[0] ?? "";
+  throw new HoldfastError(
+    "not_found",
+    missing.length === 1
+      ? `${collection} has no record ${plain(first)} on this device`
+      : `${collection} has ${missing.length} of these records not on this device: ${plain(first)} is one`,
+    `\`holdfast collections sync ${shellWord(collection)} ${shellWord(first)}\` asks the server`,
+    { details: { missing } },
+  );
 };

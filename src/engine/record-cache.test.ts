@@ -38,7 +38,10 @@ test("what is unsent, refused or pinned is never evicted, and no pin hides from 
   using bench = startReader([docs], { isSynced: true });
   bench.elsewhere("docs", "pinned", { fat });
   await bench.run(2_000);
-  expect(bench.ask("records.pin", { collection: "docs", keys: ["pinned"], isPinned: true })).toEqual({ changed: 1 });
+  expect(bench.ask("records.pin", { collection: "docs", keys: ["pinned"], isPinned: true })).toEqual({
+    changed: 1,
+    missing: [],
+  });
   expect(bench.ask("records.get", { collection: "docs", key: "pinned" }).record?.isPinned).toBe(true);
   bench.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
   bench.put("docs", "unsent", { fat });
@@ -68,8 +71,10 @@ test("records are pinned by conditions too, and let go again", async () => {
   for (let n = 0; n < 5; n += 1) bench.elsewhere("docs", `k${n}`, { n });
   await bench.run(2_000);
   const pin = (isPinned: boolean) =>
-    bench.ask("records.pin", { collection: "docs", where: { n: { lt: 3 } }, isPinned });
-  expect([pin(true), pin(true), pin(false)]).toEqual([{ changed: 3 }, { changed: 0 }, { changed: 3 }]);
+    bench.ask("records.pin", { collection: "docs", where: { n: { lt: 3 } }, isPinned }).changed;
+  expect([pin(true), pin(true), pin(false)]).toEqual([3, 0, 3]);
+  const named = bench.ask("records.pin", { collection: "docs", keys: ["k1", "nope"], isPinned: true });
+  expect(named).toEqual({ changed: 1, missing: ["nope"] });
   const refusal = expect.objectContaining({ code: "invalid_input" });
   expect(() => bench.ask("records.pin", { collection: "docs", isPinned: true })).toThrow(refusal);
 });

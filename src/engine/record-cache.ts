@@ -129,11 +129,14 @@ export function pinRecords(store: Store, input: Input<"records.pin">): Output<"r
       "pass `keys`, or `where` ({} for all records of the collection)",
     );
   }
+  const missing: string[] = [];
   const rows =
-    input.keys === undefined ? matching(store, info, (input.where ?? {}) as Where) : byKeys(store, info, input.keys);
+    input.keys === undefined
+      ? matching(store, info, (input.where ?? {}) as Where)
+      : byKeys(store, info, input.keys, missing);
   const changing = rows.filter((row) => (row.pinned === 1) !== input.isPinned);
   for (const row of changing) markPinned(store, row.id, input.isPinned);
-  return { changed: changing.length };
+  return { changed: changing.length, missing };
 }
 
 function matching(store: Store, info: CollectionInfo, where: Where): readonly RecordRow[] {
@@ -148,11 +151,14 @@ function matching(store: Store, info: CollectionInfo, where: Where): readonly Re
 }
 
 /** A key that is not here is wanted: it is fetched, and pinned when it is asked for again. */
-function byKeys(store: Store, info: CollectionInfo, keys: readonly string[]): readonly RecordRow[] {
+/** The rows of these keys; those that are not here are named in `missing`, and asked for where they may be at the server. */
+function byKeys(store: Store, info: CollectionInfo, keys: readonly string[], missing: string[]): readonly RecordRow[] {
   return keys.flatMap((key) => {
     const row = findRecord(store, info, key);
-    if (row === null) wantRecord(store, info, key);
-    return row === null ? [] : [row];
+    if (row !== null) return [row];
+    wantRecord(store, info, key);
+    missing.push(key);
+    return [];
   });
 }
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { pageLimit } from "../../src/cli/pages.ts";
 import type { ErrorCode } from "../../src/errors.ts";
 import { errorTable, HoldfastError } from "../../src/errors.ts";
-import { limits } from "../../src/shapes.ts";
+import { defaultSettings, limits } from "../../src/shapes.ts";
 import * as has from "./support/fixtures.ts";
 import { collection, syncConfig } from "./support/record-fixtures.ts";
 import type { Script } from "./support/script.ts";
@@ -131,6 +131,28 @@ it("no daemon ends with 3 and says how to start it", async () => {
 it("a missing file ends with 4", async () => {
   const played = await play(["request", "POST", "https://a.example", "--data", "@nope.json"]);
   expect([played.exit, played.err]).toEqual([4, "✗ there is no file /desk/nope.json\n→ check the path\n"]);
+});
+
+it("a setting that is none is not found when it is read, and misspelt when it is set", async () => {
+  const answers = { "settings.get": defaultSettings };
+  const read = await play(["settings", "get", "retainCont"], { answers });
+  const set = await play(["settings", "set", "retainCont", "5"], { answers });
+  const err = "✗ there is no setting retainCont\n→ did you mean retainCount?\n";
+  expect([read.exit, read.err, set.exit, set.err]).toEqual([4, err, 2, err]);
+});
+
+it("a record that is not here cannot be pinned, and the others are", async () => {
+  const answers = { "records.pin": { changed: 1, missing: ["n9"] } };
+  expect(await play(["records", "pin", "notes", "n1", "n9"], { answers })).toMatchObject({
+    exit: 4,
+    out: "✓ 1 record stays on this device\n",
+    err: "✗ notes has no record n9 on this device\n→ `holdfast collections sync notes n9` asks the server\n",
+  });
+  const again = { "records.pin": { changed: 0, missing: [] } };
+  expect(await play(["records", "pin", "notes", "n1"], { answers: again })).toMatchObject({
+    exit: 0,
+    out: "Nothing was changed.\n",
+  });
 });
 
 it("a refused id gives its own code although others were done", async () => {

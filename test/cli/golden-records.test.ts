@@ -170,7 +170,7 @@ const records: readonly Look[] = [
   [
     "records pin",
     ["records", "pin", "bookings", "--where", "status=open"],
-    { answers: { "records.pin": { changed: 12 } } },
+    { answers: { "records.pin": { changed: 12, missing: [] } } },
   ],
   [
     "records sql",
