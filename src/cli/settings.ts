@@ -24,7 +24,7 @@ export const runGet: Handler<[string | undefined], object> = async (context, [na
     );
     return 0;
   }
-  const [key, member] = split(settings, name, "not_found");
+  const [key, member] = split(settings, name);
   const whole: unknown = settings[key];
   const parts = new Map(Object.entries(whole ?? {}));
   const value = member === null ? whole : parts.get(member);
@@ -37,7 +37,7 @@ export const runGet: Handler<[string | undefined], object> = async (context, [na
 export const runSet: Handler<[string, string], object> = async (context, [name, text]) => {
   const session = await context.session();
   const before = await session.call("settings.get", {});
-  const [key, member] = split(before, name, "invalid_input");
+  const [key, member] = split(before, name);
   const value = parseLoose(text);
   const next = member === null ? value : { ...(before[key] as object), [member]: value };
   const settings = await session.call("settings.set", { [key]: next } as Input<"settings.set">);
@@ -49,11 +49,7 @@ export const runSet: Handler<[string, string], object> = async (context, [name, 
 };
 
 /** "conflictByType.http.request" names one member of a map, whose own name may hold dots. */
-function split(
-  settings: Settings,
-  name: string,
-  unknown: "not_found" | "invalid_input",
-): readonly [key: Name, member: string | null] {
+function split(settings: Settings, name: string): readonly [key: Name, member: string | null] {
   const names = namesOf(settings);
   const dot = name.indexOf(".");
   const head = dot === -1 ? name : name.slice(0, dot);
@@ -61,7 +57,7 @@ function split(
   if (key === undefined) {
     const near = nearest(head, names);
     throw new HoldfastError(
-      unknown,
+      "not_found",
       `there is no setting ${head}`,
       near === undefined ? `choose one of ${names.join(", ")}` : `did you mean ${near}?`,
     );

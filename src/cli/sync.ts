@@ -195,7 +195,8 @@ async function tellRunEnd(
   // What only somebody's deed ends is a state that refuses; the rest may end by itself, or was tried and failed.
   const isStopped = unsent > 0 && status.paused.some(({ kind }) => kind === "all");
   if (refusal !== null || end.started.isOffline || isStopped) return 5;
-  return failed > 0 || unsent > 0 ? 1 : 0;
+  const hasFailed = failed > 0 || (status.counts.failed ?? 0) > 0;
+  return hasFailed || unsent > 0 ? 1 : 0;
 }
 
 /** Why the first of what is left waits; null when it has gone meanwhile. */

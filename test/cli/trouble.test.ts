@@ -189,8 +189,9 @@ it("a daemon that stands still is named as that, and Ctrl-C leaves who waits for
   } finally {
     process.kill(pid, "SIGCONT");
   }
-  await run("network", "online");
+  // Before it goes online: what is on the wire cannot be cleared.
   expect((await run("queue", "clear", "--all", "--yes")).exit).toBe(0);
+  await run("network", "online");
 });
 
 it("a command that comes while the daemon stops waits for its end and starts the next one", async () => {
