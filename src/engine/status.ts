@@ -3,7 +3,7 @@
  * green is shown only when nothing is unsent and nothing failed.
  */
 import { State } from "../operation.ts";
-import type { Output, QueueStatus } from "../verbs.ts";
+import type { Output, QueueStatus, RemoteView } from "../verbs.ts";
 import { canRun, closedBy, readyChannels } from "./claim.ts";
 import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
@@ -64,9 +64,7 @@ export function queueStatus(store: Store): QueueStatus {
   const remotes = viewRemotes(store, (remote) => pendingWhere((channel) => channel.remote === remote));
   const bytes = readCount(store, Counter.bytes);
   const used = Math.max(unsent / settings.maxOperations, bytes / settings.maxBytes);
-  const isOffline =
-    gates.isWorkingOffline ||
-    remotes.some((remote) => remote.status === "offline" && (remote.pending > 0 || unsent === 0));
+  const isOffline = gates.isWorkingOffline || isCutOff(remotes);
   const light = counts.failed > 0 ? "warning" : isOffline ? "red" : unsent > 0 ? "yellow" : "green";
   return {
     light,
@@ -165,6 +163,13 @@ function sentenceOf(of: Pick<QueueStatus, "light" | "counts" | "unsent" | "isWor
   }
 }
 
+/** Whether something waits for a remote that does not answer; with nothing to wait for, whether none that was asked answers. */
+function isCutOff(remotes: readonly RemoteView[]): boolean {
+  const awaited = remotes.filter(({ pending }) => pending > 0);
+  if (awaited.length > 0) return awaited.some(({ status }) => status === "offline");
+  return remotes.some(({ status }) => status === "offline") && !remotes.some(({ status }) => status === "online");
+}
+
 export function networkStatus(store: Store): Output<"network.status"> {
   const gates = readGates(store);
   const remotes = viewRemotes(store, (remote) =>
@@ -175,7 +180,7 @@ export function networkStatus(store: Store): Output<"network.status"> {
   );
   const has = (status: string): boolean => remotes.some((remote) => remote.status === status);
   const status =
-    gates.isWorkingOffline || has("offline")
+    gates.isWorkingOffline || isCutOff(remotes)
       ? "offline"
       : has("checking")
         ? "checking"

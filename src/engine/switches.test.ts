@@ -140,6 +140,25 @@ test("a remote that nothing goes to is forgotten after the retention; one that s
   expect(bench.get(wanted.id).status).toBe("pending");
 });
 
+test("one is offline when what something waits for does not answer, or nothing does", async () => {
+  const bench = startBench({ type: { remoteOf: (payload) => `https://${String(payload)}.example` } });
+  const seen = () => [bench.ask("network.status", {}).status, bench.ask("queue.status", {}).light];
+  bench.probe = { isReachable: false, reason: "nobody answers" };
+  bench.answers.push(silent, silent);
+  const gone = bench.add({ payload: "gone" });
+  await bench.run();
+  expect(seen()).toEqual(["offline", "red"]);
+  bench.ask("queue.cancel", { ids: [gone.id] });
+  expect(seen()).toEqual(["offline", "red"]);
+  bench.add({ payload: "well" });
+  await bench.run();
+  expect(bench.ask("network.status", {}).remotes.map(({ status }) => status)).toEqual(["offline", "online"]);
+  expect(seen()).toEqual(["online", "green"]);
+  bench.ask("queue.pause", { scope: { kind: "all" } });
+  bench.add({ payload: "gone" });
+  expect(seen()).toEqual(["offline", "red"]);
+});
+
 describe("sync", () => {
   test("in manual mode operations go only in a run, which counts what it did", async () => {
     const bench = startBench({ settings: { syncMode: "manual" } });
