@@ -96,10 +96,14 @@ function send(parts: LineParts, process: VirtualProcess, { route, text, signal }
     const cancel = scheduler.after(timeoutMs, () => silence("no answer in time", true));
     signal.addEventListener("abort", onAbort);
     const answer = (served: NonNullable<Served>): void => end({ kind: "answer", served, sentBytes: text.length });
+    // Copies that somebody was there to take. Only without one is it sure that nothing has landed.
+    let taken = 0;
     const deliver = (isFirst: boolean): void => {
+      taken += 1;
       void server.handle(route, text, credentials.pass).then((served) => {
+        if (served === null) taken -= 1;
         if (!isFirst) return;
-        if (served === null) silence("refused", false);
+        if (served === null) silence(taken > 0 ? "cut off" : "refused", taken > 0);
         else if (!random.chance(weather.dropAnswer)) scheduler.after(way(), () => answer(served));
       });
     };
