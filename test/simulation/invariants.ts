@@ -158,10 +158,10 @@ export function judgeEffect(facts: Facts, request: Request, count: number): Viol
 
 /**
  * Books what an answer means for the model. `canBook`: who heard it holds the drainer's lock; without it the next drainer may recover the
- * operation before the yes is booked.
+ * operation before the answer is booked.
  */
 export function noteAnswer(op: ModelOperation, answer: Answer, canBook: boolean): void {
-  if (answer.kind === "retry" && answer.isCharged) op.charged = [op.charged[0] + 1, op.charged[1] + 1];
+  if (answer.kind === "retry" && answer.isCharged) op.charged = [op.charged[0] + (canBook ? 1 : 0), op.charged[1] + 1];
   if (answer.kind === "conflict") op.charged = [0, op.charged[1]];
   if (answer.kind === "applied" || answer.kind === "duplicate") {
     if (canBook) op.hasYes = true;

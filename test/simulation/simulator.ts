@@ -329,6 +329,7 @@ async function play(sim: Simulation): Promise<void> {
     if (random.chance(0.35)) {
       const living = sim.slots.filter((slot) => slot !== null && !slot.process.isFrozen());
       const slot = living[random.below(Math.max(1, living.length))];
+      sim.wakes.noteCommand();
       if (slot !== null && slot !== undefined) runCommand(sim.commands, slot.engine);
       await scheduler.settle();
     } else if (random.chance(0.06)) {
