@@ -60,6 +60,41 @@ describe("a schema version", () => {
     expect(await push(update("k1", 1, { title: "c" }))).toMatchObject({ outcome: "conflict", fields: ["name"] });
   });
 
+  test("of a record that is kept from before is brought forward with the first change, whoever writes it", async () => {
+    const schema = z.object({ title: z.string(), zone: z.string(), fee: z.number().optional() });
+    const before = await notes({ version: 1 });
+    for (const key of ["k1", "k2", "k3"]) await before.push(create(key, { title: key }));
+    const zoned = (value: Record<string, unknown>): never => ({ zone: "A", ...value }) as never;
+    const collections = [{ name: "notes", version: 2, upcast: zoned, schema }];
+    const { push, fetch } = await openTestServer({ store: before.store, collections });
+    expect(await push(update("k1", 1, { fee: 1 }, 1))).toMatchObject({ outcome: "applied" });
+    expect(await push(update("k2", 2, { fee: 2 }, 2))).toMatchObject({ outcome: "applied" });
+    expect(await push(update("k3", 3, { title: "k3" }, 2))).toMatchObject({
+      outcome: "applied",
+      changes: [{ version: 3 }],
+    });
+    expect((await fetch(["k1", "k2", "k3"])).records).toMatchObject([
+      { schema: 2, value: { title: "k1", zone: "A", fee: 1 } },
+      { schema: 2, value: { title: "k2", zone: "A", fee: 2 } },
+      { schema: 1, version: 3, value: { title: "k3" } },
+    ]);
+  });
+
+  test("of a record that is kept from before hides no change that its writer had not seen", async () => {
+    const before = await notes({ version: 1 });
+    await before.push(create("k1", { title: "a", x: 1 }));
+    await before.push(update("k1", 1, { title: "b" }));
+    const { push } = await openTestServer({
+      store: before.store,
+      collections: [{ name: "notes", version: 2, upcast }],
+    });
+    expect(await push(update("k1", 1, { name: "c" }, 2))).toMatchObject({ outcome: "conflict", fields: ["name"] });
+    expect(await push(update("k1", 1, { x: 2 }, 2))).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 3, value: { name: "b", prio: 3, x: 2 } }] },
+    });
+    expect(await push(update("k1", 1, { name: "c" }, 2))).toMatchObject({ outcome: "conflict", fields: ["name"] });
+  });
+
   test("newer than the server's, or older than the oldest that it takes, is refused by code", async () => {
     const { push } = await notes({ version: 3, oldest: 2 });
     expect(await push(create("k1", {}, 4))).toMatchObject({ outcome: "rejected", problem: { code: "schema_too_new" } });

@@ -14,7 +14,7 @@ import { isAmong, isCollectionName, rowsFor, schemaViolation } from "./collectio
 import type { Core } from "./core.ts";
 import type { StoredRecord } from "./records.ts";
 import { toWire } from "./records.ts";
-import { upcastChange } from "./upcast.ts";
+import { upcastChange, upcastStored } from "./upcast.ts";
 
 /** What an item is decided on: who sends it, and the records as earlier items of the same push left them. */
 export type Desk = {
@@ -29,7 +29,10 @@ export type Desk = {
 export type Draft = {
   readonly collection: string;
   readonly key: string;
+  /** As it is kept, in whatever schema it was written last. */
   readonly start: StoredRecord | null;
+  /** The same in the schema of now: what the change goes over. */
+  readonly before: Held | null;
   readonly value: Fields | null;
   readonly schema: number;
 };
@@ -58,7 +61,7 @@ export function decideItem(desk: Desk, item: PushItem): Decided {
     if (answer !== null) return answered(answer);
   }
   for (const [id, draft] of drafts) {
-    if (isSameValue(draft.start?.value ?? null, draft.value)) continue;
+    if (!isChanged(draft)) continue;
     const finished = finishDraft(desk, draft);
     if ("draft" in finished) drafts.set(id, finished.draft);
     else return answered(rejected(item, sentFor(parts, draft), finished));
@@ -72,7 +75,7 @@ export function storeDraft(
   draft: Draft,
   { version, ending }: { readonly version: number; readonly ending: number },
 ): StoredRecord {
-  const held: Held = holdValue(draft.start, draft.value, version);
+  const held: Held = holdValue(draft.before, draft.value, version);
   const { collection, key, schema } = draft;
   const born = draft.start?.born ?? version;
   return { ...held, born, collection, key, ending, schema, author: who.subject, at: now };
@@ -108,6 +111,7 @@ export function rejected(
 }
 
 const answered = (answer: PushAnswer): Decided => ({ kind: "answered", answer });
+export const isChanged = ({ before, value }: Draft): boolean => !isSameValue(before?.value ?? null, value);
 const isSameValue = (a: Fields | null, b: Fields | null): boolean => isSameJson(a, b);
 
 /** Control characters and lone surrogates cannot be kept the same in every database, and nobody means them. */
@@ -161,13 +165,14 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   const id = recordId(name, key);
   const earlier = drafts.get(id);
   const start = earlier === undefined ? desk.recordOf(name, key) : earlier.start;
-  const current = earlier === undefined ? (start?.value ?? null) : earlier.value;
+  const before = earlier === undefined ? upcastStored(collection, start) : earlier.before;
+  const current = earlier === undefined ? (before?.value ?? null) : earlier.value;
   if (!canWrite(desk, collection, { key, value: current }))
     return rejected(item, part.sent, { kind: "forbidden", violation: forbidden(name, part.sent.key) });
   const upcast = upcastChange(collection, part.change, current);
   if ("violation" in upcast) return rejected(item, part.sent, { kind: "invalid", violation: upcast.violation });
   // What an earlier change of the same operation did is no conflict with this one.
-  const held = earlier === undefined ? start : heldWithin(current, start);
+  const held = earlier === undefined ? before : heldWithin(current, start);
   const base = earlier === undefined ? upcast.change.base : Number.MAX_SAFE_INTEGER;
   const judged = judgeChange(held, { ...upcast.change, base });
   if (judged.kind === "conflict") {
@@ -186,7 +191,7 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
     };
   }
   const value = judged.kind === "unchanged" ? current : judged.value;
-  drafts.set(id, { collection: name, key, start, value, schema: upcast.change.schema });
+  drafts.set(id, { collection: name, key, start, before, value, schema: upcast.change.schema });
   return null;
 }
 
@@ -231,10 +236,10 @@ function withAssigned(desk: Desk, draft: Draft, collection: ServerCollection | u
   return { ...draft.value, ...collection.assign(contextOf(desk, draft)) };
 }
 
-function contextOf({ space, who, now }: Desk, { collection, key, start, value }: Draft): ChangeContext {
-  const before = start?.value ?? null;
-  const kind: ChangeKind = before === null ? "create" : value === null ? "remove" : "update";
-  return { space, collection, key, kind, before, after: value, now, subject: who.subject, roles: who.roles };
+function contextOf({ space, who, now }: Desk, { collection, key, before, value }: Draft): ChangeContext {
+  const was = before?.value ?? null;
+  const kind: ChangeKind = was === null ? "create" : value === null ? "remove" : "update";
+  return { space, collection, key, kind, before: was, after: value, now, subject: who.subject, roles: who.roles };
 }
 
 function canWrite(

@@ -2,7 +2,7 @@
  * Owns the transaction of pushes: versions are given, records, unique values and receipts are written, or nothing is.
  * Which pushes share one is `pushes.ts`; what becomes of one operation is decided in `decide.ts`; the tables belong to `spaces.ts`, `records.ts`, `receipts.ts` and `unique.ts`.
  */
-import { canonicalText, isSameJson } from "../canonical.ts";
+import { canonicalText } from "../canonical.ts";
 import { isKeepable } from "../json.ts";
 import type { Change } from "../record.ts";
 import type { PushAnswer, PushItem, PushRequest } from "../wire.ts";
@@ -11,7 +11,16 @@ import type { Who } from "./collections.ts";
 import { isAmong, rowsFor } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { Decided, Desk, Draft } from "./decide.ts";
-import { appliedAnswer, changesOf, decideItem, isStrange, recordId, rejected, storeDraft } from "./decide.ts";
+import {
+  appliedAnswer,
+  changesOf,
+  decideItem,
+  isChanged,
+  isStrange,
+  recordId,
+  rejected,
+  storeDraft,
+} from "./decide.ts";
 import type { Receipt } from "./receipts.ts";
 import { raiseFloors, readFloors, readReceipts, writeReceipts } from "./receipts.ts";
 import type { StoredRecord } from "./records.ts";
@@ -282,8 +291,6 @@ function applyDrafts(
   });
   return { id: item.id, outcome: "applied", changes };
 }
-
-const isChanged = (draft: Draft): boolean => !isSameJson(draft.start?.value ?? null, draft.value);
 
 // ---- unique values ----------------------------------------------------------------------------------------------
 

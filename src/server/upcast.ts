@@ -2,6 +2,7 @@
  * Owns bringing the changes of older clients forward to the schema that the server declares, and refusing those that it cannot read.
  * What a changed value means for the record is `apply.ts`.
  */
+import type { Held } from "../apply.ts";
 import { differingFields } from "../apply.ts";
 import type { Change, Fields } from "../record.ts";
 import type { ServerCollection, Violation } from "./collections.ts";
@@ -29,6 +30,21 @@ export function upcastChange(
   if (change.kind === "create")
     return { change: { ...change, fields: upcast(change.fields, change.schema), schema: version } };
   return { change: upcastUpdate(upcast, { ...change, schema: version }, { current, from: change.schema }) };
+}
+
+/**
+ * A record that was kept before the schema changed, as the changes of now see it: what goes over it must not be refused for its age. Which of
+ * the old fields a new one was made from nobody can tell, so it counts as changed with the newest of them.
+ */
+export function upcastStored(
+  collection: ServerCollection | undefined,
+  kept: (Held & { readonly schema: number }) | null,
+): Held | null {
+  const { upcast, version = 1 } = collection ?? {};
+  if (kept === null || kept.value === null || upcast === undefined || kept.schema >= version) return kept;
+  const value = upcast(kept.value, kept.schema);
+  const made = differingFields(kept.value, value).map((field) => [field, kept.version] as const);
+  return { ...kept, value, fieldVersions: Object.fromEntries([...Object.entries(kept.fieldVersions), ...made]) };
 }
 
 /**
