@@ -146,8 +146,9 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
     // The issuer may have changed its keys since they were fetched.
     return wasCooling && error instanceof errors.JWKSNoMatchingKey ? keyUnknown() : judgeFailure(core, error);
   }
-  const subject = claims.sub ?? "";
-  if (subject === "" || !isKeepable(subject)) return invalid();
+  // The library checks that it is there, not that it is a text.
+  const subject: unknown = claims.sub;
+  if (typeof subject !== "string" || subject === "" || !isKeepable(subject)) return invalid();
   const suspension = await findSuspension(core.store, subject);
   if (suspension !== null) return suspended(subject, suspension);
   const spaces = options.spaces === undefined ? spacesOf(claims) : options.spaces(claims);

@@ -1,7 +1,7 @@
 /**
  * Owns the rules of the server's face: who is let in, what is refused and how, limits, events, metrics, the document.
  */
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { CompactSign, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterEach, describe, expect, test } from "vitest";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import { hello, routes } from "../wire.ts";
@@ -94,7 +94,9 @@ describe("a JSON Web Token", () => {
         .setSubject(more.sub ?? "user-7")
         .setExpirationTime(server.clock.now / 1_000 + 60)
         .sign(more.key ?? privateKey);
-    return { server, sign };
+    const signText = (claims: string) =>
+      new CompactSign(Buffer.from(claims)).setProtectedHeader({ alg: "ES256", kid: "k1" }).sign(privateKey);
+    return { server, sign, signText };
   };
 
   test("becomes its subject with spaces and roles, and static tokens stay good", async () => {
@@ -125,6 +127,14 @@ describe("a JSON Web Token", () => {
     expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 403, code: "account_suspended" });
     server.clock.now += 120_000;
     expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 401, code: "token_expired" });
+  });
+
+  test("whose subject is no text is refused by code, and is no failure of the server", async () => {
+    const { server, signText } = await open();
+    const exp = server.clock.now / 1_000 + 60;
+    const token = await signText(JSON.stringify({ iss: issuer, aud: "holdfast", sub: 7, exp, spaces: ["main"] }));
+    expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 401, code: "token_invalid" });
+    expect(server.log).toEqual([]);
   });
 
   test("whose issuer cannot be reached is no reason to sign out: 500 and again", async () => {
@@ -224,6 +234,7 @@ describe("a request", () => {
     expect((await from("https://evil.test")).headers.get("access-control-allow-origin")).toBeNull();
     const preflight = await from("https://app.test", "OPTIONS");
     expect(preflight.headers.get("access-control-allow-headers")).toContain("holdfast-protocol");
+    expect(preflight.headers.get("access-control-allow-headers")).toContain("content-encoding");
     expect((await from("https://evil.test", "OPTIONS")).headers.get("access-control-allow-headers")).toBeNull();
   });
 

@@ -348,7 +348,7 @@ function preflight({ origins }: Parts, request: Request): Response {
   const isAllowed = origin !== null && origins.includes(origin);
   const headers = {
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "authorization, content-type, holdfast-protocol",
+    "access-control-allow-headers": "authorization, content-encoding, content-type, holdfast-protocol",
     "access-control-max-age": "600",
   };
   return new Response(null, { status: 204, headers: { ...safetyHeaders, ...(isAllowed ? headers : {}) } });
