@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import type { PullLine, PullRequest, WireRecord } from "../wire.ts";
 import { pullLine } from "../wire.ts";
+import { mintHistories } from "./spaces.ts";
 
 afterEach(closeServers);
 
@@ -19,6 +20,25 @@ const want = (after: number, more: object = {}): Pick<PullRequest, "wants"> => (
 const fill = async ({ push }: Server, count: number): Promise<void> => {
   for (let index = 1; index <= count; index += 1) await push(create(`k${index}`, { n: index }));
 };
+
+test("lines are cut, without an end, when the server gets another history on their way", async () => {
+  const server = await openTestServer();
+  await fill(server, 12);
+  const body = { space: "main", history: "", wants: [{ collection: "notes", after: 0 }], limit: 2 };
+  const response = await server.ask("/v1/pull", { body, headers: { accept: "application/x-ndjson" } });
+  const reader = response.body?.getReader();
+  const first = await reader?.read();
+  expect(new TextDecoder().decode(first?.value)).toContain('"mark"');
+  await server.store.write((tx) => mintHistories(tx, () => "another"));
+  const rest = async (): Promise<string> => {
+    let text = "";
+    for (let part = await reader?.read(); part?.done === false; part = await reader?.read())
+      text += new TextDecoder().decode(part.value);
+    return text;
+  };
+  // One chunk may have been made ahead.
+  await expect(rest()).rejects.toThrow(/history/);
+});
 
 describe("a page", () => {
   test("has each record once, as it is now, by version", async () => {

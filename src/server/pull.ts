@@ -82,6 +82,8 @@ async function readChunk(
     const space = await currentSpace(tx, request.space);
     const { history, head, floor } = space;
     const now = core.now();
+    // Versions of another history mean nothing to who began with this one: cut without an end, the stream is asked for again.
+    if (isStarted && history !== request.history) throw new Error("the server got another history meanwhile");
     // Once begun, a stream is not bound to the floor: it follows every version since its start.
     const reset = isStarted ? null : resetFor(space, request);
     const start = isStarted
@@ -92,7 +94,7 @@ async function readChunk(
     const lines = [...start, ...records.map((record) => `{"record":${record}}`)];
     if (!hasMore) return { lines: [...lines, lineOf({ end: { upTo, head, now } })], next: null };
     const wants = request.wants.map((want) => ({ ...want, after: Math.max(want.after, upTo) }));
-    return { lines: [...lines, lineOf({ mark: { upTo } })], next: { ...request, wants } };
+    return { lines: [...lines, lineOf({ mark: { upTo } })], next: { ...request, history, wants } };
   });
 }
 
