@@ -248,6 +248,20 @@ describe("what the server assigns", () => {
   });
 });
 
+test("a key of the server is given to the record that was created, and not to one of the same name elsewhere", async () => {
+  const { push, pull } = await openTestServer({
+    collections: [{ name: "notes", keys: "server" }, { name: "details" }],
+  });
+  const wants = [{ collection: "details", after: 0 }];
+  await push({ kind: "create", key: "d1", collection: "details", fields: { a: 1 } });
+  const answer = await push([
+    create("d1", { b: 1 }),
+    { kind: "update", key: "d1", collection: "details", base: 1, fields: { a: 2 } },
+  ] as never);
+  expect(answer).toMatchObject({ outcome: "applied", changes: [{ key: "d1", serverKey: expect.any(String) }, {}] });
+  expect((await pull({ wants })).records).toMatchObject([{ key: "d1", value: { a: 2 } }]);
+});
+
 describe("rights", () => {
   const access: ServerCollection["access"] = {
     clerk: { read: true, write: { status: "open" } },
@@ -296,6 +310,48 @@ describe("rights", () => {
     expect(after.records).toMatchObject([{ key: "k1", version: 2, value: null, author: "", isHidden: true }]);
   });
 
+  test.each<[string, unknown]>([
+    ["a value that is not there", { owner: undefined }],
+    ["a comparison with what is not there", { owner: { eq: undefined } }],
+    ["a comparison that there is none of", { owner: { equals: "ana" } }],
+    ["a list", { owner: ["ana"] }],
+    ["a promise", Promise.resolve(false)],
+  ])("that come to %s are a mistake here and open nothing", async (_name, rows) => {
+    const open = await notes({});
+    await open.push(create("k1", { owner: "ann" }));
+    const rule = (() => rows) as never;
+    const { push, pull, ask, log } = await openTestServer({
+      store: open.store,
+      collections: [{ name: "notes", access: { "*": { read: rule, write: rule } } }],
+    });
+    expect(await push(update("k1", 1, { owner: "eve" }))).toMatchObject({
+      ...{ outcome: "retry", problem: { code: "rule_failed" } },
+    });
+    await expect(pull()).rejects.toThrow(/internal/);
+    const body = { space: "main", collection: "notes", keys: ["k1"] };
+    expect((await ask("/v1/fetch", { body })).status).toBe(500);
+    expect(JSON.stringify(log)).toContain("access of notes");
+  });
+
+  test("that throw cost the operation that they are asked about, and not its neighbours", async () => {
+    const read = (): boolean => {
+      throw new Error("oops");
+    };
+    const { pushAll } = await openTestServer({
+      collections: [{ name: "notes", access: { "*": { read, write: true } } }, { name: "tags" }],
+    });
+    const { answers } = await pushAll([
+      { edits: [{ kind: "create", key: "t1", collection: "tags", fields: {} }] },
+      { edits: [create("k1", {})] },
+      { edits: [{ kind: "create", key: "t2", collection: "tags", fields: {} }] },
+    ]);
+    expect(answers).toMatchObject([
+      { outcome: "applied", changes: [{ version: 1 }] },
+      { outcome: "retry", problem: { code: "rule_failed" } },
+      { outcome: "applied", changes: [{ version: 2 }] },
+    ]);
+  });
+
   test("a token whose only role is reader writes nothing where nothing else is said", async () => {
     const { push, addToken, pull } = await openTestServer();
     const token = await addToken("rita", space("reader"));
@@ -309,6 +365,12 @@ test.each<[string, unknown, RegExp]>([
   ["a name with capitals", { name: "Notes" }, /lower-case/],
   ["a schema that is none", { name: "notes", schema: {} }, /Standard Schema/],
   ["version 0", { name: "notes", version: 0 }, /version must be/],
+  ["a misspelt comparison", { name: "notes", access: { a: { read: { fee: { above: 5 } } } } }, /access of a/],
+  [
+    "a right that compares with nothing",
+    { name: "notes", access: { a: { read: { team: undefined } } } },
+    /access of a/,
+  ],
   ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
 ])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
   expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);

@@ -81,11 +81,34 @@ export function checkCollections(collections: readonly ServerCollection[]): Read
         throw new TypeError(`${where}: ${name} must be 1, 2, 3, …; got ${String(value)}`);
     if (each.schema !== undefined && typeof each.schema?.["~standard"]?.validate !== "function")
       throw new TypeError(`${where}: schema must be a Standard Schema, e.g. z.object({ … }) of zod`);
-    for (const [role, rights] of Object.entries(each.access ?? {}))
-      checkOptions(`${where}: access of ${role}`, rights, ["read", "write"]);
+    for (const [role, rights] of Object.entries(each.access ?? {})) checkRights(`${where}: access of ${role}`, rights);
     known.set(each.name, each);
   }
   return known;
+}
+
+function checkRights(what: string, rights: { readonly read?: RowRule; readonly write?: RowRule }): void {
+  checkOptions(what, rights, ["read", "write"]);
+  for (const rows of [rights.read, rights.write]) if (typeof rows === "object" && rows !== null) checkRows(what, rows);
+}
+
+const comparisons = new Set(["eq", "ne", "lt", "lte", "gt", "gte", "in", "prefix"]);
+
+/**
+ * A comparison with `undefined`, or one that there is none of, compares nothing, and every row would meet it: a slip of the pen must not open
+ * what was to be closed.
+ */
+function checkRows(what: string, rows: object): void {
+  if (![Object.prototype, null].includes(Object.getPrototypeOf(rows)))
+    throw new TypeError(`${what}: a condition is a plain object, e.g. { status: "open" }, and is told at once`);
+  for (const [field, condition] of Object.entries(rows) as [string, unknown][]) {
+    const isObject = typeof condition === "object" && condition !== null;
+    const parts: [string, unknown][] = isObject ? Object.entries(condition) : [["eq", condition]];
+    const isGood = ([name, value]: [string, unknown]): boolean =>
+      comparisons.has(name) && value !== undefined && (name !== "in" || Array.isArray(value));
+    if (parts.length === 0 || !parts.every(isGood))
+      throw new TypeError(`${what}: the condition on ${field} compares with nothing`);
+  }
 }
 
 /** Whether a collection's name can be one. */
@@ -103,7 +126,9 @@ export function rowsFor(
     const rule = Object.hasOwn(collection.access, role) ? collection.access[role]?.[right] : undefined;
     const rows = typeof rule === "function" ? rule(who) : rule;
     if (rows === true) return true;
-    if (typeof rows === "object" && rows !== null) found.push(rows);
+    if (typeof rows !== "object" || rows === null) continue;
+    checkRows(`access of ${collection.name}`, rows);
+    found.push(rows);
   }
   return found;
 }

@@ -66,6 +66,8 @@ export function decideItem(desk: Desk, item: PushItem): Decided {
     if ("draft" in finished) drafts.set(id, finished.draft);
     else return answered(rejected(item, sentFor(parts, draft), finished));
   }
+  // The answer asks this once more, when nothing may be thrown any more.
+  for (const draft of drafts.values()) if (draft.value !== null) canRead(desk, draft.collection, draft);
   return { kind: "drafted", parts, drafts };
 }
 
@@ -142,16 +144,21 @@ function checkNames({ core }: Desk, change: Change): Violation | null {
 /** Gives created records of collections with server keys their key, and rewrites what the other changes of the item say about them. */
 function assignKeys(desk: Desk, item: PushItem): readonly Part[] {
   const keys = new Map<string, string>();
+  const places = new Map<string, string>();
   for (const { kind, collection, key } of changesOf(item)) {
     const isOurs = kind === "create" && desk.core.collections.get(collection)?.keys === "server";
-    if (isOurs && desk.recordOf(collection, key) === null) keys.set(key, desk.core.newId());
+    if (!isOurs || desk.recordOf(collection, key) !== null) continue;
+    const given = desk.core.newId();
+    keys.set(key, given);
+    // A record of another collection may have the same key, and keeps it.
+    places.set(recordId(collection, key), given);
   }
   if (keys.size === 0) return changesOf(item).map((sent) => ({ sent, change: sent }));
   return changesOf(item).map((sent) => ({
     sent,
     change: {
       ...sent,
-      key: keys.get(sent.key) ?? sent.key,
+      key: places.get(recordId(sent.collection, sent.key)) ?? sent.key,
       fields: rewriteReferences(sent.fields, (id) => keys.get(id) ?? null) as Fields,
     },
   }));
