@@ -217,6 +217,19 @@ test("a refusal of the first item says no history, so the answers behind it are 
   ]);
 });
 
+test("the head of a push is handed on, of several requests the lowest, so that a server that was set back shows", async () => {
+  const { url } = await serve((request, response) => {
+    const ids = idsOf(request.body);
+    const head = ids.includes("c") ? 4 : 9;
+    json(response, 200, { answers: ids.map(applied), history: "h1", head, now: 5 });
+  });
+  const port = makeSyncPort({ url, space: "t" });
+  expect(await port.push(pushOf(item("a")), signal)).toMatchObject({ response: { history: "h1", head: 9 } });
+  const big = "z".repeat(3_000_000);
+  const parts = await port.push(pushOf(item("a", big), item("b", big), item("c", big), item("d", big)), signal);
+  expect(parts).toMatchObject({ response: { history: "h1", head: 4 } });
+});
+
 test("one item that the server cannot take does not speak for its neighbours, and order is kept", async () => {
   const { url, seen } = await serve((request, response) => {
     const ids = idsOf(request.body);
@@ -255,6 +268,24 @@ test("a push beyond the bytes of one request goes in several, and what did not g
     ["c", "retry"],
   ]);
   expect(seen.map(({ body }) => idsOf(body))).toEqual([["a", "b"], ["c"]]);
+});
+
+test("a redirect of the pokes to another origin takes no header of the credential along", async () => {
+  const other = await serve((_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" }).end('data: {"space":"team","head":1}\n\n');
+  });
+  const { url, seen } = await serve((request, response) => {
+    const isMoved = request.url?.startsWith("/moved") === true;
+    const location = isMoved ? `${other.url}${request.url}` : `/moved${request.url}`;
+    response.writeHead(307, { location }).end();
+  });
+  const credentials = { resolve: () => ({ kind: "found", headers: { "x-pass": "secret" } }) as const };
+  const port = makeSyncPort({ url, space: "team", credential: "sync", credentials });
+  const heads: number[] = [];
+  ends.push(port.watch("team", ({ head }) => heads.push(head)));
+  await expect.poll(() => heads).toEqual([1]);
+  expect(seen.map(({ headers }) => headers["x-pass"])).toEqual(["secret", "secret"]);
+  expect(other.seen[0]?.headers["x-pass"]).toBeUndefined();
 });
 
 test("a redirect is followed with its body within the origin, and the token never leaves it", async () => {

@@ -124,7 +124,10 @@ async function push(line: SyncLine, request: PushRequest, signal: Signal): Promi
         break;
       }
       sum.isHeard = true;
-      if (reply.response.history !== undefined) sum.history = reply.response.history;
+      const { history, head } = reply.response;
+      if (history !== undefined) sum.history = history;
+      // The lowest says whether the server was set back; how far it has come is in the answers as well.
+      if (head !== undefined) sum.head = Math.min(head, sum.head ?? head);
       answers.push(...reply.response.answers);
       sum.sentBytes += reply.sentBytes;
       sum.receivedBytes += reply.receivedBytes;
@@ -143,13 +146,18 @@ async function push(line: SyncLine, request: PushRequest, signal: Signal): Promi
   }
   return {
     kind: "answered",
-    response: { answers, ...(sum.history === undefined ? {} : { history: sum.history }), now: sum.now },
+    response: {
+      answers,
+      ...(sum.history === undefined ? {} : { history: sum.history }),
+      ...(sum.head === undefined ? {} : { head: sum.head }),
+      now: sum.now,
+    },
     sentBytes: sum.sentBytes,
     receivedBytes: sum.receivedBytes,
   };
 }
 
-type Sum = { sentBytes: number; receivedBytes: number; now: number; isHeard: boolean; history?: string };
+type Sum = { sentBytes: number; receivedBytes: number; now: number; isHeard: boolean; history?: string; head?: number };
 
 function readPush(body: unknown, request: PushRequest): PushResponse {
   const response = readWire("push", pushResponse, body);

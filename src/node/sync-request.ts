@@ -132,7 +132,11 @@ async function postOnce(line: Line, posting: Posting, isRefused: boolean, refuse
   }
 }
 
-type Sending = { readonly body: Uint8Array<ArrayBuffer>; readonly clock: Clock; readonly stand: { phase: Phase } };
+type Sending = {
+  readonly body: Uint8Array<ArrayBuffer>;
+  readonly clock: Pick<Clock, "signal">;
+  readonly stand: { phase: Phase };
+};
 type Arrived = { readonly hop: Hop; readonly response: Response };
 
 async function follow(line: Line, first: Hop, { body, clock, stand }: Sending): Promise<Arrived | Refusal> {
@@ -145,7 +149,7 @@ async function follow(line: Line, first: Hop, { body, clock, stand }: Sending): 
       redirect: "manual",
       signal: clock.signal,
     });
-    const next = nextHop(hop, { status: response.status, location: response.headers.get("location") }, true);
+    const next = nextHop(hop, { status: response.status, location: response.headers.get("location") }, first.hasBody);
     if (next.kind === "none") return { hop, response };
     await response.body?.cancel().catch(() => undefined);
     if (next.kind === "refuse") return answerOfCode(next.code) as Refusal;
@@ -203,11 +207,18 @@ async function openStream(
   for (const isRefused of [false, true]) {
     const identity = await identify(line, isRefused, signal);
     if ("kind" in identity) return identity.problem.message;
-    const response = await line.send(urlOf(line, route), {
+    const first: Hop = {
+      url: urlOf(line, route),
+      method: "GET",
       headers: { ...headersOf(identity.headers), accept: "text/event-stream" },
-      redirect: "follow",
-      signal,
-    });
+      hasBody: false,
+      secretHeaders: Object.keys(identity.headers),
+    };
+    const sending = { body: new Uint8Array(), clock: { signal }, stand: { phase: "request" as const } };
+    // Followed by hand: a fetch takes every header but `Authorization` along to another origin.
+    const arrived = await follow(line, first, sending);
+    if ("kind" in arrived) return arrived.problem.message;
+    const { response } = arrived;
     const type = response.headers.get("content-type") ?? "nothing";
     if (response.ok && response.body !== null && type.includes("text/event-stream")) return response.body;
     await response.body?.cancel().catch(() => undefined);
