@@ -5,7 +5,7 @@
 import type { Core } from "./core.ts";
 import { readLive } from "./records.ts";
 import type { Tx } from "./store.ts";
-import { dropUnique, isUniqueBuilt, setUniqueBuilt, takeUnique, uniqueValuesOf } from "./unique.ts";
+import { claimUnique, dropUnique, takeUnique, uniqueValuesOf } from "./unique.ts";
 
 const pageRows = 500;
 
@@ -25,12 +25,15 @@ export async function buildUnique(core: Core): Promise<void> {
     for (const fields of unique ?? []) await buildOne(core, name, fields);
 }
 
-/** One transaction: a push in between could otherwise take a value that an older record has. */
+/**
+ * One transaction: a push in between could otherwise take a value that an older record has. And one process: what another one has read may be
+ * given up by a push to the first that is through, and would be taken for its old record for ever.
+ */
 async function buildOne(core: Core, collection: string, fields: readonly string[]): Promise<void> {
   let found: string[] = [];
   const work = async (tx: Tx): Promise<readonly string[]> => {
     // Run again because the answer to the commit was lost, what was found then is still to be told.
-    if (await isUniqueBuilt(tx, collection, JSON.stringify(fields))) return found;
+    if (!(await claimUnique(tx, collection, JSON.stringify(fields)))) return found;
     found = [];
     let [space, key] = ["", ""];
     for (;;) {
@@ -43,7 +46,6 @@ async function buildOne(core: Core, collection: string, fields: readonly string[
       if (last === undefined || page.length < pageRows) break;
       [space, key] = [last.space, last.record.key];
     }
-    await setUniqueBuilt(tx, collection, JSON.stringify(fields));
     return found;
   };
   const clashes = await core.store.write(work, { isRepeatable: true });

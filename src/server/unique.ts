@@ -13,7 +13,6 @@ const readHolder = "SELECT key FROM hf_unique WHERE space = ? AND collection = ?
 const take = `INSERT INTO hf_unique (space, collection, fields, value, key) VALUES (?, ?, ?, ?, ?)
   ON CONFLICT (space, collection, fields, value) DO NOTHING`;
 const release = "DELETE FROM hf_unique WHERE space = ? AND collection = ? AND fields = ? AND value = ? AND key = ?";
-const isBuilt = "SELECT fields FROM hf_unique_built WHERE collection = ? AND fields = ?";
 const markBuilt = `INSERT INTO hf_unique_built (collection, fields) VALUES (?, ?)
   ON CONFLICT (collection, fields) DO NOTHING`;
 const listBuilt = "SELECT collection, fields FROM hf_unique_built";
@@ -65,12 +64,9 @@ export async function takeUnique(tx: Tx, space: string, held: Held): Promise<boo
   return changes > 0 || (await findHolder(tx, space, held)) === held.key;
 }
 
-export async function isUniqueBuilt(tx: Tx, collection: string, fields: string): Promise<boolean> {
-  return (await tx.all(isBuilt, collection, fields)).length > 0;
-}
-
-export async function setUniqueBuilt(tx: Tx, collection: string, fields: string): Promise<void> {
-  await tx.run(markBuilt, collection, fields);
+/** Takes the building of values for this transaction; false when it is done. Whoever comes while another one builds waits for its end. */
+export async function claimUnique(tx: Tx, collection: string, fields: string): Promise<boolean> {
+  return (await tx.run(markBuilt, collection, fields)).changes > 0;
 }
 
 /** Forgets the values of what is no longer declared unique; declared again, they are built again. */
