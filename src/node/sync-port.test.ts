@@ -270,6 +270,28 @@ test("a push beyond the bytes of one request goes in several, and what did not g
   expect(seen.map(({ body }) => idsOf(body))).toEqual([["a", "b"], ["c"]]);
 });
 
+test("a fetch that is too large for one answer goes in several, and all that was asked for comes", async () => {
+  const sizes: number[] = [];
+  const { url } = await serve((request, response) => {
+    const { keys } = JSON.parse(request.body) as { readonly keys: readonly string[] };
+    sizes.push(keys.length);
+    if (keys.length > 3) return json(response, 413, { code: "payload_too_large", detail: "too much" });
+    const text = "z".repeat(keys.length === 1 ? 10 : 900);
+    const records = keys.map((key) => ({
+      ...{ collection: "notes", key, version: 1, value: { text }, schema: 1, author: "a", at: 1 },
+    }));
+    json(response, 200, { history: "h", head: 10 - sizes.length, records, now: 5 });
+  });
+  const keys = ["a", "b", "c", "d", "e"];
+  const fetched = { space: "t", collection: "notes", keys };
+  const port = makeSyncPort({ url, space: "t", limits: { answerBytes: 1_000 } });
+  const reply = await port.fetch(fetched, signal);
+  const response = reply.kind === "answered" ? reply.response : null;
+  expect(response?.records.map(({ key }) => key)).toEqual(keys);
+  expect(response).toMatchObject({ history: "h", head: 10 - sizes.length });
+  expect(sizes).toEqual([5, 3, 2, 1, 1, 1, 2, 1, 1]);
+});
+
 test("a redirect of the pokes to another origin takes no header of the credential along", async () => {
   const other = await serve((_, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" }).end('data: {"space":"team","head":1}\n\n');

@@ -7,7 +7,15 @@ import { answerOfCode } from "../failure.ts";
 import { checkOptions } from "../misuse.ts";
 import { textBytes } from "../operation.ts";
 import type { Refusal } from "../sync-failure.ts";
-import type { FetchRequest, PullRequest, PushAnswer, PushItem, PushRequest, PushResponse } from "../wire.ts";
+import type {
+  FetchRequest,
+  FetchResponse,
+  PullRequest,
+  PushAnswer,
+  PushItem,
+  PushRequest,
+  PushResponse,
+} from "../wire.ts";
 import { fetchResponse, pushResponse, readPull, readWire, routes, wireLimits } from "../wire.ts";
 import type { Reply, Signal, SyncPort } from "../world.ts";
 import type { Credentials } from "./credentials.ts";
@@ -61,7 +69,7 @@ export function makeSyncPort(options: SyncPortOptions): SyncPort {
     subject,
     push: (request, signal) => push(line, request, signal),
     pull: pullAhead((request: PullRequest, signal) => ask({ line, route: routes.pull, request, signal }, readPull)),
-    fetch: (request: FetchRequest, signal) => ask({ line, route: routes.fetch, request, signal }, readFetch),
+    fetch: (request, signal) => fetchParts(line, request, signal),
     watch: (space, listener, onHealth) => watchSpace(line.stream, space, listener, { onHealth }),
   };
 }
@@ -107,6 +115,30 @@ async function ask<T>({ line, route, request, signal }: Asking, read: (body: unk
     return { kind: "failed", answer };
   }
 }
+
+/** What is too large for one answer is asked for in halves; one record alone always fits. */
+async function fetchParts(line: SyncLine, request: FetchRequest, signal: Signal): Promise<Reply<FetchResponse>> {
+  const { keys } = request;
+  const whole = await ask({ line, route: routes.fetch, request, signal }, readFetch);
+  if (whole.kind === "answered" || keys.length === 1 || !isTooLarge(whole.answer)) return whole;
+  const half = Math.ceil(keys.length / 2);
+  const first = await fetchParts(line, { ...request, keys: keys.slice(0, half) }, signal);
+  if (first.kind === "failed") return first;
+  const second = await fetchParts(line, { ...request, keys: keys.slice(half) }, signal);
+  if (second.kind === "failed") return second;
+  const [one, two] = [first.response, second.response];
+  if (one.history !== two.history)
+    return { kind: "failed", answer: answerOfCode("no_answer", "the server was restored meanwhile") as Refusal };
+  const records = [...one.records, ...two.records];
+  return {
+    kind: "answered",
+    response: { ...two, records, head: Math.min(one.head, two.head) },
+    sentBytes: first.sentBytes + second.sentBytes,
+    receivedBytes: first.receivedBytes + second.receivedBytes,
+  };
+}
+
+const isTooLarge = ({ problem }: Refusal): boolean => problem.status === 413 || problem.code === "answer_too_large";
 
 /** Sends the items in as many requests as their bytes need; one that the server refuses as a whole is sent again in halves. */
 async function push(line: SyncLine, request: PushRequest, signal: Signal): Promise<Reply<PushResponse>> {

@@ -278,3 +278,14 @@ test("a fetch has what is there, removals included, and is silent about what nev
   });
   expect(found.history).toBe((await server.pull()).history);
 });
+
+test("a fetch of more than a page may have is refused, one record alone never", async () => {
+  const server = await openTestServer({ limits: { pageBytes: 1_000 } });
+  for (const key of ["a", "b"]) await server.push(create(key, { text: "x".repeat(600) }));
+  await server.push(create("big", { text: "x".repeat(2_000) }));
+  const ask = (keys: readonly string[]) =>
+    server.problem("/v1/fetch", { body: { space: "main", collection: "notes", keys } });
+  expect(await ask(["a", "b"])).toMatchObject({ status: 413, code: "payload_too_large" });
+  expect((await server.fetch(["a", "k9"])).records).toHaveLength(1);
+  expect((await server.fetch(["big"])).records).toHaveLength(1);
+});

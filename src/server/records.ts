@@ -32,6 +32,8 @@ export type FeedEntry = { readonly version: number; readonly ending: number; rea
 const columns = "collection, key, version, ending, created, born, value, field_versions, schema_version, author, at";
 const readByKeys = (marks: string): string =>
   `SELECT ${columns} FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
+const readSizes = (marks: string): string =>
+  `SELECT bytes FROM hf_record WHERE space = ? AND collection = ? AND key IN (${marks})`;
 const readFeed = `SELECT version, ending, bytes FROM hf_record
   WHERE space || '' = ? AND collection || '' = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?`;
 const readPage = `SELECT collection, key, version, born, value, schema_version, author, at FROM hf_record
@@ -58,6 +60,16 @@ export async function readRecords(
   for (const [collection, keys] of wanted)
     found.push(...(await allIn(tx, readByKeys, { before: [space, collection], list: keys })).map(toRecord));
   return found;
+}
+
+/** What records weigh together, without reading them. */
+export async function weighRecords(
+  tx: Tx,
+  space: string,
+  { collection, keys }: { readonly collection: string; readonly keys: readonly string[] },
+): Promise<number> {
+  const rows = await allIn(tx, readSizes, { before: [space, collection], list: keys });
+  return rows.reduce((sum, row) => sum + Number(row.bytes), 0);
 }
 
 export async function writeRecords(tx: Tx, space: string, records: readonly StoredRecord[]): Promise<void> {
