@@ -2,7 +2,7 @@
  * Owns who a request comes from: static tokens and JSON Web Tokens become a subject with spaces and roles, or a refusal that machines can read.
  * The tables are `tokens.ts`; what a role may do is `collections.ts`.
  */
-import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey } from "jose";
+import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from "jose";
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify } from "jose";
 import { isKeepable } from "../json.ts";
 import type { Core } from "./core.ts";
@@ -133,7 +133,7 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
   let claims: JWTPayload;
   const wasCooling = keys.coolingDown === true;
   try {
-    const { payload } = await jwtVerify(token, keys, {
+    claims = await verify(token, keys, {
       issuer: options.issuer,
       audience: options.audience,
       algorithms: [...(options.algorithms ?? asymmetric)],
@@ -141,7 +141,6 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
       currentDate: new Date(core.now()),
       requiredClaims: ["sub", "exp"],
     });
-    claims = payload;
   } catch (error) {
     // The issuer may have changed its keys since they were fetched.
     return wasCooling && error instanceof errors.JWKSNoMatchingKey ? keyUnknown() : judgeFailure(core, error);
@@ -154,6 +153,23 @@ async function judgeJwt(core: Core, { options, keys, token }: Judged): Promise<V
   const spaces = options.spaces === undefined ? spacesOf(claims) : options.spaces(claims);
   const expiresAt = claims.exp === undefined ? null : claims.exp * 1_000;
   return { kind: "granted", access: { subject, spaces, tokenId: `jwt:${subject}`, expiresAt } };
+}
+
+/** A token need not name its key; then each of the issuer's that fits may be the one. */
+async function verify(token: string, keys: KeySet, checks: JWTVerifyOptions): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keys, checks)).payload;
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    for await (const key of error) {
+      try {
+        return (await jwtVerify(token, key, checks)).payload;
+      } catch (each) {
+        if (!(each instanceof errors.JWSSignatureVerificationFailed)) throw each;
+      }
+    }
+    throw error;
+  }
 }
 
 const keyUnknown = (): Verdict =>

@@ -129,6 +129,24 @@ describe("a JSON Web Token", () => {
     expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 401, code: "token_expired" });
   });
 
+  test("that names no key is tried with each of the issuer's that fit", async () => {
+    const [one, two] = [await generateKeyPair("ES256"), await generateKeyPair("ES256")];
+    const jwks = { keys: [await exportJWK(one.publicKey), await exportJWK(two.publicKey)] };
+    const server = await openTestServer({ auth: { jwt: { jwks, issuer, audience: "holdfast" } } });
+    const sign = (key: typeof one.privateKey, seconds = 60) =>
+      new SignJWT({ spaces: ["main"], iss: issuer, aud: "holdfast", sub: "user-7" })
+        .setProtectedHeader({ alg: "ES256" })
+        .setExpirationTime(server.clock.now / 1_000 + seconds)
+        .sign(key);
+    expect((await server.ask(routes.hello, { token: await sign(one.privateKey) })).status).toBe(200);
+    expect((await server.ask(routes.hello, { token: await sign(two.privateKey) })).status).toBe(200);
+    const expired = await sign(two.privateKey, -60);
+    expect(await server.problem(routes.hello, { token: expired })).toMatchObject({ code: "token_expired" });
+    const { privateKey } = await generateKeyPair("ES256");
+    const stranger = await sign(privateKey);
+    expect(await server.problem(routes.hello, { token: stranger })).toMatchObject({ code: "token_invalid" });
+  });
+
   test("whose subject is no text is refused by code, and is no failure of the server", async () => {
     const { server, signText } = await open();
     const exp = server.clock.now / 1_000 + 60;
