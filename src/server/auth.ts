@@ -5,6 +5,7 @@
 import type { JSONWebKeySet, JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from "jose";
 import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify } from "jose";
 import { isKeepable } from "../json.ts";
+import { checkOptions } from "../misuse.ts";
 import type { Core } from "./core.ts";
 import type { Refusal } from "./problem.ts";
 import { refuse } from "./problem.ts";
@@ -65,6 +66,7 @@ const jwtShape = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/;
 const longestToken = 8_192;
 
 export function makeAuth(core: Core, options: AuthOptions): Authenticate {
+  checkAuth(options);
   const keys = options.jwt === undefined ? null : keySetOf(options.jwt.jwks);
   return async (authorization) => {
     const token = bearerOf(authorization);
@@ -75,6 +77,19 @@ export function makeAuth(core: Core, options: AuthOptions): Authenticate {
       return judgeJwt(core, { options: options.jwt, keys, token });
     return options.tokens === false ? invalid() : judgeStatic(core, token);
   };
+}
+
+const jwtOptions = ["jwks", "issuer", "audience", "algorithms", "clockToleranceS", "spaces"];
+
+/** What is left out or misspelt is not checked by the library, which would let everybody in whom the same issuer knows. */
+function checkAuth(options: AuthOptions): void {
+  checkOptions("auth", options, ["tokens", "jwt"]);
+  if (options.jwt === undefined) return;
+  checkOptions("auth.jwt", options.jwt, jwtOptions);
+  for (const name of ["issuer", "audience"] as const) {
+    const named: unknown = options.jwt[name];
+    if (typeof named !== "string" || named === "") throw new TypeError(`auth.jwt: ${name} must be named`);
+  }
 }
 
 function bearerOf(authorization: string | null): string | null {

@@ -5,6 +5,7 @@ import { CompactSign, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterEach, describe, expect, test } from "vitest";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import { hello, routes } from "../wire.ts";
+import type { AuthOptions } from "./auth.ts";
 import { listTokens, reinstateAccount, revokeToken, suspendAccount } from "./tokens.ts";
 
 afterEach(closeServers);
@@ -127,6 +128,15 @@ describe("a JSON Web Token", () => {
     expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 403, code: "account_suspended" });
     server.clock.now += 120_000;
     expect(await server.problem(routes.hello, { token })).toMatchObject({ status: 401, code: "token_expired" });
+  });
+
+  test.each<[string, object, RegExp]>([
+    ["no audience", { jwt: { jwks: { keys: [] }, issuer } }, /audience/],
+    ["a misspelt audience", { jwt: { jwks: { keys: [] }, issuer, audience: "holdfast", audiance: "b" } }, /audiance/],
+    ["an empty issuer", { jwt: { jwks: { keys: [] }, issuer: "", audience: "holdfast" } }, /issuer/],
+    ["a misspelt way in", { token: false }, /token/],
+  ])("is not half checked: auth with %s does not start", async (_name, auth, message) => {
+    await expect(openTestServer({ auth: auth as AuthOptions })).rejects.toThrow(message);
   });
 
   test("that names no key is tried with each of the issuer's that fit", async () => {
