@@ -371,6 +371,11 @@ test.each<[string, unknown, RegExp]>([
     { name: "notes", access: { a: { read: { team: undefined } } } },
     /access of a/,
   ],
+  ["unique fields that are no list of lists", { name: "notes", unique: ["email"] }, /unique/],
+  ["an empty list of unique fields", { name: "notes", unique: [[]] }, /unique/],
+  ["keys of nobody", { name: "notes", keys: "Server" }, /keys/],
+  ["rules that are no list", { name: "notes", rules: () => null }, /rules/],
+  ["an upcast that is none", { name: "notes", upcast: {} }, /upcast/],
   ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
 ])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
   expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);

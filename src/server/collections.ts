@@ -81,10 +81,28 @@ export function checkCollections(collections: readonly ServerCollection[]): Read
         throw new TypeError(`${where}: ${name} must be 1, 2, 3, …; got ${String(value)}`);
     if (each.schema !== undefined && typeof each.schema?.["~standard"]?.validate !== "function")
       throw new TypeError(`${where}: schema must be a Standard Schema, e.g. z.object({ … }) of zod`);
+    checkKinds(where, each);
     for (const [role, rights] of Object.entries(each.access ?? {})) checkRights(`${where}: access of ${role}`, rights);
     known.set(each.name, each);
   }
   return known;
+}
+
+/** What is of another kind fails with every push, or is passed over without a word. */
+function checkKinds(
+  where: string,
+  { unique, rules, upcast, assign, keys }: { readonly [K in keyof ServerCollection]: unknown },
+): void {
+  const isFields = (fields: unknown): boolean =>
+    Array.isArray(fields) && fields.length > 0 && fields.every((field) => typeof field === "string");
+  if (unique !== undefined && !(Array.isArray(unique) && unique.every(isFields)))
+    throw new TypeError(`${where}: unique must be a list of lists of fields, e.g. [["email"]]`);
+  if (rules !== undefined && !(Array.isArray(rules) && rules.every((rule) => typeof rule === "function")))
+    throw new TypeError(`${where}: rules must be a list of functions`);
+  for (const [name, value] of Object.entries({ upcast, assign }))
+    if (value !== undefined && typeof value !== "function") throw new TypeError(`${where}: ${name} must be a function`);
+  if (keys !== undefined && keys !== "client" && keys !== "server")
+    throw new TypeError(`${where}: keys must be "client" or "server"; got ${JSON.stringify(keys)}`);
 }
 
 function checkRights(what: string, rights: { readonly read?: RowRule; readonly write?: RowRule }): void {
