@@ -38,3 +38,11 @@ test("an operation that failed, was tried again and then removed has not ended a
   await settled;
   stop();
 });
+
+test("an operation that goes with all others, when the store is emptied, is told of at once", async () => {
+  const operation = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: 32_503_680_000_000 });
+  const settled = expect(operation.settled({ timeoutMs: 5_000 })).rejects.toMatchObject({ code: "not_found" });
+  await client.queue.get({ id: operation.id });
+  await client.queue.clear({ scope: "all", confirm: 1 });
+  await settled;
+});

@@ -69,7 +69,8 @@ function watch(feed: Feed, id: string) {
     wake();
   };
   const hear = (event: HoldfastEvent): void => {
-    if (event.id === null || !(event.id === id || event.id.startsWith(id) || event.id.endsWith(id))) return;
+    // Without an id it tells of many, e.g. that the store was emptied.
+    if (event.id !== null && !(event.id === id || event.id.startsWith(id) || event.id.endsWith(id))) return;
     if (event.status !== null) ending = isEnding(event) ? event : undefined;
     if (isEnding(event) || event.kind === "removed") nudge();
   };
