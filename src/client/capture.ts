@@ -55,7 +55,7 @@ export async function capture(request: Request, { body, id, credential }: Captur
     // From the parts, not from the request: its body has been read. The same bytes go out again when it is queued.
     const headers = new Headers(request.headers);
     headers.set("idempotency-key", id);
-    return new Request(request, { headers, ...(text === "" ? {} : { body: text }) });
+    return new Request(request, { headers, ...(request.body === null ? {} : { body: text }) });
   };
   return { id, payload, toRequest };
 }
@@ -64,11 +64,19 @@ export async function capture(request: Request, { body, id, credential }: Captur
 function bodyOf(request: Request, text: string): NonNullable<RequestPayload["body"]> {
   if (!/[/+]json\b/i.test(request.headers.get("content-type") ?? "")) return { text };
   try {
-    const json = JSON.parse(text);
+    const json = JSON.parse(text, refuseInexact);
     return JSON.stringify(json) === text ? { json } : { text };
   } catch {
     return { text };
   }
+}
+
+/** As a value, a daemon would refuse these on their way to it; as text they travel like any other. */
+function refuseInexact(key: string, value: unknown): unknown {
+  const isExact = typeof value !== "number" || !Number.isInteger(value) || Number.isSafeInteger(value);
+  if (isExact && key !== "__proto__" && !/\p{Surrogate}/u.test(`${key} ${typeof value === "string" ? value : ""}`))
+    return value;
+  throw new RangeError("not to be kept as a value");
 }
 
 /** What has no lasting form of its own, or is no text, is not bent into one. */

@@ -47,10 +47,17 @@ export function follow(engine: EngineLike, listener: Listener, options: Subscrib
     else waiting.push(event);
   });
   queueMicrotask(() => {
+    if (isStopped) return;
     const tell = (event: HoldfastEvent): void => {
       if (!isStopped) listener(event);
     };
-    const told = tellPast(engine, tell, { ...options, after });
+    let told = after;
+    try {
+      told = tellPast(engine, tell, { ...options, after });
+    } catch {
+      // E.g. the engine has closed: what was to be told cannot be read, and an error here would end the process.
+      options.onGap?.();
+    }
     for (const event of waiting ?? []) {
       if (event.sequence === 0 || event.sequence > told) tell(event);
     }
@@ -66,7 +73,11 @@ function tellPast(engine: EngineLike, tell: Listener, options: SubscribeOptions 
   let position = options.after;
   for (;;) {
     const page = engine.handle("events.list", { after: position, limit: pageSize });
-    if (page.isTruncated && position === options.after) options.onGap?.();
+    // A place beyond the feed's end belongs to another store, e.g. one that was restored since.
+    if (position === options.after && (page.isTruncated || page.last < position)) {
+      options.onGap?.();
+      position = Math.min(position, page.last);
+    }
     for (const event of page.events) {
       position = Math.max(position, event.sequence);
       tell(event);

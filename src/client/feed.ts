@@ -2,6 +2,8 @@
  * Owns how one client's listeners share one subscription, each event told once and in order.
  * Catching up and reconnecting is the transport's work; what a settled operation looks like is `settled.ts`'s.
  */
+import type { Status } from "../operation.ts";
+import { isTerminal } from "../operation.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Listener, SubscribeOptions, Transport } from "./transport.ts";
 
@@ -30,11 +32,12 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
     }
   };
   const remember = (event: HoldfastEvent): void => {
-    if (event.id === null || !isEnding(event)) return;
+    if (event.id === null || event.status === null) return;
+    // What is retried has not ended any more.
     endings.delete(event.id);
-    endings.set(event.id, event);
-    const oldest = endings.keys().next();
-    if (endings.size > rememberedEndings && oldest.done !== true) endings.delete(oldest.value);
+    if (isEnding(event)) endings.set(event.id, event);
+    const [oldest] = endings.keys();
+    if (endings.size > rememberedEndings) endings.delete(oldest as string);
   };
   const goLive = (): void => {
     stopLive ??= subscribeOnce(transport, {
@@ -43,7 +46,7 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
         for (const { tell } of [...listeners.values()]) guarded(() => tell(event));
       },
       onGap: () => {
-        for (const { onGap } of [...listeners.values()]) if (onGap !== undefined) guarded(onGap);
+        for (const { onGap } of [...listeners.values()]) guarded(() => onGap?.());
       },
     });
   };
@@ -52,12 +55,9 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
     subscribe: (listener, options = {}) => {
       const { after, onGap } = options;
       if (after !== undefined) {
-        const guardedGap = (): void => {
-          if (onGap !== undefined) guarded(onGap);
-        };
         const stop = subscribeOnce(transport, {
           listener: (event) => guarded(() => listener(event)),
-          onGap: guardedGap,
+          onGap: () => guarded(() => onGap?.()),
           after,
         });
         streams.add(stop);
@@ -87,14 +87,9 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
   };
 }
 
-/** Tells whether an event says that its operation has ended or is parked. */
-export function isEnding(event: HoldfastEvent): boolean {
-  return (
-    event.status === "completed" ||
-    event.status === "cancelled" ||
-    event.status === "expired" ||
-    event.status === "failed"
-  );
+/** Tells whether a status, an event's or an operation's, says that the operation has ended or is parked. */
+export function isEnding({ status }: { readonly status: Status | null }): boolean {
+  return status === "failed" || (status !== null && isTerminal(status));
 }
 
 /** Subscribes and drops events that were told already. What is only told live has no sequence and passes. */

@@ -114,6 +114,40 @@ describe("while the remote answers", () => {
     expect(await queued()).toBe(0);
   });
 
+  test("a body that is empty text goes out at once like any other", async () => {
+    const fetch = offlineFetch(client, { match: "/notes" });
+    const response = await fetch(`${url}/notes`, { method: "POST", body: "" });
+    expect([response.status, queuedId(response), received.length]).toEqual([200, null, 1]);
+  });
+
+  test("requests of one lane go in the order in which they were asked for, however long their bodies take to read", async () => {
+    const fetch = offlineFetch(client, { match: "/notes" });
+    const file = new Blob(["x".repeat(500_000)], { type: "text/plain" });
+    await Promise.all([
+      fetch(`${url}/notes/1`, { method: "PUT", body: file }),
+      fetch(`${url}/notes/1`, post(1)),
+      fetch(`${url}/notes/1`, { method: "DELETE" }),
+    ]);
+    expect(received.map(({ method }) => method)).toEqual(["PUT", "POST", "DELETE"]);
+  });
+
+  test("a refusal does not wait for its turn, and lets those behind it go on", async () => {
+    let release = (): void => {};
+    answer = (response) => {
+      release = () => response.end("ok");
+    };
+    const fetch = offlineFetch(client, { match: "/notes" });
+    const first = fetch(`${url}/notes`, post(1));
+    await expect(fetch(`${url}/notes`, { method: "POST", body: new FormData() })).rejects.toMatchObject({
+      code: "invalid_input",
+    });
+    const last = fetch(`${url}/notes`, post(2));
+    await expect.poll(() => received.length).toBe(1);
+    answer = (response) => response.end("ok");
+    release();
+    expect([(await first).status, (await last).status]).toEqual([200, 200]);
+  });
+
   test("a pattern with a memory matches every request alike", async () => {
     await client.network.offline();
     const fetch = offlineFetch(client, { match: /notes/g, lane: null });

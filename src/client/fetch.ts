@@ -104,9 +104,16 @@ export function offlineFetch(client: Client, options: OfflineFetchOptions = {}):
     if (!isAsked && !matchers.some((matcher) => isMatch(matcher, request))) return direct(input, plain);
 
     const rules: FetchRules = { ...common, ...own };
-    const captured = await capture(request, { body: plain.body, id: idOf(request), credential: rules.credential });
     const lane = laneOf(rules, request);
-    return turns(lane, request.signal, () => sendOrQueue({ client, direct, rules, request, captured, lane }));
+    const capturing = capture(request, { body: plain.body, id: idOf(request), credential: rules.credential });
+    // The turn is taken before the body has been read: a long one must not let what was asked for later go first.
+    const answer = turns(lane, request.signal, async () =>
+      sendOrQueue({ client, direct, rules, request, captured: await capturing, lane }),
+    );
+    answer.catch(() => {});
+    // A refusal does not wait for its turn.
+    await capturing;
+    return answer;
   };
 }
 

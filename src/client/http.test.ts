@@ -172,3 +172,13 @@ test("a listener is told when the feed no longer reaches back to it", async () =
     await expect.poll(() => heard).toEqual(["gap", 91]);
   }, intercept);
 });
+
+test("a call goes through although a listener left while the feed's end was asked for", () =>
+  withDaemon(async (client) => {
+    const stop = client.subscribe(() => {});
+    const status = client.queue.status();
+    const receipt = client.queue.add({ type: "contract.apply", payload: 1 });
+    stop();
+    expect((await status).unsent).toBe(0);
+    expect((await receipt).isNew).toBe(true);
+  }));

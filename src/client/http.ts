@@ -69,9 +69,12 @@ export function exchangeTransport(exchange: Exchange, name: string, timeoutMs: n
 
   return {
     call: async <V extends Verb>(verb: V, input: Input<V>, { signal }: CallOptions = {}): Promise<Output<V>> => {
-      if (streams.size > 0) {
-        const unplaced = [...streams].filter((stream) => !stream.isPlaced());
-        if (unplaced.length > 0) await Promise.all(unplaced.map((stream) => stream.findPlace()));
+      for (const stream of streams) {
+        if (stream.isPlaced()) continue;
+        await stream.findPlace().catch((error) => {
+          // A listener that has left meanwhile needs no place, and can find none.
+          if (streams.has(stream)) throw error;
+        });
       }
       // Whoever may abort its call has a request of its own to abort.
       if (verb === "queue.add" && signal === undefined)

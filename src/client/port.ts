@@ -24,7 +24,7 @@ const mark = 1;
 
 type Request =
   | { readonly kind: "call"; readonly verb: string; readonly input: unknown }
-  | { readonly kind: "subscribe"; readonly after?: number }
+  | { readonly kind: "subscribe"; readonly after?: number | undefined }
   | { readonly kind: "unsubscribe" };
 
 type Response =
@@ -89,7 +89,7 @@ export function portTransport(port: PortLike): Transport {
       last += 1;
       const number = last;
       listeners.set(number, { tell: listener, onGap: options.onGap });
-      post(number, options.after === undefined ? { kind: "subscribe" } : { kind: "subscribe", after: options.after });
+      post(number, { kind: "subscribe", after: options.after });
       return () => {
         if (listeners.delete(number) && !isClosed) post(number, { kind: "unsubscribe" });
       };

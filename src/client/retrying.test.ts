@@ -126,3 +126,17 @@ test("a wrong preset or option is a TypeError", async () => {
   await expect(retrying("locks" as never, () => 1)).rejects.toThrow('no preset is called "locks"');
   await expect(retrying("lock", () => 1, { total: 1 } as never)).rejects.toThrow('did you mean "totalMs"?');
 });
+
+test("a listener that throws does not make a task that succeeded run again", async () => {
+  let runs = 0;
+  const task = (): string => {
+    runs += 1;
+    if (runs === 1) throw new Error("not yet");
+    return "done";
+  };
+  const onAttempt = ({ outcome }: { readonly outcome: string }): void => {
+    if (outcome === "succeeded") throw new Error("no console");
+  };
+  await expect(play(retrying(exact, task, { onAttempt }))).rejects.toThrow("no console");
+  expect(runs).toBe(2);
+});

@@ -60,12 +60,10 @@ export async function retrying<T>(
   try {
     for (let attempt = 1; ; attempt += 1) {
       const facts = { attempt, maxAttempts: rules.maxAttempts };
+      let value: T;
       try {
         refuseAborted(options.signal);
-        const value = await orAborted(Promise.resolve(task({ attempt, signal })), "the attempt", signal);
-        if (attempt > 1)
-          onAttempt?.(reportOf({ ...facts, outcome: "succeeded", elapsedMs: elapsed(), delayMs: null, error: null }));
-        return value;
+        value = await orAborted(Promise.resolve(task({ attempt, signal })), "the attempt", signal);
       } catch (error) {
         refuseAborted(options.signal);
         if (linked.isLate()) throw tooLong(attempt, totalMs, lastError ?? error);
@@ -88,7 +86,12 @@ export async function retrying<T>(
         if (isLate) throw tooLong(attempt, totalMs, error);
         await delay(delayMs, signal);
         refuseAborted(options.signal);
+        continue;
       }
+      // Outside of what is tried: a listener that throws must not make a task run again that has succeeded.
+      if (attempt > 1)
+        onAttempt?.(reportOf({ ...facts, outcome: "succeeded", elapsedMs: elapsed(), delayMs: null, error: null }));
+      return value;
     }
   } finally {
     linked.release();

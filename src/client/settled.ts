@@ -4,7 +4,6 @@
  */
 import { HoldfastError, isCode } from "../errors.ts";
 import type { Json, Operation, Outcome } from "../operation.ts";
-import { isTerminal } from "../operation.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
 import { isEnding } from "./feed.ts";
@@ -70,8 +69,9 @@ function watch(feed: Feed, id: string) {
     wake();
   };
   const hear = (event: HoldfastEvent): void => {
-    if (event.id === null || !(event.id === id || event.id.startsWith(id) || event.id.endsWith(id))) return;
-    if (isEnding(event)) ending = event;
+    // Without an id it tells of many, e.g. that the store was emptied.
+    if (event.id !== null && !(event.id === id || event.id.startsWith(id) || event.id.endsWith(id))) return;
+    if (event.status !== null) ending = isEnding(event) ? event : undefined;
     if (isEnding(event) || event.kind === "removed") nudge();
   };
   const stop = feed.subscribe(hear, { onGap: nudge });
@@ -101,8 +101,9 @@ async function look(
   let retryMs = firstRetryMs;
   while (!signal.aborted) {
     try {
-      last = await deps.get(id, { signal });
-      if (last.status === "failed" || isTerminal(last.status)) return last;
+      // A short id that has been found is not looked up again: what was queued since may fit it as well.
+      last = await deps.get(last?.id ?? id, { signal });
+      if (isEnding(last)) return last;
       retryMs = firstRetryMs;
       await watched.news(lookAgainMs, signal);
     } catch (error) {

@@ -41,3 +41,10 @@ test("a wait leaves no listener behind, however it ends", async () => {
   await delay(1, source.signal);
   expect(remove.mock.calls.length).toBe(add.mock.calls.length);
 });
+
+test("a wait that was over before it began holds no timer", () => {
+  vi.useFakeTimers();
+  linkSignals([AbortSignal.abort("before")], 60_000);
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});

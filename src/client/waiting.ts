@@ -71,7 +71,7 @@ export function linkSignals(signals: readonly (AbortSignal | undefined)[], timeo
   for (const source of sources) source.addEventListener("abort", stop, { once: true });
   if (sources.some((source) => source.aborted)) stop();
   const timer =
-    timeoutMs === null
+    timeoutMs === null || controller.signal.aborted
       ? undefined
       : setTimeout(
           () => {

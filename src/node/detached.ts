@@ -117,19 +117,16 @@ export async function startDetached(
   if (present.state === "untrusted") throw untrusted(present.endpoint);
   refuseLostToken(home, present);
   const logStart = statSync(home.log, { throwIfNoEntry: false })?.size ?? 0;
-  let begun = begin(home, options);
+  let end = begin(home, options);
   const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   for (;;) {
     const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
-    if (status.state === "running") {
-      begun.child.unref();
-      return status;
-    }
+    if (status.state === "running") return status;
     // Somebody else held the directory: one that is starting is waited for, one that was stopping leaves room for another try.
-    const { reason, code } = begun.end;
+    const { reason, code } = end;
     const hasLost = code === errorTable.daemon_running.exit;
     if (reason !== null && !hasLost) throw notStarted(home, reason, logStart);
-    if (hasLost && status.state === "stopped") begun = begin(home, options);
+    if (hasLost && status.state === "stopped") end = begin(home, options);
     if (performance.now() > giveUpAt) {
       // What the loser said about the winner would be no help: it holds the directory, and that is all.
       if (hasLost && status.state === "silent") throw silent(home.directory, status.pid);
@@ -139,20 +136,19 @@ export async function startDetached(
   }
 }
 
-type Begun = {
-  readonly child: ChildProcess;
-  /** How it ended, once it has. */
-  readonly end: { readonly reason: string | null; readonly code: number | null };
-};
+/** How a child ended, once it has. */
+type End = { readonly reason: string | null; readonly code: number | null };
 
-function begin(home: Home, options: StartOptions): Begun {
+function begin(home: Home, options: StartOptions): End {
   const child = spawnDetached(home, options);
+  // It outlives whoever started it, also one that does not answer and is not waited for any longer.
+  child.unref();
   const end: { reason: string | null; code: number | null } = { reason: null, code: null };
   child.once("error", (error) => Object.assign(end, { reason: `it cannot be started: ${error.message}` }));
   child.once("exit", (code, signal) =>
     Object.assign(end, { reason: `it ended with ${signal ?? `code ${code}`}`, code }),
   );
-  return { child, end };
+  return end;
 }
 
 /** Stops the daemon and waits for its end. False when none was running. */

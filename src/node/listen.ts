@@ -163,7 +163,8 @@ function makeHandler(
       return refuse(options, outgoing, {
         facts,
         error: tooMany(waitMs),
-        headers: { "retry-after": String(Math.ceil(waitMs / 1_000)) },
+        // Without its own headers a page could not read that, and would take the daemon for gone.
+        headers: { ...verdict.headers, "retry-after": String(Math.ceil(waitMs / 1_000)) },
       });
     if (verdict.kind === "refused")
       return refuse(options, outgoing, { facts, error: verdict.error, headers: verdict.headers });

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import type { SmallDaemon } from "../../test/support/small-daemon.ts";
 import { startSmallDaemon } from "../../test/support/small-daemon.ts";
@@ -90,6 +91,23 @@ test("a daemon that restarts at another place is found again, and no event is lo
   expect((await client.queue.cancel({ ids })).done).toEqual(ids);
   expect((await settled).status).toBe("cancelled");
   await expect.poll(() => heard.map(({ kind }) => kind)).toEqual(["enqueued", "enqueued", "cancelled", "cancelled"]);
+});
+
+test("a daemon that restarts with a new token is proved again, and its client goes on", async () => {
+  const directory = makeHome();
+  const engine = openTestEngine();
+  const first = await startIn({ directory }, engine);
+  const client = await connectDaemon({ directory });
+  closers.push(client.close);
+  await client.queue.list();
+  await first.close();
+  const fresh = "b".repeat(43);
+  writeFileSync(path.join(directory, "token"), `${fresh}\n`, { mode: 0o600 });
+  await startIn({ directory, knows: fresh }, engine);
+  // The client has seen its connection close, and has asked nothing while the daemon was away.
+  await sleep(50);
+  const operation = await client.queue.add({ type: "contract.apply", payload: 1 });
+  expect((await operation.settled({ timeoutMs: 10_000 })).status).toBe("completed");
 });
 
 test("a program that took the daemon's port is never told the token", async () => {

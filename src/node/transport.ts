@@ -89,11 +89,15 @@ function openLine(directory: string): Line {
       const found = find();
       const line = await found;
       try {
-        return await send(line, request, () => {
+        const answer = await send(line, request, () => {
           // Behind a port that has closed may sit another program by now: it has to prove itself before it is told the
           // token. A socket in a directory of our own needs no such care.
           if (line.endpoint.socket === null) drop(found);
         });
+        if (!isFirst || answer.status !== 401) return answer;
+        // The daemon may have been started anew with another token; what it refuses it has not done.
+        await answer.text();
+        drop(found);
       } catch (error) {
         drop(found);
         // Nothing has left this process, so even what must not happen twice may be sent to the restarted daemon.

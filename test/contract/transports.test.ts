@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { offlineFetch } from "../../src/client/fetch.ts";
 import { httpTransport } from "../../src/client/http.ts";
 import type { Transport } from "../../src/client/transport.ts";
 import type { Engine } from "../../src/engine/engine.ts";
@@ -14,6 +15,7 @@ import type { Log } from "../../src/node/log.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
 import { connectDaemon, daemonTransport } from "../../src/node/transport.ts";
 import { nodeWorld } from "../../src/node/world.ts";
+import { httpRequest } from "../../src/request.ts";
 import { contractTypes, transportContract } from "../../src/testing/transport-contract.ts";
 import type { HoldfastEvent } from "../../src/verbs.ts";
 
@@ -78,5 +80,18 @@ describe("the contract over the real daemon:", () => {
     await expect
       .poll(() => heard.filter(({ sequence }) => sequence > 0).map(({ kind }) => kind))
       .toEqual(["enqueued", "settled"]);
+  });
+
+  const odd = ['{"n":1000000000000000000}', '{"n":"\\ud800"}', '{"\\ud800":1}', '{"__proto__":1}'];
+  test.each(odd)("the drop-in fetch queues the body %s with the bytes that it was given", async (body) => {
+    const daemon = await runReal(makeHome());
+    daemon.engine.register({ ...httpRequest, run: async () => ({ kind: "applied" }) });
+    const client = await connectDaemon({ directory: daemon.home.directory });
+    closers.push(client.close);
+    const fetch = offlineFetch(client, { queueWhen: "always" });
+    const init = { method: "POST", body, headers: { "content-type": "application/json" }, holdfast: true };
+    expect((await fetch("http://127.0.0.1:9/notes", init)).status).toBe(202);
+    const [operation] = (await client.queue.list()).operations;
+    expect(operation?.payload).toMatchObject({ body: { text: body } });
   });
 });

@@ -322,3 +322,18 @@ test("what config.toml says of commands and probes takes effect while the daemon
     await new Promise((resolve) => health.close(resolve));
   }
 });
+
+test("a program that has given up on a daemon that does not answer ends, and does not wait for that one's end", async () => {
+  const stuckMs = 8_000;
+  const code = `import { startDetached } from ${JSON.stringify(join(import.meta.dirname, "../../src/node/detached.ts"))};
+    const command = [process.execPath, "-e", "setTimeout(() => {}, ${stuckMs})"];
+    await startDetached(${JSON.stringify(place.path)}, { command, startTimeoutMs: 200 }).catch(({ code }) => console.log(code));`;
+  const child = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", code]);
+  children.push(child);
+  let said = "";
+  child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  const began = performance.now();
+  await new Promise((resolve) => child.once("exit", resolve));
+  expect(said.trim()).toBe("daemon_unreachable");
+  expect(performance.now() - began).toBeLessThan(stuckMs);
+});

@@ -445,3 +445,23 @@ test("(l) requests beyond the rate are answered 429 with the time to wait, stran
   await limited.close();
   own.remove();
 });
+
+test("(l) an allowed page can read that it asked too often, and a strange one cannot", async () => {
+  const own = temporaryDirectory();
+  const configFile = join(own.path, "config.toml");
+  const origin = "http://localhost:5173";
+  writeFileSync(configFile, `[daemon]\nallowed_origins = ["${origin}"]\nrequests_per_second = 10\n`);
+  const limited = await startTestDaemon({ configFile });
+  const refusedFor = async (from: string): Promise<string | undefined> => {
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => ask(limited.daemon, { headers: { origin: from } })),
+    );
+    const refused = answers.find((each) => each.status === 429);
+    expect(refused).toBeDefined();
+    return refused?.headers["access-control-allow-origin"];
+  };
+  expect(await refusedFor(origin)).toBe(origin);
+  expect(await refusedFor("http://evil.example")).toBeUndefined();
+  await limited.close();
+  own.remove();
+});
