@@ -82,7 +82,7 @@ const network: readonly FailureRow[] = [
     reason: "the certificate belongs to another host",
     hint: "a sign-in page of the network may stand between; else check the host's spelling",
   }),
-  unsent({
+  connecting({
     code: "tls_mismatch",
     on: [
       "ERR_SSL_WRONG_VERSION_NUMBER",

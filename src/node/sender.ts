@@ -92,7 +92,7 @@ function run(request: ClientRequest, outgoing: Outgoing, ends: Ends): void {
   let answer: IncomingMessage | null = null;
   const fail = (error: Error): void => {
     if (answer === null) {
-      ends.reject(error);
+      ends.reject(markShaking(request, error));
       request.destroy();
       // A server that refuses often closes while we still write: its answer decides as long as it can be read.
     } else if ((error as NodeJS.ErrnoException).syscall !== "write") answer.destroy(error);
@@ -110,6 +110,13 @@ function run(request: ClientRequest, outgoing: Outgoing, ends: Ends): void {
   });
   if (body === null || typeof body === "string") request.end(body ?? undefined);
   else sendFile(request, body).catch(fail);
+}
+
+/** Until the handshake is through nothing of the request is sent; the same failure of it later says nothing about that. */
+export function markShaking<E>(request: ClientRequest, error: E): E {
+  const { socket } = request;
+  const isShaking = socket !== null && "secureConnecting" in socket && socket.secureConnecting === true;
+  return isShaking && error instanceof Error ? Object.assign(error, { syscall: "connect" }) : error;
 }
 
 /** A lookup, a connection and a handshake that take for ever are told from an answer that does: nothing was sent. */
@@ -179,5 +186,5 @@ export function namedError(error: unknown): unknown {
   const reason = code === "EPROTO" ? /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1] : undefined;
   return reason === undefined
     ? error
-    : Object.assign(new Error(reason), { code: `ERR_SSL_${reason.toUpperCase().replaceAll(" ", "_")}` });
+    : Object.assign(new Error(reason), { code: `ERR_SSL_${reason.toUpperCase().replaceAll(" ", "_")}`, syscall });
 }
