@@ -136,8 +136,8 @@ async function finish(sending: Sending, { hop, arrival, isDiverted, stand, clock
   const { payload, isProven } = sending;
   stand.phase = "body";
   clock.restart();
-  const body = await readBody(arrival.body);
   const { status, headers } = arrival;
+  const body = await readBody(arrival.body, status < 300 && stand.file !== null);
   const accept = payload.accept ?? payload.headers?.accept;
   const answer = classifyResponse({
     status,
@@ -154,7 +154,12 @@ async function finish(sending: Sending, { hop, arrival, isDiverted, stand, clock
       ...(payload.success === undefined ? {} : { success: payload.success }),
     },
   });
-  if (answer.kind !== "applied" && answer.kind !== "duplicate") return answer;
+  if (answer.kind !== "applied" && answer.kind !== "duplicate") {
+    arrival.giveUp();
+    return answer;
+  }
+  // A server that says yes while we still write has not seen what it says yes to.
+  await arrival.isSent;
   const result = resultOf({ status, url: hop.url.href, headers, body }, payload);
   const serverId = serverIdOf({ status, headers, body }, payload.idFrom);
   return serverId === null ? { ...answer, result } : { ...answer, result, serverId };
