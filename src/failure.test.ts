@@ -29,7 +29,7 @@ function verdict(answer: Answer): string {
   if (answer.kind === "retry") {
     return `retry ${answer.isCharged ? "charged" : "free"}${answer.scope === "remote" ? " for the remote" : ""}`;
   }
-  return answer.kind;
+  return answer.kind === "rejected" && answer.mayHaveLanded === true ? "rejected, may have landed" : answer.kind;
 }
 const codeOf = (answer: Answer) => ("problem" in answer ? answer.problem.code : answer.kind);
 
@@ -87,7 +87,7 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["redirect_downgrade", answerOfCode("redirect_downgrade"), "retry charged"],
   ["redirect_unusable", answered(302), "retry charged"],
   ["network_sign_in", answered(511, { headers: html, body: page }), "unknown"],
-  ["unexpected_success", answered(200, { request: { ...trusted, success: [201] } }), "rejected"],
+  ["unexpected_success", answered(200, { request: { ...trusted, success: [201] } }), "rejected, may have landed"],
   ["unproven_refusal", answered(444, { headers: {}, body: "", request: plain }), "unknown"],
   ["bad_request", answered(400), "rejected"],
   ["unauthorized", answered(401), "auth"],

@@ -3,7 +3,7 @@
  * The payload is `upload.ts` of the rules, tus is `tus.ts`, capturing is `blobs.ts`.
  */
 import { HoldfastError, isCode } from "../errors.ts";
-import { classifyError, classifyResponse } from "../failure.ts";
+import { classifyError, classifyResponse, keepDoubt } from "../failure.ts";
 import type { Answer, Json } from "../operation.ts";
 import { parseJson } from "../problem.ts";
 import type { UploadPayload } from "../upload.ts";
@@ -38,7 +38,15 @@ const reconnectMs = 1_000;
  * engine.register(makeFileUpload({ blobs: makeBlobs(directory), credentials }))
  */
 export function makeFileUpload(deps: UploadDeps): OperationType {
-  return { ...fileUpload, run: (attempt) => runUpload(deps, attempt) };
+  return {
+    ...fileUpload,
+    run: async (attempt) => {
+      const answer = await runUpload(deps, attempt);
+      // A stranger's upload under our address: only a new key makes a new one.
+      const isForeign = answer.kind === "rejected" && answer.problem.code === "upload_mismatch";
+      return isForeign ? answer : keepDoubt(answer, attempt.operation.mayHaveLanded);
+    },
+  };
 }
 
 async function runUpload(deps: UploadDeps, attempt: Attempt): Promise<Answer> {

@@ -151,6 +151,17 @@ describe("a PUT", () => {
     await proxy.close();
   });
 
+  test("whose file changed since an attempt that may have landed is refused with that doubt", async () => {
+    for (const mayHaveLanded of [true, false]) {
+      const file = await blobs.captureFile(source, { mode: "reference" });
+      const { attempt } = makeAttempt({ file, url: "http://127.0.0.1:9/a", protocol: "put" }, { mayHaveLanded });
+      writeFileSync(source, randomBytes(size));
+      const answer = await makeFileUpload({ blobs, credentials }).run?.(attempt);
+      expect(answer).toMatchObject({ kind: "rejected", problem: { code: "file_changed" } });
+      expect(answer !== undefined && "mayHaveLanded" in answer && answer.mayHaveLanded === true).toBe(mayHaveLanded);
+    }
+  });
+
   test("to a server that never answers ends by itself", async () => {
     const url = await serve(async (request) => {
       await bodyOf(request);
