@@ -193,8 +193,11 @@ function untilContinue(request: ClientRequest): Promise<void> {
       clearTimeout(timer);
       resolve();
     });
-    // A refusal ends the exchange by itself; the body then never starts.
-    request.once("response", () => clearTimeout(timer));
+    request.once("response", (response) => {
+      clearTimeout(timer);
+      // A refusal ends the exchange by itself, and the body never starts; a yes is believed once the body is out.
+      if ((response.statusCode ?? 0) < 300) resolve();
+    });
     request.once("close", () => clearTimeout(timer));
     request.once("socket", (socket) => {
       const arm = () => {

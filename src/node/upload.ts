@@ -119,8 +119,8 @@ function judgeBreak({ error, phase, sentBytes }: Extract<Outcome, { readonly kin
   if (error instanceof HoldfastError) return answerOfError(error);
   const answer = classifyError(error, phase);
   if (answer.kind !== "unknown") return answer;
-  // The last block is held back until the file is proven: without it, no server has a whole body.
-  return { ...answer, mayHaveLanded: answer.mayHaveLanded && sentBytes >= total };
+  // The last block is held back until the file is proven: without it, no server has a whole body. But it may have known the content.
+  return { ...answer, mayHaveLanded: answer.mayHaveLanded && (phase === "body" || sentBytes >= total) };
 }
 
 function judgeAnswer(transfer: Transfer, { status, headers, bodyText, isTruncated }: Answered): Answer {
