@@ -40,6 +40,9 @@ const longestLateMs = 180_000;
 const leastEchoMs = 2_000;
 const delayMs = 40;
 
+/** Answers by which nothing was done. */
+const turnsAway: ReadonlySet<number> = new Set([401, 403, 429, 503]);
+
 export type LineParts = {
   readonly scheduler: Scheduler;
   readonly random: Random;
@@ -96,14 +99,19 @@ function send(parts: LineParts, process: VirtualProcess, { route, text, signal }
     const cancel = scheduler.after(timeoutMs, () => silence("no answer in time", true));
     signal.addEventListener("abort", onAbort);
     const answer = (served: NonNullable<Served>): void => end({ kind: "answer", served, sentBytes: text.length });
-    // Copies that somebody was there to take. Only without one is it sure that nothing has landed.
+    // Copies that somebody was there to take. That nothing was done is true only when it is true of all of them.
     let taken = 0;
+    let isTurnedAway = false;
     const deliver = (isFirst: boolean): void => {
+      if (isTurnedAway) return;
       taken += 1;
       void server.handle(route, text, credentials.pass).then((served) => {
         if (served === null) taken -= 1;
         if (!isFirst) return;
-        if (served === null) silence(taken > 0 ? "cut off" : "refused", taken > 0);
+        const others = served === null ? taken : taken - 1;
+        isTurnedAway = served === null || turnsAway.has(served.status);
+        if (isTurnedAway && others > 0) silence("cut off", true);
+        else if (served === null) silence("refused", false);
         else if (!random.chance(weather.dropAnswer)) scheduler.after(way(), () => answer(served));
       });
     };

@@ -55,12 +55,19 @@ export function newFaultyNetwork(parts: Parts): FaultyNetwork {
     if (random.chance(conditions.dropRequest)) {
       return void scheduler.after(way(), () => answer(silence("reset", true)));
     }
-    // Only a remote that keeps receipts is asked to bear a doubled delivery.
+    // Only a remote that keeps receipts is asked to bear a doubled delivery. An answer that says that nothing was done is true of both.
+    let isCopyTaken = false;
+    let isTurnedAway = false;
     if (request.remote === "receipts" && random.chance(conditions.double))
-      scheduler.after(way(), () => void server.handle(request));
+      scheduler.after(way(), () => {
+        if (isTurnedAway) return;
+        server.handle(request);
+        isCopyTaken = true;
+      });
     scheduler.after(way(), () => {
       const reply = server.handle(request);
-      const isLost = random.chance(conditions.dropAnswer);
+      isTurnedAway = reply.status === 401 || reply.status === 429 || reply.status === 503;
+      const isLost = random.chance(conditions.dropAnswer) || (isTurnedAway && isCopyTaken);
       scheduler.after(way(), () => answer(isLost ? silence("the answer was cut off", true) : reply));
     });
   };
