@@ -38,6 +38,8 @@ export const unsent = (words: Words): FailureRow => row(words, { landing: "no" }
 export const unanswered = (words: Words): FailureRow => row(words, {});
 export const connecting = (words: Words): FailureRow => row(words, { landing: "unless_connecting" });
 export const rejected = (words: Words): FailureRow => row(words, { kind: "rejected", landing: "no" });
+/** It took effect, but the operation does not count that as a yes. */
+export const disowned = (words: Words): FailureRow => row(words, { kind: "rejected" });
 export const charged = (words: Words): FailureRow => row(words, { kind: "retry", isCharged: true, landing: "yes" });
 export const busy = (words: Words): FailureRow => row(words, { kind: "retry", landing: "yes" });
 export const paced = (words: Words): FailureRow => row(words, { kind: "retry", scope: "remote", landing: "no" });

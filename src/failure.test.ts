@@ -29,7 +29,7 @@ function verdict(answer: Answer): string {
   if (answer.kind === "retry") {
     return `retry ${answer.isCharged ? "charged" : "free"}${answer.scope === "remote" ? " for the remote" : ""}`;
   }
-  return answer.kind;
+  return answer.kind === "rejected" && answer.mayHaveLanded === true ? "rejected, may have landed" : answer.kind;
 }
 const codeOf = (answer: Answer) => ("problem" in answer ? answer.problem.code : answer.kind);
 
@@ -48,7 +48,8 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["certificate_expired", thrown("CERT_HAS_EXPIRED"), unsent],
   ["certificate_untrusted", thrown("DEPTH_ZERO_SELF_SIGNED_CERT"), unsent],
   ["certificate_of_another", thrown("ERR_TLS_CERT_ALTNAME_INVALID"), unsent],
-  ["tls_mismatch", thrown("ERR_SSL_WRONG_VERSION_NUMBER"), unsent],
+  ["tls_mismatch", thrown("ERR_SSL_WRONG_VERSION_NUMBER", { syscall: "connect" }), unsent],
+  ["tls_mismatch", thrown("ERR_SSL_WRONG_VERSION_NUMBER"), "unknown"],
   ["tls_failed", thrown("ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), "unknown"],
   ["timed_out", named("TimeoutError"), "unknown"],
   ["reset", thrown("ECONNRESET"), "unknown"],
@@ -86,7 +87,7 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["redirect_downgrade", answerOfCode("redirect_downgrade"), "retry charged"],
   ["redirect_unusable", answered(302), "retry charged"],
   ["network_sign_in", answered(511, { headers: html, body: page }), "unknown"],
-  ["unexpected_success", answered(200, { request: { ...trusted, success: [201] } }), "rejected"],
+  ["unexpected_success", answered(200, { request: { ...trusted, success: [201] } }), "rejected, may have landed"],
   ["unproven_refusal", answered(444, { headers: {}, body: "", request: plain }), "unknown"],
   ["bad_request", answered(400), "rejected"],
   ["unauthorized", answered(401), "auth"],

@@ -133,9 +133,20 @@ function answerOf(row: FailureRow, more: More): Answer {
     }
     case "conflict":
       return remote === undefined ? { kind: "conflict", problem } : { kind: "conflict", problem, remote };
+    case "rejected":
+      return row.landing === "no" ? { kind: "rejected", problem } : { kind: "rejected", problem, mayHaveLanded };
     default:
       return { kind: row.kind, problem };
   }
+}
+
+/**
+ * A refusal of ours, such as a file that changed, tells nothing about an earlier attempt: it keeps the doubt, and a retry its key.
+ * The remote's own refusals carry a status.
+ */
+export function keepDoubt(answer: Answer, isInDoubt: boolean): Answer {
+  const isOurs = answer.kind === "rejected" && answer.problem.status === undefined;
+  return isOurs && isInDoubt ? { ...answer, mayHaveLanded: true } : answer;
 }
 
 /** The remote's side of a conflict, in the form that `resend` of `request.ts` reads. */

@@ -3,7 +3,18 @@
  * What a row says is `failure-row.ts`, how an error or an answer finds its row is `failure.ts`; `failure-page.ts` writes the page from these rows.
  */
 import type { FailureRow } from "./failure-row.ts";
-import { busy, charged, conflict, connecting, paced, rejected, signedOut, unanswered, unsent } from "./failure-row.ts";
+import {
+  busy,
+  charged,
+  conflict,
+  connecting,
+  disowned,
+  paced,
+  rejected,
+  signedOut,
+  unanswered,
+  unsent,
+} from "./failure-row.ts";
 
 const waits = "nothing to do: it is sent again by itself";
 const signIn = "give fresh credentials with `holdfast credentials set`, or sign in again; it goes on by itself";
@@ -82,7 +93,7 @@ const network: readonly FailureRow[] = [
     reason: "the certificate belongs to another host",
     hint: "a sign-in page of the network may stand between; else check the host's spelling",
   }),
-  unsent({
+  connecting({
     code: "tls_mismatch",
     on: [
       "ERR_SSL_WRONG_VERSION_NUMBER",
@@ -236,7 +247,7 @@ const doubtful: readonly FailureRow[] = [
     reason: "the network asks to sign in first",
     hint: "open a browser to sign in to the network",
   }),
-  rejected({
+  disowned({
     code: "unexpected_success",
     on: ["2xx"],
     reason: "the server accepted with a status that the operation does not count as success",

@@ -149,7 +149,8 @@ export type Problem = {
 export type Answer =
   | { readonly kind: "applied"; readonly result?: Json; readonly serverId?: string }
   | { readonly kind: "duplicate"; readonly result?: Json; readonly serverId?: string }
-  | { readonly kind: "rejected"; readonly problem: Problem }
+  /** `mayHaveLanded`: it took effect all the same, or an earlier attempt may have and this refusal tells nothing about it. */
+  | { readonly kind: "rejected"; readonly problem: Problem; readonly mayHaveLanded?: boolean }
   | { readonly kind: "conflict"; readonly problem: Problem; readonly remote?: Json }
   /** A real "not now". `isCharged` counts it against the retry budget; `scope: "remote"` paces everything for that remote. */
   | {

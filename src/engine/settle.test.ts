@@ -124,6 +124,22 @@ describe("retries", () => {
     expect(bench.sent.map((each) => each.key)).toEqual([first.id, `${first.id}-1`, second.id, second.id]);
   });
 
+  test("a refusal that proves nothing about an effect keeps the key and the doubt", async () => {
+    const bench = startBench();
+    const unproven = {
+      kind: "rejected",
+      problem: { code: "file_changed", message: "no" },
+      mayHaveLanded: true,
+    } as const;
+    bench.answers.push(lost, unproven, applied);
+    const { id } = bench.add();
+    await bench.run(60_000);
+    expect(bench.get(id)).toMatchObject({ reason: "rejected", mayHaveLanded: true });
+    bench.ask("queue.retry", { ids: [id] });
+    await bench.run(1_000);
+    expect(new Set(bench.sent.map((each) => each.key))).toEqual(new Set([id]));
+  });
+
   test("a handler that throws, answers nonsense or never ends costs an attempt or nothing, never the operation", async () => {
     const bench = startBench({ type: { timeoutMs: 1_000 } });
     bench.answers.push(

@@ -69,7 +69,12 @@ export function settle(store: Store, settled: Settled): void {
       land(store, op, { ...settled, answer });
       break;
     case "rejected":
-      park(store, op, { reason: "rejected", problem: answer.problem, isUnsure: false, settled });
+      park(store, op, {
+        reason: "rejected",
+        problem: answer.problem,
+        isUnsure: answer.mayHaveLanded === true,
+        settled,
+      });
       break;
     case "conflict":
       meetConflict(store, op, { problem: answer.problem, remote: answer.remote ?? null, settled });

@@ -32,6 +32,14 @@ let blobs: Blobs;
 const text = "the quick brown fox";
 const hashOf = (content: string | Uint8Array) => createHash("sha256").update(content).digest("hex");
 
+test("content whose folder cannot be looked into at this moment is not gone", async () => {
+  const looped = path.join(folder, "data", "blobs", "ab");
+  mkdirSync(path.dirname(looped), { recursive: true });
+  symlinkSync(looped, looped);
+  await expect(blobs.open({ blob: "ab".repeat(32), sizeBytes: 1 })).rejects.toMatchObject({ code: "io_failed" });
+  await expect(blobs.open({ blob: "cd".repeat(32), sizeBytes: 1 })).rejects.toMatchObject({ code: "file_missing" });
+});
+
 beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), "holdfast-blobs-"));
   source = path.join(folder, "fox.txt");

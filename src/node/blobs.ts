@@ -288,7 +288,11 @@ async function openBlob(
   openOne: (expected: Expected) => Promise<BlobFile>,
 ): Promise<BlobFile> {
   const folder = path.join(place.root, ref.blob.slice(0, 2));
-  const names = await readdir(folder).catch(() => [] as string[]);
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return [] as string[];
+    // For want of handles, say: what cannot be looked at is not gone.
+    throw sourceError(error, folder);
+  });
   const copies = names.filter((name) => name === ref.blob);
   const links = names.filter((name) => name.startsWith(`${ref.blob}.`));
   let first: unknown;

@@ -46,6 +46,24 @@ describe("output", () => {
     }
   });
 
+  test("never shows a part of a secret, however long it is, and where one is the beginning of another", () => {
+    const long = "s".repeat(9_000);
+    for (const before of [0, 15, 19]) {
+      const output = makeOutput(40, [long]);
+      output.push(bytes(`${"a".repeat(before)}${long}${"b".repeat(10_000)}${long}${"c".repeat(before)}`));
+      expect(output.text()).not.toContain("s".repeat(2));
+    }
+    for (const secrets of [
+      ["hunter", "hunter2-secret"],
+      ["hunter2-secret", "hunter"],
+      ["2-secret", "hunter2-"],
+    ]) {
+      const output = makeOutput(100, secrets);
+      output.push(bytes("token=hunter2-secret"));
+      expect(output.text()).toBe(`token=${"*".repeat(14)}`);
+    }
+  });
+
   test("that is no text is marked and does not throw", () => {
     const output = makeOutput(10, []);
     output.push(Uint8Array.from([0xff, 0x00, 0x80, 0x41]));

@@ -12,15 +12,16 @@ export type Output = {
   readonly text: () => string;
 };
 
-/** A secret may stand across the place where output is cut: this much more is held, and cut once secrets are gone. */
+/** A secret may stand across the place where output is cut: this much more is held at least, and cut once secrets are gone. */
 const slackBytes = 4_096;
 
 /** Keeps the first and the last half of `limit` bytes; hides every one of `secrets`. */
 export function makeOutput(limit: number, secrets: readonly string[]): Output {
   const headLimit = Math.ceil(limit / 2);
   const tailLimit = limit - headLimit;
-  const head = new Uint8Array(headLimit + slackBytes);
-  const tail = new Uint8Array(tailLimit + slackBytes);
+  const slack = Math.max(slackBytes, ...secrets.map((secret) => Buffer.byteLength(secret)));
+  const head = new Uint8Array(headLimit + slack);
+  const tail = new Uint8Array(tailLimit + slack);
   let total = 0;
   const hide = makeHide(secrets);
 
@@ -62,9 +63,11 @@ function joined(head: Uint8Array, tail: Uint8Array, total: number): Uint8Array {
 function makeHide(secrets: readonly string[]): (bytes: Uint8Array) => Uint8Array {
   const hidden = secrets.filter((secret) => secret.length >= 6).map((secret) => Buffer.from(secret));
   return (bytes) => {
+    // All are looked for in the text as it came: hiding one must not keep another, which overlaps it, from being found.
+    const said = Buffer.from(bytes);
     const view = Buffer.from(bytes);
     for (const secret of hidden) {
-      for (let at = view.indexOf(secret); at >= 0; at = view.indexOf(secret, at + 1))
+      for (let at = said.indexOf(secret); at >= 0; at = said.indexOf(secret, at + 1))
         view.fill("*", at, at + secret.length);
     }
     return view;

@@ -8,6 +8,7 @@ import { stat } from "node:fs/promises";
 import type { CommandPayload, CommandResult, Ending } from "../command.ts";
 import { answerOfEnding, commandLimits, commandRun, graceMs, timeoutOf } from "../command.ts";
 import { isCode } from "../errors.ts";
+import { keepDoubt } from "../failure.ts";
 import type { Answer, Json, Operation } from "../operation.ts";
 import type { Attempt, OperationType, Signal } from "../world.ts";
 import type { Output } from "./command-output.ts";
@@ -52,7 +53,10 @@ const passedOn =
  * engine.register(makeCommandRun({ isEnabled: () => true, credentials }))
  */
 export function makeCommandRun(deps: CommandDeps): OperationType {
-  return { ...commandRun, run: (attempt) => runCommand(deps, attempt) };
+  return {
+    ...commandRun,
+    run: async (attempt) => keepDoubt(await runCommand(deps, attempt), attempt.operation.mayHaveLanded),
+  };
 }
 
 async function runCommand(deps: CommandDeps, attempt: Attempt): Promise<Answer> {
@@ -85,14 +89,20 @@ type Given = { readonly secrets: Secrets; readonly graceMs: number };
 async function start(command: CommandPayload, attempt: Attempt, given: Given): Promise<Answer> {
   const startedAt = performance.now();
   const [program = "", ...rest] = command.argv;
-  const child = spawn(program, rest, {
-    cwd: command.cwd,
-    env: environmentOf(command, attempt, given.secrets),
-    // A group of its own: what the command starts is ended with it, and a Ctrl-C meant for us does not reach it.
-    detached: true,
-    windowsHide: true,
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+  let child: ChildProcess;
+  try {
+    child = spawn(program, rest, {
+      cwd: command.cwd,
+      env: environmentOf(command, attempt, given.secrets),
+      // A group of its own: what the command starts is ended with it, and a Ctrl-C meant for us does not reach it.
+      detached: true,
+      windowsHide: true,
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+  } catch (error) {
+    // Some of the system's refusals are thrown, others told later.
+    return answerOfStart(command, error);
+  }
   const began = await hasStarted(child);
   if (began !== null) return answerOfStart(command, began);
   const { pid } = child;
@@ -250,6 +260,8 @@ function answerOfStart({ argv }: CommandPayload, error: unknown): Answer {
   const code = systemCode(error);
   switch (code) {
     case "ENOENT":
+    case "ENOTDIR":
+    case "ENAMETOOLONG":
       return rejected("command_not_found", `there is no program ${program}`, "install it, or give its full path");
     case "EACCES":
     case "EPERM":
@@ -269,6 +281,13 @@ function answerOfStart({ argv }: CommandPayload, error: unknown): Answer {
         "command_not_allowed",
         `${program} is no program`,
         "name its interpreter first, e.g. ['sh', 'script.sh']",
+      );
+    case "ERR_INVALID_ARG_VALUE":
+      // Its own words show the value, which may be a secret.
+      return rejected(
+        "command_unusable",
+        `the arguments or the environment of ${program} hold a NUL character`,
+        "look at its credentials, and set the one that holds it again",
       );
     default:
       // No memory, no process to spare: nothing ran, and later there may be room.

@@ -7,6 +7,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { Phase } from "../failure.ts";
 import type { Signal } from "../world.ts";
 import { Agent as HttpAgent, request as httpRequest } from "./http.ts";
+import { markShaking } from "./sender.ts";
 
 /** Standing still this long ends an exchange: no byte went out, or no byte of the answer came in. */
 export const stallMs = 30_000;
@@ -121,7 +122,7 @@ function run(request: ClientRequest, options: Exchange, ends: Ends): void {
   const stopUnanswered = (error: unknown) => {
     if (phase === "request") stop(error);
   };
-  request.on("error", stopUnanswered);
+  request.on("error", (error) => stopUnanswered(markShaking(request, error)));
   request.on("close", () => stopUnanswered(closedError()));
   const sending = body === undefined ? end(request) : sendWhenAsked(body);
   sending.catch(stopUnanswered);
@@ -192,8 +193,11 @@ function untilContinue(request: ClientRequest): Promise<void> {
       clearTimeout(timer);
       resolve();
     });
-    // A refusal ends the exchange by itself; the body then never starts.
-    request.once("response", () => clearTimeout(timer));
+    request.once("response", (response) => {
+      clearTimeout(timer);
+      // A refusal ends the exchange by itself, and the body never starts; a yes is believed once the body is out.
+      if ((response.statusCode ?? 0) < 300) resolve();
+    });
     request.once("close", () => clearTimeout(timer));
     request.once("socket", (socket) => {
       const arm = () => {

@@ -62,6 +62,19 @@ describe("redirects", () => {
     expect(server.seen[1]?.headers["idempotency-key"]).toBe(hasKey ? "key-1" : undefined);
   });
 
+  test("what is refused after a POST became a GET says nothing about the POST", async () => {
+    for (const [status, headers, expected] of [
+      [404, {}, { kind: "rejected", mayHaveLanded: true }],
+      [429, { "retry-after": "1" }, { kind: "retry", isCharged: false, scope: "operation" }],
+    ] as const) {
+      const server = await serve((request, response) => {
+        if (request.method === "POST") response.writeHead(303, { location: "/done" }).end();
+        else response.writeHead(status, headers).end();
+      });
+      expect(await send({ url: server.url, body: { text: "x" } })).toMatchObject(expected);
+    }
+  });
+
   test("a 301 that only adds a slash keeps the POST, because nothing was done yet", async () => {
     const server = await serve((request, response) => {
       if (request.url === "/notes") response.writeHead(301, { location: "/notes/" }).end();

@@ -7,6 +7,7 @@ import { createServer as createPlainServer } from "node:http";
 import type { Server } from "node:https";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import tls from "node:tls";
@@ -133,10 +134,37 @@ test("a certificate that is expired, untrusted or of another host is never termi
   }
 });
 
+test("plain text in the middle of a TLS connection does not mean that nothing was sent", async () => {
+  let taken = 0;
+  let interfere = (): void => undefined;
+  const versions = { maxVersion: "TLSv1.2" } as const;
+  const port = await serve(
+    createServer({ ...good, ...versions }, (request) => {
+      request.resume().once("end", () => {
+        taken += 1;
+        interfere();
+      });
+    }),
+  );
+  const between = createTcpServer((client) => {
+    const upstream = connect(port, "localhost");
+    client.on("error", () => undefined).pipe(upstream);
+    upstream.on("error", () => undefined).on("data", (block) => client.write(block));
+    interfere = () => client.write("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+  });
+  between.listen(0, "localhost");
+  await once(between, "listening");
+  const answer = await post(`https://localhost:${(between.address() as AddressInfo).port}/notes`);
+  between.close();
+  expect(taken).toBe(1);
+  expect(answer).toMatchObject({ kind: "unknown", mayHaveLanded: true, problem: { code: "tls_mismatch" } });
+});
+
 test("https to a port that speaks plain http is not terminal", async () => {
   const port = await serve(createPlainServer((_request, response) => response.end()));
   expect(await post(`https://localhost:${port}/`)).toMatchObject({
     kind: "unknown",
+    mayHaveLanded: false,
     problem: { code: "tls_mismatch" },
   });
 });

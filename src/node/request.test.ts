@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { codeOf, listen, send, sendJson, serve } from "../../test/support/unruly-server.ts";
+import { codeOf, listen, operation, send, sendJson, serve } from "../../test/support/unruly-server.ts";
 import { HoldfastError } from "../errors.ts";
 import { evidenceOf } from "../network.ts";
 import type { Send } from "./sender.ts";
@@ -112,6 +112,28 @@ describe("a captured file that cannot be sent as it was captured", () => {
     expect(answer).toMatchObject({ kind: "rejected", problem: { code: "file_missing" } });
     expect(evidenceOf(answer, 0)).toBeNull();
     expect(server.seen).toHaveLength(0);
+  });
+
+  test("says nothing about an earlier attempt that may have landed", async () => {
+    const server = await serve((_request, response) => sendJson(response, 422, {}));
+    const readBlob = async () => Promise.reject(changed());
+    const again = { ...operation, mayHaveLanded: true };
+    expect(await send({ url: server.url, body: { file } }, { readBlob, operation: again })).toMatchObject({
+      kind: "rejected",
+      mayHaveLanded: true,
+    });
+    const said = await send({ url: server.url }, { operation: again });
+    expect(said.kind).toBe("rejected");
+    expect(said).not.toHaveProperty("mayHaveLanded");
+  });
+
+  test("a file that could not be read this time is tried again", async () => {
+    const readBlob = async () => Promise.reject(new HoldfastError("io_failed", "reading failed (EMFILE)", "wait"));
+    expect(await send({ url: "http://127.0.0.1:9/", body: { file } }, { readBlob })).toMatchObject({
+      kind: "unknown",
+      mayHaveLanded: false,
+      problem: { code: "io_failed" },
+    });
   });
 
   test("a file that changes under way never arrives as a whole", async () => {

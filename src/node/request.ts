@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from "../errors.ts";
 import type { Phase } from "../failure.ts";
-import { answerOfCode, classifyError, classifyResponse } from "../failure.ts";
+import { answerOfCode, classifyError, classifyResponse, keepDoubt } from "../failure.ts";
 import type { Answer } from "../operation.ts";
 import type { RequestPayload } from "../request.ts";
 import { httpRequest, requestLimits } from "../request.ts";
@@ -16,6 +16,7 @@ import { isTrustedUrl, nextHop, redirectLimit } from "./redirect.ts";
 import { readBody, resultOf, serverIdOf } from "./response.ts";
 import type { Arrival, FileBody, Send } from "./sender.ts";
 import { namedError, sendHttp } from "./sender.ts";
+import { answerOfError } from "./transfer-answers.ts";
 
 /** An open captured file, as `blobs.ts` gives it. */
 export type OpenFile = {
@@ -66,7 +67,7 @@ export function makeHttpRequest(deps: HttpRequestDeps): OperationType {
         if (provenUntil.size >= provenLimit) provenUntil.delete(provenUntil.keys().next().value ?? "");
         provenUntil.set(origin, performance.now() + provenMs);
       }
-      return answer;
+      return keepDoubt(answer, attempt.operation.mayHaveLanded);
     },
   };
 }
@@ -91,7 +92,7 @@ async function send(sending: Sending): Promise<Answer> {
     return await follow(sending, first, { stand, clock, sendHop: deps.send ?? sendHttp });
   } catch (error) {
     const own = ownError(error);
-    if (own !== null) return { kind: "rejected", problem: { code: own.code, message: own.message, hint: own.hint } };
+    if (own !== null) return ownAnswer(own, stand.phase);
     // Our own stop wins over what the torn connection says.
     if (attempt.signal.aborted) return stoppedAnswer(attempt, stand.phase);
     return classifyError(namedError(error), stand.phase);
@@ -136,8 +137,8 @@ async function finish(sending: Sending, { hop, arrival, isDiverted, stand, clock
   const { payload, isProven } = sending;
   stand.phase = "body";
   clock.restart();
-  const body = await readBody(arrival.body);
   const { status, headers } = arrival;
+  const body = await readBody(arrival.body, status < 300 && stand.file !== null);
   const accept = payload.accept ?? payload.headers?.accept;
   const answer = classifyResponse({
     status,
@@ -154,10 +155,21 @@ async function finish(sending: Sending, { hop, arrival, isDiverted, stand, clock
       ...(payload.success === undefined ? {} : { success: payload.success }),
     },
   });
-  if (answer.kind !== "applied" && answer.kind !== "duplicate") return answer;
+  if (answer.kind !== "applied" && answer.kind !== "duplicate") {
+    arrival.giveUp();
+    return hop.method === payload.method ? answer : afterTurn(answer);
+  }
+  // A server that says yes while we still write has not seen what it says yes to.
+  await arrival.isSent;
   const result = resultOf({ status, url: hop.url.href, headers, body }, payload);
   const serverId = serverIdOf({ status, headers, body }, payload.idFrom);
   return serverId === null ? { ...answer, result } : { ...answer, result, serverId };
+}
+
+/** The request was answered with "look there": what looking there ends with is no word about the request. */
+function afterTurn(answer: Answer): Answer {
+  if (answer.kind === "rejected") return { ...answer, mayHaveLanded: true };
+  return answer.kind === "retry" ? { ...answer, scope: "operation" } : answer;
 }
 
 /** The first request with everything that is added at send time, or the answer when a credential cannot be had. */
@@ -231,6 +243,12 @@ function ownError(error: unknown): HoldfastError | null {
     current = current.cause;
   }
   return null;
+}
+
+/** Nothing whole was sent where the first request could not be made up. */
+function ownAnswer(error: HoldfastError, phase: Phase): Answer {
+  const answer = answerOfError(error);
+  return answer.kind === "unknown" ? { ...answer, mayHaveLanded: phase !== "request" } : answer;
 }
 
 function stoppedAnswer(attempt: Attempt, phase: Phase): Answer {

@@ -23,8 +23,11 @@ export type AnswerHeaders = Readonly<Record<string, string>>;
 
 export type Body = { readonly bytes: Uint8Array; readonly text: string; readonly isTruncated: boolean };
 
-/** Reads at most a mebibyte of the decoded body and gives the rest up: an answer of any size takes the same memory. */
-export function readBody(stream: Readable): Promise<Body> {
+/**
+ * Reads at most a mebibyte of the decoded body and gives the rest up: an answer of any size takes the same memory. With `isReadOut`
+ * the rest is read and forgotten: a server that answers while it reads, as an echo does, would lose what it has not read yet.
+ */
+export function readBody(stream: Readable, isReadOut = false): Promise<Body> {
   const limit = requestLimits.keptBytes.max;
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -34,14 +37,15 @@ export function readBody(stream: Readable): Promise<Body> {
       resolve({ bytes, text: bytes.toString("utf8"), isTruncated });
     };
     stream.on("data", (part: Buffer) => {
+      if (size > limit) return;
       parts.push(part);
       size += part.byteLength;
-      if (size <= limit) return;
+      if (size <= limit || isReadOut) return;
       end(true);
       // The yes is in the headers already; what else comes is not needed.
       stream.destroy();
     });
-    stream.on("end", () => end(false));
+    stream.on("end", () => end(size > limit));
     stream.on("error", reject);
     stream.on("close", () => {
       if (!stream.readableEnded)

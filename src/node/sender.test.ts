@@ -153,6 +153,47 @@ test("a server that refuses before it has read a large file is heard, and its co
   expect(read).toBeLessThan(64);
 });
 
+const large = 64 * 1_048_576;
+const largeFile = async () => ({
+  sizeBytes: large,
+  read: async function* () {
+    for (let at = 0; at < large; at += 1_048_576) yield Buffer.alloc(1_048_576);
+  },
+  close: async () => undefined,
+});
+const largeBody = { file: { blob: "0".repeat(64), sizeBytes: large } };
+
+test("a yes that comes while the file is still on its way stands once all of it is out", async () => {
+  let taken = 0;
+  // As an echo does: it takes no more than its answer is read.
+  const server = createServer((request, response) => {
+    request.on("data", (block: Buffer) => {
+      taken += block.length;
+    });
+    request.pipe(response);
+  });
+  const host = await listen(server);
+  const answer = await send({ url: `http://${host}`, body: largeBody, expect: "any" }, { readBlob: largeFile });
+  expect(answer).toMatchObject({ kind: "applied", result: { isTruncated: true } });
+  expect(taken).toBe(large);
+});
+
+test("a yes to a part of a file, with the connection cut or left standing, is none", async () => {
+  for (const isCut of [true, false]) {
+    const host = await listen(
+      createTcpServer((socket) =>
+        socket.once("data", () => {
+          socket.pause();
+          socket.write("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}");
+          if (isCut) setTimeout(() => socket.destroy(), 100);
+        }),
+      ),
+    );
+    const request = { url: `http://${host}`, body: largeBody, timeoutMs: 500 };
+    expect(await send(request, { readBlob: largeFile })).toMatchObject({ kind: "unknown", mayHaveLanded: true });
+  }
+});
+
 test("a file that is shorter or longer than announced is a mistake of ours and never arrives as a whole", async () => {
   const server = await serve((_request, response) => sendJson(response, 200, {}));
   for (const sizeBytes of [9, 11]) {

@@ -31,6 +31,8 @@ export type Arrival = {
   readonly headers: Readonly<Record<string, string>>;
   /** Unpacked. Fails with the error that the exchange was stopped with. */
   readonly body: Readable;
+  /** Resolves once the whole request is out, rejects when it never will be: a yes before that is a yes to a part of it. */
+  readonly isSent: Promise<void>;
   readonly giveUp: () => void;
 };
 
@@ -90,26 +92,43 @@ type Ends = {
 function run(request: ClientRequest, outgoing: Outgoing, ends: Ends): void {
   const { body, onStoppable } = outgoing;
   let answer: IncomingMessage | null = null;
+  let failure: Error | null = null;
+  const isSent = new Promise<void>((resolve, reject) => {
+    request.once("finish", resolve);
+    request.once("close", () => reject(failure ?? closedEarly()));
+  });
+  isSent.catch(() => undefined);
   const fail = (error: Error): void => {
     if (answer === null) {
-      ends.reject(error);
+      ends.reject(markShaking(request, error));
       request.destroy();
       // A server that refuses often closes while we still write: its answer decides as long as it can be read.
-    } else if ((error as NodeJS.ErrnoException).syscall !== "write") answer.destroy(error);
+    } else if ((error as NodeJS.ErrnoException).syscall !== "write") {
+      failure ??= error;
+      answer.destroy(error);
+      if (!request.writableFinished) request.destroy();
+    }
   };
   onStoppable(fail);
   request.on("error", fail);
   request.once("socket", (socket) => limitConnecting(socket, ends.connectMs, fail));
   request.once("response", (response) => {
     answer = response;
-    // A server that answered without reading the body will not take the rest of it.
+    // A server that refused without reading the body will not take the rest of it; one that said yes has to.
     response.once("close", () => {
-      if (!request.writableFinished) request.destroy();
+      if (!request.writableFinished && (response.statusCode ?? 0) >= 300) request.destroy();
     });
-    ends.resolve(arrivalOf(response, outgoing.method));
+    ends.resolve(arrivalOf(request, response, isSent));
   });
   if (body === null || typeof body === "string") request.end(body ?? undefined);
   else sendFile(request, body).catch(fail);
+}
+
+/** Until the handshake is through nothing of the request is sent; the same failure of it later says nothing about that. */
+export function markShaking<E>(request: ClientRequest, error: E): E {
+  const { socket } = request;
+  const isShaking = socket !== null && "secureConnecting" in socket && socket.secureConnecting === true;
+  return isShaking && error instanceof Error ? Object.assign(error, { syscall: "connect" }) : error;
 }
 
 /** A lookup, a connection and a handshake that take for ever are told from an answer that does: nothing was sent. */
@@ -152,7 +171,8 @@ function drained(request: ClientRequest): Promise<void> {
   });
 }
 
-function arrivalOf(response: IncomingMessage, method: string): Arrival {
+function arrivalOf(request: ClientRequest, response: IncomingMessage, isSent: Promise<void>): Arrival {
+  const { method } = request;
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(response.headers)) {
     if (value !== undefined) headers[name] = typeof value === "string" ? value : value.join(", ");
@@ -163,8 +183,13 @@ function arrivalOf(response: IncomingMessage, method: string): Arrival {
     body.on("error", () => undefined);
     body.destroy();
     response.destroy();
+    if (!request.writableFinished) request.destroy();
   };
-  return { status: response.statusCode ?? 0, headers, body, giveUp };
+  return { status: response.statusCode ?? 0, headers, body, isSent, giveUp };
+}
+
+function closedEarly(): Error {
+  return Object.assign(new Error("the other side closed"), { code: "ERR_CLOSED_EARLY" });
 }
 
 /**
@@ -175,9 +200,9 @@ export function namedError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (code === "ECONNRESET" && syscall === undefined && /^(socket hang up|aborted)$/.test(error.message))
-    return Object.assign(new Error("the other side closed"), { code: "ERR_CLOSED_EARLY" });
+    return closedEarly();
   const reason = code === "EPROTO" ? /:SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1] : undefined;
   return reason === undefined
     ? error
-    : Object.assign(new Error(reason), { code: `ERR_SSL_${reason.toUpperCase().replaceAll(" ", "_")}` });
+    : Object.assign(new Error(reason), { code: `ERR_SSL_${reason.toUpperCase().replaceAll(" ", "_")}`, syscall });
 }

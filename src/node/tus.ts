@@ -66,6 +66,8 @@ type State = {
   readonly restarts: number;
   /** True when the offset in `next` is what HEAD said, and not the answer to a part alone. */
   readonly isVerified: boolean;
+  /** The upload whose last byte went out and nobody said what became of it; a look that misses bytes there ends the doubt. */
+  readonly inDoubt: string | null;
 };
 
 /** Runs until the file is there or the attempt has to be given back to the queue. */
@@ -80,13 +82,24 @@ export async function sendByTus(transfer: Transfer): Promise<Answer> {
   }
   const upload = { url: payload.url, sha256: file.sha256, sizeBytes: file.sizeBytes };
   const place = readCheckpoint(attempt.checkpoint, upload);
-  let state: State = { place, next: { kind: "check" }, best: -1, setbacks: 0, restarts: 0, isVerified: false };
-  while (state.next.kind !== "end") state = await advance(transfer, extensions, state);
-  const { answer } = state.next;
+  const next: Next = { kind: "check" };
+  let state: State = { place, next, best: -1, setbacks: 0, restarts: 0, isVerified: false, inDoubt: null };
+  while (state.next.kind !== "end") state = await advanceOrEnd(transfer, extensions, state);
+  const answer = state.inDoubt === null ? state.next.answer : doubted(state.next.answer);
   // Bytes of a changed file may lie at the server, or a stranger's upload: no later attempt may build on that.
   const isTainted = answer.kind === "rejected" && ["file_changed", "upload_mismatch"].includes(answer.problem.code);
   if (isTainted) await attempt.saveCheckpoint(null);
   return answer;
+}
+
+/** A place that cannot be noted or a credential that is gone ends the attempt, with what is known by then. */
+async function advanceOrEnd(transfer: Transfer, extensions: TusExtensions, state: State): Promise<State> {
+  try {
+    return await advance(transfer, extensions, state);
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    return ended(state, answerOfError(error));
+  }
 }
 
 /** One exchange at most, and what it leads to. */
@@ -122,7 +135,10 @@ async function create(transfer: Transfer, state: State): Promise<State> {
     "upload-length": String(file.sizeBytes),
     ...metadataHeader(payload),
   });
-  if (outcome.kind === "broken") return { ...state, next: broken(outcome, file.sizeBytes === 0) };
+  if (outcome.kind === "broken") {
+    const next = broken(outcome, file.sizeBytes === 0);
+    return { ...state, next, inDoubt: isUnsaid(next) ? payload.url : state.inDoubt };
+  }
   const step = judgeCreation(outcome.answer);
   if (step.kind !== "created") return { ...state, next: nextOf(transfer, "POST", payload.url, step, outcome.answer) };
   const uploadUrl = settleUploadUrl(resolve(step.location, payload.url), payload.url);
@@ -150,8 +166,8 @@ async function verify(transfer: Transfer, state: Placed): Promise<State> {
 
 /** The server said yes to the last part. A second look may find bytes missing; that it fails takes nothing back from the yes. */
 async function prove(transfer: Transfer, state: Placed): Promise<State> {
-  const seen = await verify(transfer, state);
-  return seen.next.kind === "at" ? seen : ended(state, applied(transfer, state.place, false));
+  const seen = await verify(transfer, state).catch(() => null);
+  return seen?.next.kind === "at" ? seen : ended(state, applied(transfer, state.place, false));
 }
 
 async function sendPart(transfer: Transfer, offers: TusExtensions, state: Placed, start: number): Promise<State> {
@@ -171,9 +187,15 @@ async function sendPart(transfer: Transfer, offers: TusExtensions, state: Placed
     onSent: (sent) => attempt.reportProgress({ done: start + sent, total, unit: "bytes" }),
     beforeLast: file.assertUnchanged,
   });
-  if (outcome.kind === "broken") return { ...state, next: broken(outcome, end === total) };
+  if (outcome.kind === "broken") {
+    const next = broken(outcome, end === total);
+    return { ...state, next, inDoubt: isUnsaid(next) ? uploadUrl : state.inDoubt };
+  }
   const step = judgePatch(outcome.answer, { start, end });
   const next = nextOf(transfer, "PATCH", uploadUrl, step, outcome.answer);
+  // A yes without an offset, or something in the server's place: the file may be whole there.
+  if (end === total && next.kind === "end" && next.answer.kind === "unknown")
+    return { ...state, next, inDoubt: uploadUrl };
   const hasStood = next.kind === "at" && next.offset === start;
   const stood: Next = { kind: "setback", answer: unsettled("the server took nothing of a part") };
   return arrive(transfer, { ...state, isVerified: false }, hasStood ? stood : next, outcome.answer);
@@ -185,10 +207,17 @@ async function arrive(transfer: Transfer, state: Placed, next: Next, answer: Ans
   const { attempt, file, timing } = transfer;
   const expiresAt = readExpiry(answer.headers, timing.now()) ?? state.place.expiresAt;
   const place = { ...state.place, offset: next.offset, expiresAt };
-  await attempt.saveCheckpoint(place as Json);
+  const isWhole = next.offset === file.sizeBytes;
+  await attempt.saveCheckpoint(place as Json).catch((error: unknown) => {
+    // The server has said that it has the file, and no disk here that is full takes that back.
+    if (!isWhole) throw error;
+  });
   attempt.reportProgress({ done: next.offset, total: file.sizeBytes, unit: "bytes" });
   const hasGained = next.offset > state.best;
-  return { ...state, place, next, best: Math.max(state.best, next.offset), setbacks: hasGained ? 0 : state.setbacks };
+  const isMissed = state.isVerified && !isWhole && state.inDoubt === place.uploadUrl;
+  const inDoubt = isMissed ? null : state.inDoubt;
+  const best = Math.max(state.best, next.offset);
+  return { ...state, place, next, best, inDoubt, setbacks: hasGained ? 0 : state.setbacks };
 }
 
 // ---- asking the server ------------------------------------------------------------------------------------------
@@ -233,6 +262,25 @@ function broken({ error, phase }: Broken, isLast: boolean): Next {
   if (answer.kind !== "unknown") return { kind: "end", answer };
   // Parts alone are no effect: until the last byte is out, nothing has landed.
   return { kind: "setback", answer: { ...answer, mayHaveLanded: answer.mayHaveLanded && isLast } };
+}
+
+/** The bytes that end the file may be there, and the server did not say. */
+function isUnsaid(next: Next): boolean {
+  return next.kind === "setback" && next.answer.kind === "unknown" && next.answer.mayHaveLanded;
+}
+
+/** What ends an attempt after such a silence tells nothing about it: a sign-in or a pause must not pass for "not landed". */
+function doubted(answer: Answer): Answer {
+  switch (answer.kind) {
+    case "unknown":
+      return { ...answer, mayHaveLanded: true };
+    case "retry":
+      return { ...answer, scope: "operation" };
+    case "auth":
+      return { kind: "retry", problem: answer.problem, isCharged: false, scope: "operation" };
+    default:
+      return answer;
+  }
 }
 
 /** Turns what tus says into what happens next; what tus leaves open is judged like any answer. */

@@ -3,7 +3,7 @@
  * The payload is `upload.ts` of the rules, tus is `tus.ts`, capturing is `blobs.ts`.
  */
 import { HoldfastError, isCode } from "../errors.ts";
-import { classifyError, classifyResponse } from "../failure.ts";
+import { classifyError, classifyResponse, keepDoubt } from "../failure.ts";
 import type { Answer, Json } from "../operation.ts";
 import { parseJson } from "../problem.ts";
 import type { UploadPayload } from "../upload.ts";
@@ -38,7 +38,15 @@ const reconnectMs = 1_000;
  * engine.register(makeFileUpload({ blobs: makeBlobs(directory), credentials }))
  */
 export function makeFileUpload(deps: UploadDeps): OperationType {
-  return { ...fileUpload, run: (attempt) => runUpload(deps, attempt) };
+  return {
+    ...fileUpload,
+    run: async (attempt) => {
+      const answer = await runUpload(deps, attempt);
+      // A stranger's upload under our address: only a new key makes a new one.
+      const isForeign = answer.kind === "rejected" && answer.problem.code === "upload_mismatch";
+      return isForeign ? answer : keepDoubt(answer, attempt.operation.mayHaveLanded);
+    },
+  };
 }
 
 async function runUpload(deps: UploadDeps, attempt: Attempt): Promise<Answer> {
@@ -111,8 +119,8 @@ function judgeBreak({ error, phase, sentBytes }: Extract<Outcome, { readonly kin
   if (error instanceof HoldfastError) return answerOfError(error);
   const answer = classifyError(error, phase);
   if (answer.kind !== "unknown") return answer;
-  // The last block is held back until the file is proven: without it, no server has a whole body.
-  return { ...answer, mayHaveLanded: answer.mayHaveLanded && sentBytes >= total };
+  // The last block is held back until the file is proven: without it, no server has a whole body. But it may have known the content.
+  return { ...answer, mayHaveLanded: answer.mayHaveLanded && (phase === "body" || sentBytes >= total) };
 }
 
 function judgeAnswer(transfer: Transfer, { status, headers, bodyText, isTruncated }: Answered): Answer {

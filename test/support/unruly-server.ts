@@ -67,9 +67,11 @@ export type Options = {
   readonly resolved?: Resolved;
   readonly readBlob?: HttpRequestDeps["readBlob"];
   readonly send?: Send;
+  readonly operation?: Operation;
 };
 export function send(payload: object, options: Options = {}): Promise<Answer> {
   const { signal = new AbortController().signal, resolved = secret, readBlob, send: sender } = options;
+  const { operation: sent = operation } = options;
   const type = makeHttpRequest({
     credentials: { resolve: () => resolved },
     ...(readBlob === undefined ? {} : { readBlob }),
@@ -77,7 +79,7 @@ export function send(payload: object, options: Options = {}): Promise<Answer> {
   });
   const input = checkRequest({ method: "POST", timeoutMs: 3_000, ...payload } as Json) as Json;
   const running = type.run?.({
-    operation,
+    operation: sent,
     input,
     idempotencyKey: "key-1",
     signal,

@@ -25,6 +25,7 @@ const deps = {
   credentials: {
     secretFor: async (name: string) => {
       if (name === "ci") return "very-secret-value";
+      if (name === "broken") return "half-a-secret\0";
       throw new HoldfastError("credential_missing", `no credential ${name}`, "add it");
     },
   },
@@ -122,6 +123,31 @@ describe("a command", () => {
       codes.push(answer.kind === "rejected" ? answer.problem.code : answer.kind);
     }
     expect(codes).toEqual(["command_not_found", "command_not_allowed", "command_no_folder"]);
+  });
+
+  test("because its arguments are too long parks", async () => {
+    const argv = ["true", ...Array.from({ length: 100 }, () => "x".repeat(131_000))];
+    expect(await run({ argv })).toMatchObject({ kind: "rejected", problem: { code: "command_too_long" } });
+  });
+
+  test("because its secret cannot stand in an environment parks, and does not show it", async () => {
+    const answer = await run({ argv: ["true"], envCredentials: { TOKEN: "broken" } });
+    expect(answer).toMatchObject({ kind: "rejected", problem: { code: "command_unusable" } });
+    expect(JSON.stringify(answer)).not.toContain("half-a-secret");
+  });
+
+  test("and may have run in an earlier attempt keeps that doubt", async () => {
+    const { running } = begin({ argv: ["no-such-program"] }, { mayHaveLanded: true });
+    expect(await running).toMatchObject({ kind: "rejected", mayHaveLanded: true });
+  });
+
+  test("because something in its path is no folder, or its name is too long, parks", async () => {
+    writeFileSync(path.join(folder, "plain"), "");
+    for (const program of [path.join(folder, "plain", "tool"), "x".repeat(5_000)])
+      expect(await run({ argv: [program] })).toMatchObject({
+        kind: "rejected",
+        problem: { code: "command_not_found" },
+      });
   });
 
   test("does not run where commands are switched off, or without its credential", async () => {

@@ -3,6 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
+import { createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -149,6 +150,39 @@ describe("a PUT", () => {
     expect(await put(through)).toMatchObject({ kind: "applied" });
     expect(proxy.armed()).toEqual([]);
     await proxy.close();
+  });
+
+  test("that is accepted before its body was asked for is sent all the same, and a cut then leaves doubt", async () => {
+    for (const isCut of [false, true]) {
+      let taken = 0;
+      const plain = createTcpServer((socket) => {
+        socket.on("error", () => undefined);
+        socket.once("data", () => {
+          socket.write("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n");
+          socket.on("data", (block) => {
+            taken += block.length;
+            if (isCut) socket.resetAndDestroy();
+          });
+        });
+      });
+      await new Promise<void>((resolve) => plain.listen(0, "127.0.0.1", resolve));
+      const url = `http://127.0.0.1:${(plain.address() as { port: number }).port}/big.bin`;
+      const answer = await put(url, {}, {}, { stallMs: 2_000 });
+      expect(answer).toMatchObject(isCut ? { kind: "unknown", mayHaveLanded: true } : { kind: "applied" });
+      if (!isCut) await expect.poll(() => taken).toBe(size);
+      plain.close();
+    }
+  });
+
+  test("whose file changed since an attempt that may have landed is refused with that doubt", async () => {
+    for (const mayHaveLanded of [true, false]) {
+      const file = await blobs.captureFile(source, { mode: "reference" });
+      const { attempt } = makeAttempt({ file, url: "http://127.0.0.1:9/a", protocol: "put" }, { mayHaveLanded });
+      writeFileSync(source, randomBytes(size));
+      const answer = await makeFileUpload({ blobs, credentials }).run?.(attempt);
+      expect(answer).toMatchObject({ kind: "rejected", problem: { code: "file_changed" } });
+      expect(answer !== undefined && "mayHaveLanded" in answer && answer.mayHaveLanded === true).toBe(mayHaveLanded);
+    }
   });
 
   test("to a server that never answers ends by itself", async () => {

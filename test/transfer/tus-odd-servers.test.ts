@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { HoldfastError } from "../../src/errors.ts";
 import { makeBlobs } from "../../src/node/blobs.ts";
 import { makeFileUpload } from "../../src/node/upload.ts";
 import type { Answer, Json } from "../../src/operation.ts";
@@ -74,11 +75,12 @@ async function send(
   origin: string,
   more: object = {},
   checkpoint: Json = null,
+  onCheckpoint: (value: Json) => void = () => undefined,
 ): Promise<{ answer: Answer; checkpoints: readonly Json[] }> {
   const blobs = makeBlobs(folder);
   const file = await blobs.captureFile(path.join(folder, "a.bin"));
   const input = { file, url: `${origin}/files`, protocol: "tus", chunkBytes, ...more };
-  const { attempt, checkpoints } = makeAttempt(input, { checkpoint });
+  const { attempt, checkpoints } = makeAttempt(input, { checkpoint, onCheckpoint });
   const credentials = { headersFor: async () => ({ authorization: "Bearer secret" }) };
   const answer = await makeFileUpload({ blobs, credentials, timing: { reconnectMs: 10 } }).run?.(attempt);
   if (answer === undefined) throw new Error("the type has no run");
@@ -242,6 +244,77 @@ describe("a server that answers wrongly", () => {
   test("a failing look after its yes takes nothing back from the yes", async () => {
     const { origin, stored } = await serve(wrong("HEAD", 500, {}));
     expect((await send(origin)).answer).toMatchObject({ kind: "applied", result: { isVerified: false } });
+    expect(stored().equals(content)).toBe(true);
+  });
+
+  test("a part that ends the file and is answered by a yes without an offset may have landed", async () => {
+    const { origin } = await serve(wrong("PATCH", 204, {}));
+    expect((await send(origin)).answer).toMatchObject({ kind: "unknown", mayHaveLanded: false });
+    expect((await send(origin, { chunkBytes: size })).answer).toMatchObject({ kind: "unknown", mayHaveLanded: true });
+  });
+});
+
+describe("a file whose last byte is out, and whose answer is lost", () => {
+  /** Takes the last part and cuts its answer off; `then` answers what follows. */
+  const silenced = (then: (request: IncomingMessage, response: ServerResponse) => void): Odd => {
+    let isOut = false;
+    return {
+      before: (request, response) => {
+        if (isOut) then(request, response);
+        else if (request.method !== "PATCH") return false;
+        else {
+          isOut = true;
+          request.socket.destroy();
+        }
+        return true;
+      },
+    };
+  };
+
+  test("may have landed, though nobody can be reached any more", async () => {
+    const { origin } = await serve(silenced((request) => request.socket.destroy()));
+    expect((await send(origin, { chunkBytes: size })).answer).toMatchObject({ kind: "unknown", mayHaveLanded: true });
+  });
+
+  test("may have landed, though the server knows nothing of it any more and no new upload comes about", async () => {
+    const { origin } = await serve(
+      silenced((request, response) => {
+        if (request.method === "HEAD") response.writeHead(404).end();
+        else request.socket.destroy();
+      }),
+    );
+    expect((await send(origin, { chunkBytes: size })).answer).toMatchObject({ kind: "unknown", mayHaveLanded: true });
+  });
+
+  test("is tried again as what may have landed, though a sign-in or a pause is asked for then", async () => {
+    for (const [status, headers] of [
+      [401, { "www-authenticate": "Bearer" }],
+      [429, { "retry-after": "1" }],
+    ] as const) {
+      const { origin } = await serve(silenced((_, response) => void response.writeHead(status, headers).end()));
+      const { answer } = await send(origin, { chunkBytes: size });
+      expect(answer).toMatchObject({ kind: "retry", isCharged: false, scope: "operation", problem: { status } });
+    }
+  });
+
+  test("has not landed once the server says that bytes are missing", async () => {
+    const { origin } = await serve(
+      silenced((request, response) => {
+        if (request.method === "HEAD") response.writeHead(200, { "upload-offset": "5", "upload-length": size }).end();
+        else response.writeHead(409).end();
+      }),
+    );
+    const { answer } = await send(origin, { chunkBytes: size });
+    expect(answer).toMatchObject({ kind: "unknown", mayHaveLanded: false });
+  });
+
+  test("is done as soon as the server has said so, though its place cannot be noted", async () => {
+    const { origin, stored } = await serve();
+    const full = new HoldfastError("disk_full", "no room", "free some space");
+    const { answer } = await send(origin, { chunkBytes: size }, null, (value) => {
+      if ((value as { offset?: number } | null)?.offset === size) throw full;
+    });
+    expect(answer).toMatchObject({ kind: "applied", result: { isVerified: true } });
     expect(stored().equals(content)).toBe(true);
   });
 });

@@ -14,6 +14,7 @@ export type AttemptOptions = {
   readonly checkpoint?: Json;
   readonly subject?: string;
   readonly id?: string;
+  readonly mayHaveLanded?: boolean;
   readonly onProgress?: (progress: Progress) => void;
   readonly onCheckpoint?: (value: Json) => void | Promise<void>;
 };
@@ -27,7 +28,12 @@ export function makeAttempt(input: unknown, options: AttemptOptions = {}): Recor
   const id = options.id ?? operationId;
   const attempt: Attempt = {
     // A handler reads no more of its operation than this.
-    operation: { id, subject: options.subject ?? "", attempts: 1 } as Operation,
+    operation: {
+      id,
+      subject: options.subject ?? "",
+      attempts: 1,
+      mayHaveLanded: options.mayHaveLanded ?? false,
+    } as Operation,
     input: input as Json,
     idempotencyKey: id,
     signal: controller.signal,
