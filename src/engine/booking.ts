@@ -11,6 +11,7 @@ import type { Settled } from "./settle.ts";
 import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { isStorageFailure } from "./store.ts";
+import { tellLanded } from "./writes.ts";
 
 /**
  * The store, and how the engine commits: durably, with the witness and the listeners told after. `done` comes before the listeners:
@@ -44,6 +45,7 @@ export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], { w
   try {
     return commit(() => {
       for (const settled of booked) settle(store, settled);
+      tellLanded(store);
       return work();
     }, done);
   } catch (error) {
@@ -57,11 +59,17 @@ export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], { w
 function bookAlone(host: LoopHost, settled: Settled): void {
   const { store, commit } = host;
   try {
-    commit(() => settle(store, settled));
+    commit(() => {
+      settle(store, settled);
+      tellLanded(store);
+    });
   } catch (error) {
     if (isStorageFailure(error)) throw error;
     store.world.log("error", "an answer could not be booked whole", { error: String(error), sequence: settled.seq });
-    commit(() => settle(store, { ...settled, answer: bareAnswer(settled.answer, error) }));
+    commit(() => {
+      settle(store, { ...settled, answer: bareAnswer(settled.answer, error) });
+      tellLanded(store);
+    });
   }
 }
 

@@ -125,3 +125,25 @@ test("a removal that the server answers without a version, because it knows of n
   expect(ada.get("k")).toMatchObject({ value: { n: 9 }, state: "synced" });
   expect(ada.rows("SELECT count(*) AS n FROM pending")).toEqual([{ n: 0 }]);
 });
+
+test("whoever follows a record hears when its change is refused, tried again, and lands", async () => {
+  const { ada, server, run } = await apart();
+  const heard: string[] = [];
+  ada.engine.subscribe(({ kind, detail }) => {
+    const { keys, origin } = (detail ?? {}) as { readonly keys?: readonly string[]; readonly origin?: string };
+    if (kind === "record" && keys?.includes("n1") === true) heard.push(`${origin}: ${ada.get("n1")?.state}`);
+  });
+  server.rule = () => ({ code: "no", message: "not this one" });
+  const { operation } = ada.update("n1", { title: "mine" });
+  ada.online();
+  await run(3_000);
+  expect(heard).toEqual(["local: pending", "local: failed"]);
+  server.rule = null;
+  ada.offline();
+  ada.ask("queue.retry", { ids: [operation ?? ""] });
+  await run(10);
+  expect(heard.slice(2)).toEqual(["local: pending"]);
+  ada.online();
+  await run(3_000);
+  expect(heard[3]).toMatch(/^push: /);
+});

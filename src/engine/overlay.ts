@@ -27,6 +27,7 @@ import {
   changeBetween,
   changePending,
   dropPending,
+  haveCommonRecord,
   isFrozen,
   pendingsOf,
   pendingsOfOperation,
@@ -45,7 +46,7 @@ import { countInSyncRun, openRunId } from "./runs.ts";
 import { giveUp, park, supersede } from "./settle.ts";
 import { wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { tellKeys } from "./writes.ts";
+import { noteLanded, tellKeys } from "./writes.ts";
 
 /** How long the echo of an acknowledged change may take before its record is fetched. */
 export const echoMs = 10_000;
@@ -362,7 +363,6 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
   const applied = (result as { readonly changes?: readonly Applied[] } | null)?.changes ?? [];
   const now = store.world.now();
   countInSyncRun(store, { pushed: 1 });
-  const run = openRunId(store);
   for (const pending of pendingsOfOperation(store, op.seq)) {
     const row = getRecord(store, pending.record);
     if (row === null) continue;
@@ -377,9 +377,9 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
-    const ground = groundOf(named);
-    const snapshot = isGone ? null : ground.snapshot;
-    replay(store, info, named, { ...ground, snapshot, confirmed: now }, { origin: "push", run });
+    const ground = { ...groundOf(named), confirmed: now, ...(isGone ? { snapshot: null } : {}) };
+    replay(store, info, named, ground, { origin: "push", run: openRunId(store) });
+    noteLanded(store, info.name, named.key);
     wantPull(store, info.space, ackPullMs);
   }
   closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcome: null });
@@ -389,7 +389,12 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
 export function followOperation(store: Store, op: Brief): void {
   for (const { record } of pendingsOfOperation(store, op.seq)) {
     const row = getRecord(store, record);
-    if (row !== null) markStatus(store, row.id, statusFor(store, collectionOf(store, row.collection), row.id));
+    if (row === null) continue;
+    const info = collectionOf(store, row.collection);
+    const status = statusFor(store, info, row.id);
+    if (status === row.status) continue;
+    markStatus(store, row.id, status);
+    tellKeys(store, info.name, [row.key], "local");
   }
 }
 
@@ -454,11 +459,6 @@ function takeOut(store: Store, pending: Pending): void {
   const needed = new Set(dependenciesOf(store, pending.op));
   for (const { op } of unsent.filter((each) => needed.has(each.op)))
     if (!haveCommonRecord(store, op, pending.op)) detachFrom(store, op, pending.op);
-}
-
-function haveCommonRecord(store: Store, op: number, other: number): boolean {
-  const records = new Set(pendingsOfOperation(store, op).map(({ record }) => record));
-  return pendingsOfOperation(store, other).some(({ record }) => records.has(record));
 }
 
 /** A collection's schema has a new version: what waits unsent is brought forward; what was sent goes out as it was. */

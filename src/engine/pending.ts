@@ -283,3 +283,9 @@ export const wholeOf = (change: Overlay, value: Fields | null): Overlay =>
   value === null
     ? { kind: "remove", base: change.base, fields: {}, schema: change.schema }
     : { kind: "create", base: change.base, fields: value, schema: change.schema };
+
+/** Whether two operations change a record that is the same. */
+export function haveCommonRecord(store: Store, op: number, other: number): boolean {
+  const records = new Set(pendingsOfOperation(store, op).map(({ record }) => record));
+  return pendingsOfOperation(store, other).some(({ record }) => records.has(record));
+}

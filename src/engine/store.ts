@@ -74,6 +74,8 @@ export type SyncMemory = {
   readonly rows: Map<string, Row>;
   /** The row up to which each table of records was looked through in idle time. */
   readonly scrubbed: Map<string, number>;
+  /** Keys whose changes have landed and are not told of yet, by collection. */
+  readonly landed: Map<string, string[]>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
   /** What is known of each space that is listened to. */
@@ -102,6 +104,7 @@ export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
   specs: new Map(),
   rows: new Map(),
   scrubbed: new Map(),
+  landed: new Map(),
   poked: new Map(),
   watching: new Map(),
   trusted: new Set(),

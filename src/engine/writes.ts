@@ -412,3 +412,18 @@ export function tellKeys(store: Store, collection: string, keys: readonly string
   const told = keys.length <= eventKeyLimit ? { keys } : { count: keys.length };
   record(store, { op: 0, id: null, kind: "record", status: null, detail: { collection, ...told, origin } });
 }
+
+/** A change of a record has landed: told at the end of the commit, together with what else lands in it. */
+export function noteLanded(store: Store, collection: string, key: string): void {
+  const { landed } = store.memory.sync;
+  const keys = landed.get(collection);
+  if (keys === undefined) landed.set(collection, [key]);
+  else keys.push(key);
+}
+
+/** One event tells of all records of a collection whose changes have landed since. */
+export function tellLanded(store: Store): void {
+  const { landed } = store.memory.sync;
+  for (const [collection, keys] of landed) tellKeys(store, collection, [...new Set(keys)], "push");
+  landed.clear();
+}
