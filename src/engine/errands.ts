@@ -4,7 +4,7 @@
  */
 import { evidenceOf } from "../network.ts";
 import type { Json, Problem } from "../operation.ts";
-import type { FetchResponse } from "../wire.ts";
+import type { FetchResponse, WireRecord } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
 import type { Reply, Signal } from "../world.ts";
 import { freeWaiting } from "./claim.ts";
@@ -14,11 +14,11 @@ import { refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { getMeta, setMeta } from "./meta.ts";
 import { dueProbes, nextProbeAt, noteEvidence, remoteGate } from "./network.ts";
-import { missingEchoes, nextEchoAt, postponeEcho } from "./pending.ts";
+import { missingEchoes, nextEchoAt, pendingsOf, postponeEcho } from "./pending.ts";
 import type { PullPlan } from "./pull.ts";
 import { applyPull, applyRecords, pullClosedUntil, pullDueAt, pullPlans, pullRequestOf } from "./pull.ts";
 import { forgetWanted, wantedKeys, wantingCollections } from "./record-cache.ts";
-import { getRecord } from "./records.ts";
+import { findRecord, getRecord } from "./records.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
 import { noteSeen, seenOf } from "./seen.ts";
 import type { Space } from "./spaces.ts";
@@ -252,14 +252,35 @@ function fetches(store: Store): readonly Errand[] {
         const askedAt = store.world.now();
         const seen = seenOf(store, space);
         return sync.fetch({ space: info.space, collection: info.name, keys: [...keys] }, signal).then((reply) => () => {
-          if (reply.kind === "failed") store.memory.sync.fetchAt = store.world.monotonic() + pullRetryMs.first * 10;
-          bookReply(store, { reply, askedAt, space: info.space, infos: [] }, (response) =>
-            bookFetch(store, { info, keys, seen }, response),
-          );
+          // Until it is booked: an answer that cannot be must not be asked for again at once, either.
+          store.memory.sync.fetchAt = store.world.monotonic() + pullRetryMs.first * 10;
+          bookReply(store, { reply, askedAt, space: info.space, infos: [] }, (response) => {
+            bookFetch(store, { info, keys, seen }, response);
+            store.memory.sync.fetchAt = Number.NEGATIVE_INFINITY;
+          });
         });
       },
     },
   ];
+}
+
+/**
+ * Records whose change the server has acknowledged and which it does not show: rights or filter do not reach them any more. No pull will
+ * say so when they were made and moved out of reach between two of them, and their echo would be waited for without end.
+ */
+function hiddenEchoes(
+  store: Store,
+  { info, keys }: Pick<Fetching, "info" | "keys">,
+  { records, head, now }: FetchResponse,
+): readonly WireRecord[] {
+  const shown = new Set(records.map(({ key }) => key));
+  return keys.flatMap((key) => {
+    const row = shown.has(key) ? null : findRecord(store, info, key);
+    const acked = row === null ? [] : pendingsOf(store, row.id).map(({ acked }) => acked);
+    if (row === null || acked.length === 0 || acked.some((version) => version === 0 || version > head)) return [];
+    const { schema } = row;
+    return [{ collection: info.name, key, version: head, value: null, schema, author: "", at: now, isHidden: true }];
+  });
 }
 
 type Fetched = Omit<Fetching, "space"> & { readonly seen: number };
@@ -271,7 +292,7 @@ function bookFetch(store: Store, { info, seen, keys }: Fetched, response: FetchR
   const isElsewhere = response.history !== space.history || response.head < seen;
   if (space.history !== "" && isElsewhere) wantPull(store, info.space);
   else {
-    applyRecords(store, [now], response.records);
+    applyRecords(store, [now], [...response.records, ...hiddenEchoes(store, { info: now, keys }, response)]);
     noteSeen(store, info.space, { history: response.history, version: response.head });
     keepSeen(store, info.space, response.head);
   }

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { silence } from "../../test/support/model-server.ts";
 import { startRecords } from "../../test/support/record-bench.ts";
 import type { Answer, Json } from "../operation.ts";
+import type { Fields } from "../record.ts";
 
 const pullsOf = (log: readonly { readonly what: string; readonly request: Json }[]) =>
   log
@@ -402,4 +403,66 @@ test("a record that is wanted of a collection that has become local keeps no oth
   await run();
   const fetched = server.log.filter(({ what }) => what === "fetch").map(({ request }) => request);
   expect(fetched).toMatchObject([{ collection: "notes", keys: ["n1"] }]);
+});
+
+test("what cannot be booked of a fetch is asked for again with a pause", async () => {
+  const bench = startRecords();
+  const plain = bench.server.port();
+  let fetches = 0;
+  const ada = bench.client({ isAlone: true });
+  const moved = ada.engine.setSync({
+    ...plain,
+    // The echo of its own write never comes, and neither does what is asked for instead.
+    pull: async (request, signal) => {
+      const reply = await plain.pull(request, signal);
+      return reply.kind === "failed" ? reply : { ...reply, response: { ...reply.response, records: [] } };
+    },
+    fetch: async (request, signal) => {
+      fetches += 1;
+      const reply = await plain.fetch(request, signal);
+      return reply.kind === "failed" ? reply : { ...reply, response: { ...reply.response, records: null as never } };
+    },
+  });
+  await bench.run(5_000);
+  await moved;
+  ada.put("n1", { n: 1 });
+  await bench.run(120_000);
+  expect(fetches).toBeGreaterThan(0);
+  expect(fetches).toBeLessThan(15);
+  expect(ada.value("n1")).toEqual({ n: 1 });
+});
+
+test("a change that moved its record out of our reach is not waited for without end: the record leaves", async () => {
+  const bench = startRecords();
+  const fetched: (readonly string[])[] = [];
+  const plain = bench.server.port();
+  const isSeen = ({ value }: { readonly value: Fields | null }): boolean => value === null || value.owner !== "bob";
+  const ada = bench.client({ isAlone: true });
+  const moved = ada.engine.setSync({
+    ...plain,
+    push: async (request, signal) => {
+      const reply = await plain.push(request, signal);
+      // Somebody else has it before we have heard of our own write again.
+      bench.server.write("notes", "n1", { owner: "bob" });
+      return reply;
+    },
+    pull: async (request, signal) => {
+      const reply = await plain.pull(request, signal);
+      if (reply.kind === "failed") return reply;
+      return { ...reply, response: { ...reply.response, records: reply.response.records.filter(isSeen) } };
+    },
+    fetch: async (request, signal) => {
+      fetched.push(request.keys);
+      const reply = await plain.fetch(request, signal);
+      if (reply.kind === "failed") return reply;
+      return { ...reply, response: { ...reply.response, records: reply.response.records.filter(isSeen) } };
+    },
+  });
+  await bench.run(5_000);
+  await moved;
+  ada.put("n1", { owner: "ann" });
+  await bench.run(300_000);
+  expect(fetched).toEqual([["n1"]]);
+  expect(ada.value("n1")).toBeNull();
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
 });

@@ -15,6 +15,7 @@ import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
 import { replay } from "./overlay.ts";
+import { pendingsOf } from "./pending.ts";
 import { keepBudget } from "./record-cache.ts";
 import { logPulled, logRecord } from "./record-log.ts";
 import type { PulledRecord, RecordRow } from "./records.ts";
@@ -267,7 +268,7 @@ function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
   const { info, keys } = place;
   const { key, value, version, schema, author } = record;
   // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
-  if (record.isHidden === true && row.pendings > 0) return;
+  if (record.isHidden === true && pendingsOf(store, row.id).some(({ acked }) => acked === 0)) return;
   const snapshot = value === null ? null : JSON.stringify(value);
   const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
   if (renew(store, { info, row, ground, run: page.run })) keys.push(key);
