@@ -170,7 +170,7 @@ function read(state: State, event: Event<"read">): Broken | null {
   state.seen.set(at, version);
   const commits = state.commits.get(`${history} ${record}`);
   const known = commits?.get(version);
-  const isGone = isGoneLater(state, event);
+  const isGone = isGoneSince(state, event, version);
   if (isSettled && known !== undefined && !isGone && !isSameJson(known as Json, value as Json))
     return {
       rule: "linearizable",
@@ -187,9 +187,11 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
     const shown = value?.[field];
     if (shown !== undefined && isSameJson(shown, wanted.value)) continue;
     const landed = state.landings.get(`${wanted.operation} ${record}`);
-    const isOvertaken = landed !== undefined && (landed.history !== history || version >= landed.version);
+    const isOvertaken =
+      landed !== undefined &&
+      (landed.history !== history || version >= landed.version || isGoneSince(state, event, landed.version));
     const isTheirs =
-      isGoneLater(state, event) ||
+      isGoneSince(state, event, version) ||
       known === undefined ||
       isSameJson(known?.[field] ?? null, shown ?? null) ||
       isAnswered(state, event, field);
@@ -203,10 +205,10 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
   return null;
 }
 
-/** Who comes back after months learns that a record is gone, but not at which version it went. */
-function isGoneLater(state: State, { history, record, version, value, isSettled }: Event<"read">): boolean {
+/** Who comes back after months learns that a record is gone, but not at which version it went; of one that is forgotten, not even when. */
+function isGoneSince(state: State, { history, record, value, isSettled }: Event<"read">, since: number): boolean {
   const commits = state.commits.get(`${history} ${record}`) ?? [];
-  return isSettled && value === null && [...commits].some(([later, each]) => later > version && each === null);
+  return isSettled && value === null && [...commits].some(([later, each]) => later > since && each === null);
 }
 
 /** The answer to a later write of the same client brings the record as the server has it by then, before a pull does. */
