@@ -331,3 +331,36 @@ test("what the answer to a conflict has settled before a crash is missed by a se
   await run(120_000);
   expect(ada.conflicts("open")).toMatchObject([{ key: "n1", local: { n: 3 }, remote: { n: 1 } }]);
 });
+
+test("what other rights show and hide of records that have not changed comes and goes with a reading of everything", async () => {
+  const bench = startRecords();
+  const plain = bench.server.port();
+  let owner = "ann";
+  const ada = bench.client({ isAlone: true });
+  const moved = ada.engine.setSync({
+    ...plain,
+    pull: async (request, signal) => {
+      const reply = await plain.pull(request, signal);
+      if (reply.kind === "failed") return reply;
+      const records = reply.response.records.filter(({ value }) => value === null || value.owner === owner);
+      return { ...reply, response: { ...reply.response, records } };
+    },
+  });
+  for (const [key, of] of [
+    ["a", "ann"],
+    ["b", "bob"],
+  ] as const)
+    bench.server.write("notes", key, { owner: of });
+  await bench.run(5_000);
+  await moved;
+  const keys = () => ada.ask("records.query", { collection: "notes" }).records.map(({ key }) => key);
+  expect(keys()).toEqual(["a"]);
+  owner = "bob";
+  await bench.run(60_000);
+  expect(keys()).toEqual(["a"]);
+  ada.ask("collections.sync", { collection: "notes", full: true });
+  await bench.run(5_000);
+  expect(keys()).toEqual(["b"]);
+  expect(ada.conflicts("open")).toEqual([]);
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+});
