@@ -324,7 +324,7 @@ test("what config.toml says of commands and probes takes effect while the daemon
 });
 
 test("a program that has given up on a daemon that does not answer ends, and does not wait for that one's end", async () => {
-  const stuckMs = 8_000;
+  const stuckMs = 15_000;
   const code = `import { startDetached } from ${JSON.stringify(join(import.meta.dirname, "../../src/node/detached.ts"))};
     const command = [process.execPath, "-e", "setTimeout(() => {}, ${stuckMs})"];
     await startDetached(${JSON.stringify(place.path)}, { command, startTimeoutMs: 200 }).catch(({ code }) => console.log(code));`;
