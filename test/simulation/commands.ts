@@ -61,6 +61,7 @@ function settleFailure(on: Commands, verb: Verb, error: unknown, input: unknown)
   if (isDeath(error)) {
     on.note(`${verb} died`);
     adoptAll(on.model, on.db);
+    if (verb === "queue.edit") noteForced(on, input as Input<"queue.edit">);
     return;
   }
   const code = (error as { code?: unknown }).code;
@@ -68,6 +69,12 @@ function settleFailure(on: Commands, verb: Verb, error: unknown, input: unknown)
   if (code === "queue_full" && verb === "queue.add") on.report(judgeRefusal(on.facts, (input as AddInput).id));
   if (typeof code === "string" && expectedCodes.includes(code)) return;
   on.report({ rule: "error", detail: `${verb} failed: ${error instanceof Error ? error.stack : String(error)}` });
+}
+
+/** Of an edit whose process died nobody knows whether it was done: one that was forced counts as if. */
+function noteForced(on: Commands, { id, force }: Input<"queue.edit">): void {
+  const op = on.model.operations.get(id);
+  if (op !== undefined && force === true) op.isForced = true;
 }
 
 type Command = (on: Commands, engine: Engine) => void;
