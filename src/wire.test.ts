@@ -16,6 +16,8 @@ test("a page that is well-formed is handed on as it came", () => {
   expect(readPull(page)).toBe(page);
   const floored = { ...page, floor: 3, records: [{ ...record, value: null, isHidden: true }] };
   expect(readPull(floored)).toBe(floored);
+  const viewed = { ...page, views: { notes: "b5bea41b6c623f7c" } };
+  expect(readPull(viewed)).toBe(viewed);
 });
 
 test("what is wrong with a page is said by its shape", () => {
@@ -25,6 +27,9 @@ test("what is wrong with a page is said by its shape", () => {
     [{ ...page, upTo: -1 }, /upTo/],
     [{ ...page, hasMore: "no" }, /hasMore/],
     [{ ...page, records: {} }, /records/],
+    [{ ...page, views: [] }, /views/],
+    [{ ...page, views: { notes: 1 } }, /views\.notes/],
+    [{ ...page, views: { notes: "" } }, /views\.notes/],
     [withRecord({ key: 1 }), /records\.0\.key/],
     [withRecord({ version: 1.5 }), /records\.0\.version/],
     [withRecord({ isHidden: "yes" }), /records\.0\.isHidden/],
@@ -37,7 +42,7 @@ test("what is wrong with a page is said by its shape", () => {
 
 test("the short way and the shape agree on whatever is made of a page", () => {
   const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 2 ** 53));
-  const places = fc.constantFrom(...Object.keys(page), ...Object.keys(record).map((name) => `record ${name}`));
+  const places = fc.constantFrom(...Object.keys(page), "views", ...Object.keys(record).map((name) => `record ${name}`));
   fc.assert(
     fc.property(places, odd, (where, value) => {
       const name = where.replace("record ", "");

@@ -173,6 +173,12 @@ export const pullRequest = z.object({
 });
 
 /**
+ * What this reader may read of each wanted collection, as an opaque text that is the same as long as that is: another one than with the
+ * page before means that records may have come into reach, or gone out of it, without having changed. A server may leave it out.
+ */
+const views = z.record(z.string(), short);
+
+/**
  * One page. Records come by version; a record appears once, as it is now. Cursors of all wanted collections move up to `upTo` when the page is
  * applied, and never back. `floor`: removals up to this version may be forgotten; it is kept with a cursor that began at 0.
  * `reset`: these cursors cannot be continued (too old: tombstones were forgotten; other history: the server was restored). The client pulls from 0,
@@ -186,6 +192,7 @@ export const pullResponse = z.object({
   /** The space's newest version. */
   head: count,
   floor: z.optional(count),
+  views: z.optional(views),
   hasMore: z.boolean(),
   now: count,
 });
@@ -201,6 +208,7 @@ export const pullLine = z.union([
       reset: z.optional(z.object({ reason: z.enum(["too_old", "other_history", "ahead"]), floor: count })),
       head: count,
       floor: count,
+      views: z.optional(views),
       now: count,
     }),
   }),
@@ -288,6 +296,7 @@ export function readPull(value: unknown): PullResponse {
     typeof page.history === "string" &&
     page.reset === undefined &&
     [page.upTo, page.head, page.now, page.floor ?? 0].every(isCount) &&
+    (page.views === undefined || areViews(page.views)) &&
     typeof page.hasMore === "boolean" &&
     Array.isArray(page.records) &&
     page.records.every(isPlainRecord);
@@ -295,6 +304,12 @@ export function readPull(value: unknown): PullResponse {
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const areViews = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(isShort);
+
+const isShort = (value: unknown): boolean =>
+  typeof value === "string" && value !== "" && value.length <= wireLimits.textLength;
 
 function isPlainRecord(given: unknown): boolean {
   const record = given as Partial<WireRecord> | null;

@@ -20,16 +20,16 @@ import { getSpace, spaceNameOf, wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { addCount, integer, integerOrNull, parsed, readCount, text } from "./store.ts";
 
-const columns = "id, name, space, spec, cursor, state, checked, problem, floor, mark, resync, seal";
+const columns = "id, name, space, spec, cursor, state, checked, problem, floor, mark, resync, view, viewed, seal";
 const byName = `SELECT ${columns} FROM collection WHERE name = ?`;
 const byId = `SELECT ${columns} FROM collection WHERE id = ?`;
 const all = `SELECT ${columns} FROM collection ORDER BY name`;
 const insert = "INSERT INTO collection (name, space, spec, state) VALUES (?, ?, ?, ?) RETURNING id";
 const setSpec = "UPDATE collection SET spec = ?, space = ? WHERE id = ?";
 const setProgress =
-  "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ? WHERE id = ?";
+  "UPDATE collection SET cursor = ?, floor = ?, state = ?, checked = ?, problem = NULL, resync = ?, view = ?, viewed = ? WHERE id = ?";
 const setResync =
-  "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, problem = NULL WHERE id = ?";
+  "UPDATE collection SET cursor = 0, state = 'resync', resync = ?, mark = ?, viewed = ?, problem = NULL WHERE id = ?";
 const setRefused = "UPDATE collection SET state = 'refused', problem = ? WHERE id = ?";
 const setAsked = "UPDATE collection SET state = ?, problem = NULL WHERE id = ?";
 const recount = `SELECT count(value) AS records, coalesce(sum(bytes) FILTER (WHERE value IS NOT NULL), 0) AS bytes,
@@ -39,14 +39,14 @@ const recount = `SELECT count(value) AS records, coalesce(sum(bytes) FILTER (WHE
 export const collectionRepair = {
   read: "SELECT * FROM collection WHERE id = ?",
   seal: "UPDATE collection SET seal = ? WHERE id = ?",
-  rewrite: `UPDATE collection SET name = ?, space = ?, spec = ?, cursor = ?, state = ?, floor = ?, mark = ?, resync = ?, seal = ?   WHERE id =
+  rewrite: `UPDATE collection SET name = ?, space = ?, spec = ?, cursor = ?, state = ?, floor = ?, mark = ?, resync = ?, view = ?, seal = ? WHERE id =
   ?`,
   insert: `INSERT OR IGNORE INTO collection (id, name, space, spec, cursor, state, seal) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 } as const;
 
 /** Why everything is read again, and what was known when that began. */
 export type Resync = {
-  readonly reason: "too_old" | "other_history" | "ahead" | "asked" | "filter";
+  readonly reason: "too_old" | "other_history" | "ahead" | "asked" | "filter" | "view";
   /** The server's newest version when the reset was told. */
   readonly head: number;
   /** Versions below it are no longer told as removed. */
@@ -75,6 +75,10 @@ export type CollectionInfo = {
   /** Number of the latest resync; records that it has not met carry an older one. */
   readonly mark: number;
   readonly resync: Resync | null;
+  /** What the server said may be read when the records that are here were read: its digest. `null`: it has never said so. */
+  readonly view: string | null;
+  /** When a reading because of another view last began or ended. */
+  readonly viewed: number | null;
   /** The parts that are code, where this program declares them. */
   readonly declared?: Collection;
 };
@@ -132,6 +136,8 @@ function toInfo(store: Store, cells: Row): CollectionInfo {
     floor: integer(row.floor),
     mark: integer(row.mark),
     resync: row.resync === null ? null : parsed<Resync | null>(text(row.resync), null),
+    view: row.view === null ? null : text(row.view),
+    viewed: integerOrNull(row.viewed),
     ...(declared === undefined ? {} : { declared }),
   };
 }
@@ -260,9 +266,10 @@ export function moveCursor(
   const state = to.isComplete ? "idle" : reading;
   const resync = to.isComplete || info.resync === null ? null : JSON.stringify(info.resync);
   const checked = to.isComplete ? to.at : info.checked;
-  store.db
-    .prepare(setProgress)
-    .run(Math.max(info.cursor, to.cursor), info.cursor === 0 ? to.floor : info.floor, state, checked, resync, info.id);
+  const viewed = to.isComplete && info.resync?.reason === "view" ? store.world.now() : info.viewed;
+  const cursor = Math.max(info.cursor, to.cursor);
+  const floor = info.cursor === 0 ? to.floor : info.floor;
+  store.db.prepare(setProgress).run(cursor, floor, state, checked, resync, info.view, viewed, info.id);
   reseal(store, "collection", collectionRepair, info.id);
   if (state !== info.state && (to.isComplete || state !== "pulling")) tellCollection(store, info.name, state);
 }
@@ -271,7 +278,8 @@ export function moveCursor(
 export function startResync(store: Store, info: CollectionInfo, wanted: Resync): void {
   const mark = info.mark + 1;
   const resync = governing(info.resync, isForeign(wanted) ? { ...wanted, since: mark } : wanted);
-  store.db.prepare(setResync).run(JSON.stringify(resync), mark, info.id);
+  const viewed = wanted.reason === "view" ? store.world.now() : info.viewed;
+  store.db.prepare(setResync).run(JSON.stringify(resync), mark, viewed, info.id);
   reseal(store, "collection", collectionRepair, info.id);
   tellCollection(store, info.name, "resync", { reason: wanted.reason });
 }
@@ -279,8 +287,11 @@ export function startResync(store: Store, info: CollectionInfo, wanted: Resync):
 /** A reading that starts over before it is finished still has to judge what the first one set out to judge. */
 function governing(open: Resync | null, wanted: Resync): Resync {
   if (open === null || isForeign(wanted)) return wanted;
-  return isForeign(open) || open.reason === "filter" ? open : wanted;
+  return isForeign(open) || isOfReach(open) ? open : wanted;
 }
+
+/** Whether everything is read again because something else is in reach: what is not told any more is not removed on the server. */
+export const isOfReach = ({ reason }: Resync): boolean => reason === "filter" || reason === "view";
 
 /** The server refuses to give a collection away; it is asked again later. */
 export function refuseCollection(store: Store, info: CollectionInfo, problem: Json): void {

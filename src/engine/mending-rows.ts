@@ -143,6 +143,7 @@ export function mendCollection(store: Store, row: Row): How {
     floor: 0,
     mark,
     resync: isSynced ? JSON.stringify({ reason: "asked", head: 0, floor: 0 }) : null,
+    view: null,
   });
   return "rebuilt";
 }

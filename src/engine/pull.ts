@@ -14,8 +14,9 @@ import { readGates } from "./gates.ts";
 import { getSettings } from "./meta.ts";
 import { remoteGate } from "./network.ts";
 import type { Ground } from "./overlay.ts";
-import { replay } from "./overlay.ts";
+import { groundOf, replay } from "./overlay.ts";
 import { pendingsOf } from "./pending.ts";
+import { keepOutOfReach, takeOutOfReach } from "./reach.ts";
 import { keepBudget } from "./record-cache.ts";
 import { logPulled, logRecord } from "./record-log.ts";
 import type { PulledRecord, RecordRow } from "./records.ts";
@@ -37,6 +38,7 @@ import type { Space } from "./spaces.ts";
 import { getSpace, noteAnswer } from "./spaces.ts";
 import type { Store } from "./store.ts";
 import { currentRun, isRunOpen, nextRunAt } from "./sync.ts";
+import { meetViews } from "./views.ts";
 import { tellKeys } from "./writes.ts";
 
 /** Records asked for in one page: a page is one commit, and nothing else is written meanwhile. */
@@ -119,21 +121,23 @@ export type Asking = { readonly askedAt: number; readonly seen: number };
 export function applyPull(store: Store, plan: PullPlan, response: PullResponse, { askedAt, seen }: Asking): void {
   const space = getSpace(store, plan.space.name);
   // What was declared, reset or pulled again while the request was under way is asked anew from where it stands now.
-  const infos = plan.infos.flatMap(({ name, cursor, mark }) => {
+  const asked = plan.infos.flatMap(({ name, cursor, mark }) => {
     const now = findCollection(store, name);
     return now !== null && now.cursor === cursor && now.mark === mark ? [now] : [];
   });
   const isSetBack = response.head < seen;
   if (response.reset !== undefined || isSetBack || (space.history !== "" && response.history !== space.history)) {
-    meetReset(store, { space, infos, response, isSetBack });
+    meetReset(store, { space, infos: asked, response, isSetBack });
     noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
     return;
   }
+  const infos = meetViews(store, asked, response);
   // A first pull comes back to few of the pages that it has written; kept, they would fill SQLite's whole cache.
   if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info, response.upTo);
+  if (isComplete) applyRecords(store, infos, takeOutOfReach(store, infos));
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   // What was written here has landed meanwhile, so it may go now.
@@ -141,10 +145,9 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   const after = answered(store, space, response, askedAt);
   noteTrust(store, space, response, news);
   noteSeen(store, space.name, { history: response.history, version: response.head });
-  noteAnswer(
-    store,
-    isComplete ? { ...after, due: nextPollAt(store, space.name), pulled: askedAt, isAsked: false } : after,
-  );
+  // A collection that begins anew goes on at once, and whoever waits for it is not done.
+  const isDone = isComplete && infos.length === asked.length;
+  noteAnswer(store, isDone ? { ...after, due: nextPollAt(store, space.name), pulled: askedAt, isAsked: false } : after);
 }
 
 const answered = (store: Store, space: Space, response: PullResponse, askedAt: number): Space => ({
@@ -268,7 +271,10 @@ function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
   const { info, keys } = place;
   const { key, value, version, schema, author } = record;
   // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
-  if (record.isHidden === true && pendingsOf(store, row.id).some(({ acked }) => acked === 0)) return;
+  if (record.isHidden === true && pendingsOf(store, row.id).some(({ acked }) => acked === 0)) {
+    keepOutOfReach(store, row);
+    return;
+  }
   const snapshot = value === null ? null : JSON.stringify(value);
   const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
   if (renew(store, { info, row, ground, run: page.run })) keys.push(key);
@@ -281,12 +287,18 @@ type Renewal = {
   readonly run: number;
 };
 
+/** At the version that is here it is there or not by what may be read: it came into reach again, or went out of it. */
+function isNews(row: RecordRow, { version, snapshot }: Ground): boolean {
+  if (row.version !== version) return row.version < version;
+  return (groundOf(row).snapshot === null) !== (snapshot === null);
+}
+
 function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
   if (isLost(info, row, ground)) {
     keepLost(store, { info, row, ground, run });
     return true;
   }
-  if (!isForeign(info.resync) && row.version >= ground.version) {
+  if (!isForeign(info.resync) && !isNews(row, ground)) {
     if (row.mark !== info.mark) markMet(store, row.id, info.mark, ground.confirmed ?? 0);
     return false;
   }

@@ -8,7 +8,7 @@ import type { Json } from "../operation.ts";
 import { applyChange, recordWriteType } from "../record.ts";
 import type { PullResponse } from "../wire.ts";
 import type { CollectionInfo, Resync } from "./collections.ts";
-import { isForeign, isOfOldHistory, listInfos, startResync } from "./collections.ts";
+import { isForeign, isOfOldHistory, isOfReach, listInfos, startResync } from "./collections.ts";
 import { openConflict } from "./conflicts.ts";
 import { addOperation } from "./enqueue.ts";
 import type { Ground } from "./overlay.ts";
@@ -28,6 +28,7 @@ import {
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
+import { keepOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status, saveRecord, sweepRecords, unmetRecords } from "./records.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
@@ -194,8 +195,11 @@ export function finishResync(store: Store, info: CollectionInfo, upTo: number): 
       keepLost(store, { info, row, ground, run });
       continue;
     }
-    // What no longer meets the filter is not gone: work on it goes on.
-    if (resync.reason === "filter") continue;
+    // What no longer meets the filter, or may not be read any more, is not gone: work on it goes on.
+    if (isOfReach(resync)) {
+      if (row.pendings > 0) keepOutOfReach(store, row);
+      continue;
+    }
     replay(store, info, row, ground, { origin: "pull", run });
     tellKeys(store, info.name, [row.key], "pull");
   }

@@ -8,7 +8,7 @@ import type { Store } from "./store.ts";
 
 /** The covered columns of each sealed table, and the columns that name a row. What moves by itself is not covered. */
 export const sealedTables = {
-  collection: { key: ["id"], covered: ["name", "space", "spec", "cursor", "state", "floor", "mark", "resync"] },
+  collection: { key: ["id"], covered: ["name", "space", "spec", "cursor", "state", "floor", "mark", "resync", "view"] },
   record: {
     key: ["id"],
     covered: ["collection", "key", "version", "value", "snapshot", "schema", "author", "status", "pendings"],

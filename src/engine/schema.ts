@@ -132,6 +132,8 @@ CREATE TABLE collection (
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT,
+  view TEXT,
+  viewed INTEGER,
   seal INTEGER NOT NULL DEFAULT 0
 );
 CREATE TRIGGER collection_insert AFTER INSERT ON collection BEGIN

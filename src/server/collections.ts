@@ -36,7 +36,10 @@ export type Violation = {
   readonly hint?: string;
 };
 
-/** Everything, nothing, or the rows that meet a condition. */
+/**
+ * Everything, nothing, or the rows that meet a condition. A function answers the same for the same subject and roles: when what may be read
+ * is another, whoever it concerns reads the whole collection again, at most every five minutes (decision 0021).
+ */
 export type RowRule = boolean | Where | ((who: Who) => boolean | Where);
 
 export type ServerCollection = {

@@ -1,17 +1,19 @@
 /**
  * Owns a pull: pages of the feed by version, cut where an operation ends, and the refusal of cursors that cannot be continued.
- * The feed itself is `records.ts`; who may read what is `collections.ts`.
+ * The feed itself is `records.ts`; who may read what is `collections.ts`, and how a client sees that it has changed `views.ts`.
  */
 import type { Fields, Where } from "../record.ts";
 import type { PullLine, PullRequest, PullResponse } from "../wire.ts";
 import type { Who } from "./collections.ts";
-import { isAmong, rowsFor } from "./collections.ts";
+import { isAmong } from "./collections.ts";
 import type { Core } from "./core.ts";
 import type { FeedEntry, FeedRange, FeedRecord } from "./records.ts";
 import { readFeedEntries, readFeedPage, wireText } from "./records.ts";
 import type { Space } from "./spaces.ts";
 import { ensureSpace, findSpace } from "./spaces.ts";
 import type { Tx } from "./store.ts";
+import type { Rights } from "./views.ts";
+import { rightsOf, viewsOf } from "./views.ts";
 
 /** A pull whose filters are checked: `Where` of the contract is JSON to the wire. */
 export type CheckedPull = Omit<PullRequest, "wants"> & { readonly wants: readonly Want[] };
@@ -32,13 +34,15 @@ export type PullText = { readonly text: string; readonly count: number };
 /** Answers one page. */
 export async function pull(core: Core, request: CheckedPull, who: Who): Promise<PullText> {
   await ensureKnown(core, request.space);
+  const rights = rightsOf(core, who, request.wants);
+  const views = await viewsOf(core, rights);
   return core.store.read(async (tx) => {
     const space = await currentSpace(tx, request.space);
     const reset = resetFor(space, request);
     const { history, head, floor } = space;
     const facts = { history, head, floor, now: core.now() };
     if (reset !== null) return pageText({ ...facts, reset }, { records: [], upTo: 0, hasMore: true });
-    return pageText(facts, await readPage(tx, { core, who, space, request }));
+    return pageText({ ...facts, views }, await readPage(tx, { core, rights, space, request }));
   });
 }
 
@@ -78,6 +82,9 @@ async function readChunk(
   core: Core,
   { request, who, isStarted }: { readonly request: CheckedPull; readonly who: Who; readonly isStarted: boolean },
 ): Promise<Chunk> {
+  const rights = rightsOf(core, who, request.wants);
+  // What a client keeps is the view that it began with: if rights change on the way, it sees that with its next pull.
+  const views = isStarted ? {} : await viewsOf(core, rights);
   return core.store.read(async (tx) => {
     const space = await currentSpace(tx, request.space);
     const { history, head, floor } = space;
@@ -88,9 +95,9 @@ async function readChunk(
     const reset = isStarted ? null : resetFor(space, request);
     const start = isStarted
       ? []
-      : [lineOf({ start: { history, head, floor, now, ...(reset === null ? {} : { reset }) } })];
+      : [lineOf({ start: { history, head, floor, now, ...(reset === null ? { views } : { reset }) } })];
     if (reset !== null) return { lines: [...start, lineOf({ end: { upTo: 0, head, now } })], next: null };
-    const { records, upTo, hasMore } = await readPage(tx, { core, who, space, request });
+    const { records, upTo, hasMore } = await readPage(tx, { core, rights, space, request });
     const lines = [...start, ...records.map((record) => `{"record":${record}}`)];
     if (!hasMore) return { lines: [...lines, lineOf({ end: { upTo, head, now } })], next: null };
     const wants = request.wants.map((want) => ({ ...want, after: Math.max(want.after, upTo) }));
@@ -122,7 +129,7 @@ function resetFor({ history, head, floor }: Space, request: CheckedPull): Reset 
   return isTooOld ? { reason: "too_old", floor } : null;
 }
 
-type Asked = { readonly core: Core; readonly who: Who; readonly space: Space; readonly request: CheckedPull };
+type Asked = { readonly core: Core; readonly rights: Rights; readonly space: Space; readonly request: CheckedPull };
 /** Records as they go over the wire. */
 type Page = { readonly records: readonly string[]; readonly upTo: number; readonly hasMore: boolean };
 
@@ -175,8 +182,8 @@ const rangeOf = ({ name }: Space, { collection, after }: Want, upTo: number): Fe
   upTo,
 });
 
-function isReadable({ core, who }: Asked, { collection }: Want): boolean {
-  const rows = rowsFor(core.collections.get(collection), who, "read");
+function isReadable({ rights }: Asked, { collection }: Want): boolean {
+  const rows = rights.get(collection) ?? [];
   return rows === true || rows.length > 0;
 }
 
@@ -184,9 +191,9 @@ function isReadable({ core, who }: Asked, { collection }: Want): boolean {
  * A record as this reader may see it. One that filter or rights do not reach is told as hidden where the reader may have it from before,
  * because it was there at the cursor. A removal is told with no more than its key.
  */
-function show({ core, who }: Asked, want: Want, stored: FeedRecord): readonly string[] {
+function show({ rights }: Asked, want: Want, stored: FeedRecord): readonly string[] {
   const { text } = stored;
-  const rows = rowsFor(core.collections.get(want.collection), who, "read");
+  const rows = rights.get(want.collection) ?? [];
   if (text === null) return [wireText(rows === true ? stored : { ...stored, author: "" })];
   if (rows === true && want.filter === undefined) return [wireText(stored)];
   const value = JSON.parse(text) as Fields;

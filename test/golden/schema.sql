@@ -66,6 +66,8 @@ CREATE TABLE collection (
   floor INTEGER NOT NULL DEFAULT 0,
   mark INTEGER NOT NULL DEFAULT 0,
   resync TEXT,
+  view TEXT,
+  viewed INTEGER,
   seal INTEGER NOT NULL DEFAULT 0
 );
 

@@ -51,6 +51,8 @@ export type ModelServer = {
   readonly naming: Set<string>;
   /** Fields of which no two records of a collection may share a value. */
   readonly unique: Map<string, string>;
+  /** What may be read of a collection; everything, and no view of it is told, where it is not named. */
+  readonly reach: Map<string, Reach>;
   delayMs: number;
   /** Pokes are told only while this is true. */
   isPoking: boolean;
@@ -66,6 +68,9 @@ export type ModelServer = {
   readonly restore: (backup: unknown, history: string) => void;
   readonly isLimited: { page: number };
 };
+
+/** `view` is told with each page, unless it is left out as by a server of before. */
+export type Reach = { readonly view?: string | (() => string); readonly isIn: (value: Fields) => boolean };
 
 type State = {
   head: number;
@@ -92,6 +97,7 @@ export function newModelServer(options: ModelOptions): ModelServer {
     rule: null,
     naming: new Set(),
     unique: new Map(),
+    reach: new Map(),
     delayMs: 5,
     isPoking: true,
     floor: 0,
@@ -138,7 +144,7 @@ function portOf(model: Model, author: string, subject: string): SyncPort {
         const { collection, keys } = readWire("fetch", fetchRequest, request);
         const records = keys.flatMap((key) => {
           const found = model.state.records.get(nameOf(collection, key));
-          return found === undefined ? [] : [bare(found)];
+          return found === undefined || !isInReach(server, found) ? [] : [bare(found)];
         });
         const { history } = server;
         return readWire("answer", fetchResponse, { history, head: model.state.head, records, now: options.now() });
@@ -338,7 +344,24 @@ function pull({ server, state, options }: Model, request: PullRequest): PullResp
     .sort((a, b) => a.version - b.version);
   const page = found.slice(0, limit);
   const hasMore = found.length > limit;
-  return { ...base, records: page.map(bare), upTo: hasMore ? (page.at(-1)?.version ?? 0) : state.head, hasMore };
+  const upTo = hasMore ? (page.at(-1)?.version ?? 0) : state.head;
+  const shown = page.map((each) => (isInReach(server, each) ? bare(each) : hidden(each)));
+  return { ...base, ...viewsOf(server, request), records: shown, upTo, hasMore };
+}
+
+function isInReach({ reach }: ModelServer, { collection, value }: WireRecord): boolean {
+  return value === null || reach.get(collection)?.isIn(value) !== false;
+}
+
+/** Told to whoever may have it from before, and to everybody else, who does not mind. */
+const hidden = (record: WireRecord): WireRecord => ({ ...bare(record), value: null, author: "", isHidden: true });
+
+function viewsOf({ reach }: ModelServer, { wants }: PullRequest): Pick<PullResponse, "views"> {
+  const told = wants.flatMap(({ collection }): [string, string][] => {
+    const view = reach.get(collection)?.view;
+    return view === undefined ? [] : [[collection, typeof view === "string" ? view : view()]];
+  });
+  return told.length === 0 ? {} : { views: Object.fromEntries(told) };
 }
 
 const bare = ({ collection, key, version, value, schema, author, at }: Stored | WireRecord): WireRecord => ({
