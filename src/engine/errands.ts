@@ -279,7 +279,9 @@ function hiddenEchoes(
     const acked = row === null ? [] : pendingsOf(store, row.id).map(({ acked }) => acked);
     if (row === null || acked.length === 0 || acked.some((version) => version === 0 || version > head)) return [];
     const { schema } = row;
-    return [{ collection: info.name, key, version: head, value: null, schema, author: "", at: now, isHidden: true }];
+    // No higher than is known of it: it may come into reach again as it is.
+    const version = Math.max(row.version, ...acked);
+    return [{ collection: info.name, key, version, value: null, schema, author: "", at: now, isHidden: true }];
   });
 }
 

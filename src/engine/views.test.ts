@@ -96,6 +96,24 @@ test("unsent work on what goes out of reach stays and goes on to its answer; wha
   isSound(ada);
 });
 
+test("what came and went for its rights comes again at the version at which it is known, also after work on it had landed unseen", async () => {
+  const { server, ada, run } = await startReader();
+  ada.offline();
+  ada.update("ann", { n: 1 });
+  ada.put("fresh", { owner: "ann" });
+  server.reach.set("notes", of("bob"));
+  ada.online();
+  await run(viewRestMs);
+  expect([keysOf(ada), server.all("notes").ann]).toEqual([["bob"], { owner: "ann", n: 1 }]);
+  // The space goes on, so that its head is beyond what is known of these records.
+  for (let n = 1; n <= 5; n += 1) server.write("tasks", "busy", { n });
+  server.reach.set("notes", all);
+  await run(viewRestMs * 2);
+  expect(keysOf(ada)).toEqual(["ann", "bob", "fresh"]);
+  expect(ada.value("ann")).toEqual({ owner: "ann", n: 1 });
+  isSound(ada);
+});
+
 test("unsent work on what goes out of reach that is refused waits for a decision, and given up goes with its record", async () => {
   const { server, ada, run } = await startReader();
   server.rule = ({ key }) => (key === "ann" ? { code: "forbidden", message: "not yours any more" } : null);

@@ -26,7 +26,7 @@ import {
 } from "../../src/wire.ts";
 import type { Reply, SyncPort } from "../../src/world.ts";
 
-type Stored = WireRecord & { readonly fieldVersions: Readonly<Record<string, number>> };
+type Stored = WireRecord & { readonly born: number; readonly fieldVersions: Readonly<Record<string, number>> };
 type Failure = Extract<Reply<never>, { kind: "failed" }>["answer"];
 type Applied = Extract<PushAnswer, { outcome: "applied" }>["changes"];
 
@@ -191,7 +191,7 @@ function tell({ server, state, watchers }: Model): void {
   }
 }
 
-type NewStored = Omit<Stored, "version" | "at" | "fieldVersions">;
+type NewStored = Omit<Stored, "version" | "at" | "born" | "fieldVersions">;
 
 function store({ state, options }: Model, record: NewStored, touched: readonly string[] | null): Stored {
   state.head += 1;
@@ -199,7 +199,8 @@ function store({ state, options }: Model, record: NewStored, touched: readonly s
   const before = state.records.get(name);
   const names = touched ?? [...Object.keys(record.value ?? {}), ...Object.keys(before?.value ?? {})];
   const fieldVersions = { ...before?.fieldVersions, ...Object.fromEntries(names.map((each) => [each, state.head])) };
-  const stored = { ...record, version: state.head, at: options.now(), fieldVersions };
+  const born = before === undefined || before.value === null ? state.head : before.born;
+  const stored = { ...record, version: state.head, born, at: options.now(), fieldVersions };
   state.records.set(name, stored);
   return stored;
 }
@@ -345,7 +346,11 @@ function pull({ server, state, options }: Model, request: PullRequest): PullResp
   const page = found.slice(0, limit);
   const hasMore = found.length > limit;
   const upTo = hasMore ? (page.at(-1)?.version ?? 0) : state.head;
-  const shown = page.map((each) => (isInReach(server, each) ? bare(each) : hidden(each)));
+  const shown = page.flatMap((each) => {
+    if (isInReach(server, each)) return [bare(each)];
+    const want = request.wants.find(({ collection }) => collection === each.collection);
+    return each.born > (want?.after ?? 0) ? [] : [hidden(each)];
+  });
   return { ...base, ...viewsOf(server, request), records: shown, upTo, hasMore };
 }
 
@@ -353,7 +358,7 @@ function isInReach({ reach }: ModelServer, { collection, value }: WireRecord): b
   return value === null || reach.get(collection)?.isIn(value) !== false;
 }
 
-/** Told to whoever may have it from before, and to everybody else, who does not mind. */
+/** Told to whoever may have it from before. */
 const hidden = (record: WireRecord): WireRecord => ({ ...bare(record), value: null, author: "", isHidden: true });
 
 function viewsOf({ reach }: ModelServer, { wants }: PullRequest): Pick<PullResponse, "views"> {
