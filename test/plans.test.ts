@@ -106,6 +106,7 @@ test.each([
   ["what an operation changes", /FROM pending WHERE op = \? ORDER BY place$/, "pending_op"],
   ["the floor of a push", /^SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1$/, "pending_op"],
   ["echoes that have not come", /^SELECT record, op, due FROM pending WHERE acked > 0 AND due <=/, "pending_echo"],
+  ["echoes of another clock", /^SELECT record, op, due FROM pending WHERE acked > 0 AND due >/, "pending_echo"],
   [
     "the open conflicts of an operation",
     /FROM conflict WHERE op = \? AND status = 'open' ORDER BY seq$/,

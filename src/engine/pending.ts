@@ -24,6 +24,7 @@ const newestOf = "SELECT max(op) AS op FROM pending WHERE record = ? AND acked =
 // What is acknowledged waits for its echo for a moment only, so few rows are passed on the way to the lowest.
 const lowest = "SELECT op FROM pending WHERE acked = 0 ORDER BY op LIMIT 1";
 const echoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due <= ? ORDER BY due LIMIT +?";
+const misdatedEchoes = "SELECT record, op, due FROM pending WHERE acked > 0 AND due > ? ORDER BY due LIMIT +?";
 const records = "SELECT DISTINCT record FROM pending";
 const nextEcho = "SELECT min(due) AS due FROM pending WHERE acked > 0";
 const highest = `SELECT max(pending.acked) AS acked FROM pending JOIN record ON record.id = pending.record
@@ -146,12 +147,15 @@ export function movePendings(store: Store, from: number, to: number): void {
   }
 }
 
+/** No echo is looked for later than this: one that is due further away was dated by a clock that went back since. */
+const furthestEchoMs = 120_000;
+
 /** Acknowledged changes whose echo has not come in time. */
 export function missingEchoes(store: Store, limit: number) {
-  return store.db
-    .prepare(echoes)
-    .all(store.world.now(), limit)
-    .map((row) => ({ record: integer(row.record), op: integer(row.op) }));
+  const now = store.world.now();
+  const missing = store.db.prepare(echoes).all(now, limit);
+  const misdated = store.db.prepare(misdatedEchoes).all(now + furthestEchoMs, limit - missing.length);
+  return [...missing, ...misdated].map((row) => ({ record: integer(row.record), op: integer(row.op) }));
 }
 
 export function postponeEcho(store: Store, echo: { readonly record: number; readonly op: number }, due: number): void {
