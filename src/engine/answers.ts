@@ -14,6 +14,7 @@ import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import { laterAnswer, otherHistory, renewClient, staleClient } from "./push.ts";
 import type { Brief } from "./queue.ts";
+import { isOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord } from "./records.ts";
 import { sendAgain } from "./resend.ts";
@@ -117,9 +118,12 @@ function meetConflict(store: Store, op: Brief, { said, found, settled, problem }
   const { row } = found;
   ensureRun(store);
   const snapshot = remote.value === null ? null : JSON.stringify(remote.value);
-  const { version, schema, author } = remote;
+  const { schema, author } = remote;
+  // A server that has forgotten the removal knows no version of it; what is out of reach no pull will tell of, so its word counts.
+  const isForgotten = snapshot === null && isOutOfReach(row);
+  const version = isForgotten ? Math.max(remote.version, row.version) : remote.version;
   const ground = { version, snapshot, schema, author, confirmed: store.world.now(), mark: row.mark };
-  keepSeen(store, collectionOf(store, row.collection).space, version);
+  keepSeen(store, collectionOf(store, row.collection).space, remote.version);
   meetAnswer(store, op, { row, kind, ground });
   return true;
 }

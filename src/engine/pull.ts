@@ -137,7 +137,7 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
   const news = applyRecords(store, infos, response.records);
   const isComplete = !response.hasMore;
   if (isComplete) for (const info of infos) if (info.state === "resync") finishResync(store, info, response.upTo);
-  if (isComplete) applyRecords(store, infos, takeOutOfReach(store, infos));
+  if (isComplete) applyRecords(store, infos, takeOutOfReach(store, infos, response.upTo));
   for (const info of infos)
     moveCursor(store, info, { cursor: response.upTo, floor: response.floor ?? 0, isComplete, at: askedAt });
   // What was written here has landed meanwhile, so it may go now.
@@ -272,7 +272,8 @@ function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
   const { key, value, version, schema, author } = record;
   // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
   if (record.isHidden === true && pendingsOf(store, row.id).some(({ acked }) => acked === 0)) {
-    keepOutOfReach(store, row);
+    // Marks say in such a reading what is of the other history.
+    if (!isForeign(info.resync)) keepOutOfReach(store, row);
     return;
   }
   const snapshot = value === null ? null : JSON.stringify(value);

@@ -5,36 +5,46 @@
 import type { WireRecord } from "../wire.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { getMeta, setMeta } from "./meta.ts";
+import { pendingsOf } from "./pending.ts";
 import type { RecordRow } from "./records.ts";
-import { getRecord } from "./records.ts";
+import { getRecord, markMet } from "./records.ts";
 import type { Store } from "./store.ts";
 import { parsed } from "./store.ts";
 
-/** A record as it was when it went out of reach: told again since, it is another row's business. */
-type Kept = Pick<RecordRow, "id" | "version" | "mark">;
-
 const listName = "kept";
-const keptRecords = (store: Store): readonly Kept[] => parsed<readonly Kept[]>(getMeta(store, listName) ?? "[]", []);
+/** No reading has this number, so that whoever is told of the record again is seen by its mark. */
+const outOfReach = -1;
 
-export function keepOutOfReach(store: Store, { id, version, mark }: RecordRow): void {
-  const others = keptRecords(store).filter((each) => each.id !== id);
-  setMeta(store, listName, JSON.stringify([...others, { id, version, mark }]));
+const keptRecords = (store: Store): readonly number[] =>
+  parsed<readonly number[]>(getMeta(store, listName) ?? "[]", []);
+
+export function keepOutOfReach(store: Store, { id, confirmed }: RecordRow): void {
+  markMet(store, id, outOfReach, confirmed);
+  const kept = keptRecords(store);
+  if (!kept.includes(id)) setMeta(store, listName, JSON.stringify([...kept, id]));
 }
 
-/** What may go now, as the server would tell it, if it had not done so before. */
-export function takeOutOfReach(store: Store, infos: readonly CollectionInfo[]): readonly WireRecord[] {
+/** Whether the server has told of a record that it lives on where it is not shown, and nothing of it since. */
+export const isOutOfReach = ({ mark }: Pick<RecordRow, "mark">): boolean => mark === outOfReach;
+
+/** What may go now that everything up to a version was told, as the server would tell it if it had not done so before. */
+export function takeOutOfReach(store: Store, infos: readonly CollectionInfo[], upTo: number): readonly WireRecord[] {
   const kept = keptRecords(store);
   if (kept.length === 0) return [];
-  const left: Kept[] = [];
+  const left: number[] = [];
   const gone: WireRecord[] = [];
-  for (const each of kept) {
-    const row = getRecord(store, each.id);
-    // Pulled again since, it is in reach or gone already.
-    if (row === null || row.version !== each.version || row.mark !== each.mark) continue;
-    const info = infos.find(({ id }) => id === row.collection);
-    if (info === undefined || row.pendings > 0) left.push(each);
+  for (const id of kept) {
+    const row = getRecord(store, id);
+    if (row === null || !isOutOfReach(row)) continue;
+    const info = infos.find((each) => each.id === row.collection);
+    const acked = pendingsOf(store, id).map((pending) => pending.acked);
+    const version = Math.max(row.version, ...acked);
+    // Nothing of it has ever been at the server.
+    if (version === 0 && acked.length === 0) continue;
+    // What has landed and was not shown by now waits for nothing more.
+    if (info === undefined || acked.includes(0) || version > upTo) left.push(id);
     else {
-      const { key, version, schema } = row;
+      const { key, schema } = row;
       const at = store.world.now();
       gone.push({ collection: info.name, key, version, value: null, schema, author: "", at, isHidden: true });
     }

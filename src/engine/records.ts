@@ -302,7 +302,7 @@ export function markPinned(store: Store, id: number, isPinned: boolean): void {
 }
 
 /** A resync has met a record that has not changed. */
-export function markMet(store: Store, id: number, mark: number, at: number): void {
+export function markMet(store: Store, id: number, mark: number, at: number | null): void {
   store.db.prepare(setMark).run(mark, at, id);
 }
 

@@ -28,7 +28,7 @@ import {
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
-import { keepOutOfReach } from "./reach.ts";
+import { isOutOfReach, keepOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, Status, saveRecord, sweepRecords, unmetRecords } from "./records.ts";
 import { countInSyncRun, ensureRun } from "./runs.ts";
@@ -196,13 +196,19 @@ export function finishResync(store: Store, info: CollectionInfo, upTo: number): 
       continue;
     }
     // What no longer meets the filter, or may not be read any more, is not gone: work on it goes on.
-    if (isOfReach(resync)) {
-      if (row.pendings > 0) keepOutOfReach(store, row);
-      continue;
-    }
+    if (isOfReach(resync) || isOutOfReach(row)) continue;
     replay(store, info, row, ground, { origin: "pull", run });
     tellKeys(store, info.name, [row.key], "pull");
   }
+  if (isOfReach(resync)) keepUnsent(store, info);
   const gone = sweepRecords(store, info, { mark, below, run, isForeign: isForeign(resync) });
   if (gone > 0) countInSyncRun(store, { pulled: gone });
+}
+
+/** What the reading did not tell and has work on it goes when that has ended, unless it is told by then, as what is new here will be. */
+function keepUnsent(store: Store, info: CollectionInfo): void {
+  for (const id of pendingRecords(store)) {
+    const row = getRecord(store, id);
+    if (row !== null && row.collection === info.id && row.mark !== info.mark) keepOutOfReach(store, row);
+  }
 }

@@ -223,6 +223,22 @@ test("a rule that says something else at every call makes nobody read everything
   expect(ada.ask("collections.list", {}).collections[0]?.state).toBe("idle");
 });
 
+test("rights that change and change back within five minutes of a reading are met as well: what was told meanwhile was of others", async () => {
+  const { server, ada, run, again } = await startReader();
+  server.reach.set("notes", all);
+  await run(minuteMs);
+  server.reach.set("notes", of("bob"));
+  server.write("notes", "ann", { owner: "ann", n: 2 });
+  server.write("notes", "new", { owner: "ann" });
+  await run(minuteMs);
+  expect(keysOf(ada)).toEqual(["bob"]);
+  server.reach.set("notes", all);
+  await run(2 * viewRestMs);
+  expect(keysOf(ada)).toEqual(["ann", "bob", "new"]);
+  expect(ada.value("ann")).toEqual({ owner: "ann", n: 2 });
+  expect(again()).toBe(2);
+});
+
 test("a change of rights after a reading is seen when five minutes are over, not sooner and not a day later on a clock that went back", async () => {
   const { server, ada, run, again } = await startReader();
   server.isPoking = false;
@@ -254,6 +270,24 @@ test("a reading for another reason that meets another view takes nothing for rem
   expect(ada.conflicts()).toEqual([]);
   expect(server.all("notes").ann).toEqual({ owner: "ann", n: 1 });
   expect(keysOf(ada)).toEqual(["bob"]);
+});
+
+test("unsent work on what was removed and forgotten while rights changed is disputed once, and not sent for ever", async () => {
+  const { server, ada, run } = await startReader();
+  ada.offline();
+  ada.update("ann", { n: 1 });
+  server.reach.set("notes", all);
+  server.forget("notes", "ann");
+  ada.online();
+  await run(viewRestMs);
+  const pushes = server.log.filter(({ what }) => what === "push").length;
+  expect(pushes).toBeLessThan(4);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "ann", kind: "deleted_upstream", remote: null }]);
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(viewRestMs);
+  expect(server.all("notes").ann).toEqual({ owner: "ann", n: 1 });
+  expect([keysOf(ada), ada.state("ann")]).toEqual([["ann", "bob"], "synced"]);
+  isSound(ada);
 });
 
 test("whoever asks for a sync and waits for it has what came into reach", async () => {

@@ -14,6 +14,9 @@ import type { Store } from "./store.ts";
  */
 export const viewRestMs = 300_000;
 
+/** Kept for a view as long as pages of several are here; no server tells it. */
+const mixed = "";
+
 /** The collections that the page is applied to, with their views; one that shows something else now begins anew and takes nothing of it. */
 export function meetViews(
   store: Store,
@@ -26,7 +29,8 @@ export function meetViews(
     if (info.cursor === 0) return [{ ...withReach(info), view }];
     // A store of before, or a server of before: nothing is known of what could be read then.
     if (info.view === null) return [{ ...info, view }];
-    if (info.resync !== null || isResting(store, info)) return [info];
+    // Whatever is told next, also the view of before, is then another one: this page was not of that.
+    if (info.resync !== null || isResting(store, info)) return [{ ...info, view: mixed }];
     startResync(store, info, { reason: "view", head, floor: 0 });
     return [];
   });

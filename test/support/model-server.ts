@@ -63,6 +63,8 @@ export type ModelServer = {
   readonly all: (collection: string) => Readonly<Record<string, Fields>>;
   /** Writes as another client does. */
   readonly write: (collection: string, key: string, value: Fields | null, author?: string, schema?: number) => number;
+  /** Removes a record and forgets the removal, as after months in which nobody was told of it: the floor rises to the head. */
+  readonly forget: (collection: string, key: string) => void;
   /** A copy of everything, and going back to it under another history. */
   readonly backup: () => unknown;
   readonly restore: (backup: unknown, history: string) => void;
@@ -113,6 +115,11 @@ export function newModelServer(options: ModelOptions): ModelServer {
       ),
     write: (collection, key, value, author = "server", schema = 1) =>
       writeAs(model, { collection, key, value, author, schema }),
+    forget: (collection, key) => {
+      writeAs(model, { collection, key, value: null, author: "server", schema: 1 });
+      model.state.records.delete(nameOf(collection, key));
+      server.floor = model.state.head;
+    },
     backup: () => structuredClone(model.state),
     restore: (backup, history) => {
       model.state = structuredClone(backup) as State;
