@@ -4,6 +4,7 @@ import type { Violation } from "./judge.ts";
 import { calm } from "./line.ts";
 import type { Stage } from "./moves.ts";
 import { pickReplica, pickSlot, writeFor } from "./moves.ts";
+import { reaches } from "./programs.ts";
 import type { Replica } from "./replica.ts";
 import { space } from "./server-host.ts";
 
@@ -74,6 +75,23 @@ export function changeCredentials(stage: Stage): void {
   const isTold = replica.credentials.pass === "valid" && random.chance(0.7);
   if (isTold) replica.ask("subject.signIn", { subject: "" }, pickSlot(stage, replica));
   stage.note(`${replica.name} is ${replica.credentials.pass}${isTold ? " and signs in" : ""}`);
+}
+
+const viewRow = "SELECT view FROM collection WHERE name = 'tasks'";
+
+/**
+ * Somebody may read more or less of the tasks from now on, and nothing is told of it. Rights that change and change back between two pulls
+ * tell nobody, and what an answer to a push showed meanwhile stays: so the next change waits until the last one was seen.
+ */
+export function changeReach(stage: Stage): void {
+  const replica = pickReplica(stage);
+  const { credentials, database } = replica;
+  const view = String(database.prepare(viewRow).get()?.view);
+  if (view !== "" && view === credentials.viewBefore) return;
+  const reach = stage.random.pick(reaches);
+  if (reach === credentials.reach) return;
+  Object.assign(credentials, { reach, viewBefore: view });
+  stage.note(`${replica.name} may read ${replica.credentials.reach}`);
 }
 
 /** The server goes first now and then, and now and then a client is ahead of it: what it sends is refused until the server follows. */

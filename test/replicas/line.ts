@@ -9,7 +9,7 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import type { PushItem } from "../../src/wire.ts";
 import { fetchResponse, pullResponse, pushResponse, readWire, routes } from "../../src/wire.ts";
 import type { Reply, Signal, SyncPort } from "../../src/world.ts";
-import type { Pass, Served, ServerHost } from "./server-host.ts";
+import type { Credentials, Served, ServerHost } from "./server-host.ts";
 import { serverName, space } from "./server-host.ts";
 
 /** Probabilities per request, and how long things take. */
@@ -47,7 +47,7 @@ export type LineParts = {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly weather: Weather;
-  readonly credentials: { readonly pass: Pass };
+  readonly credentials: Credentials;
   readonly server: ServerHost;
   /** Told what is pushed, whatever becomes of it on the way. */
   readonly onPush: (items: readonly PushItem[]) => void;
@@ -105,7 +105,7 @@ function send(parts: LineParts, process: VirtualProcess, { route, text, signal }
     const deliver = (isFirst: boolean): void => {
       if (isTurnedAway) return;
       taken += 1;
-      void server.handle(route, text, credentials.pass).then((served) => {
+      void server.handle(route, text, { ...credentials }).then((served) => {
         if (served === null) taken -= 1;
         if (!isFirst) return;
         const others = served === null ? taken : taken - 1;

@@ -17,6 +17,7 @@ import {
 import {
   bootReplicas,
   changeCredentials,
+  changeReach,
   changeWeather,
   copyServer,
   forgetReceipts,
@@ -58,6 +59,8 @@ export type Stage = {
   readonly events: HistoryEvent[];
   /** The server keeps no receipt longer than it must, and the line repeats what nobody waits for. */
   readonly isForgetful: boolean;
+  /** What clients may read of the tasks changes now and then. */
+  readonly isPolitical: boolean;
   readonly note: (line: string) => void;
 };
 
@@ -70,6 +73,7 @@ type Move = { readonly weight: number; readonly run: (stage: Stage) => unknown }
 /** Draws one step and does it. */
 export async function makeMove(stage: Stage): Promise<Violation | null> {
   if (stage.isForgetful && stage.random.chance(0.15)) await forgetReceipts(stage);
+  if (stage.isPolitical && stage.random.chance(0.04)) changeReach(stage);
   let at = stage.random.below(totalWeight);
   for (const move of moves) {
     at -= move.weight;

@@ -1,4 +1,4 @@
-// Owns what the programs of a simulated run declare: the collections of a client before and after its upgrade.
+// Owns what the programs of a simulated run declare: the collections of a client before and after its upgrade, and what may be read of tasks.
 // What the server declares is server-host.ts; who runs which version when is drawn in moves.ts.
 import type { Fields } from "../../src/record.ts";
 import type { Collection } from "../../src/world.ts";
@@ -25,6 +25,19 @@ export function collectionsOf(version: 1 | 2): readonly Collection[] {
     { name: "meters", merge: { n: { rule: "counter" } } },
     { name: "boxes", keys: "server" },
   ];
+}
+
+/** How much of the tasks a client may read; everything else is read by everybody, and all may write everything. */
+export const reaches = ["everything", "some tasks", "no tasks"] as const;
+export type Reach = (typeof reaches)[number];
+
+/** The tasks that are in reach of a client that may read some. */
+export const someTasks = ["k1", "k3", "k5"] as const;
+
+/** Whether a client may read a record, by the name under which it is judged. */
+export function isInReach(reach: Reach, name: string): boolean {
+  if (reach === "everything" || !name.startsWith("tasks/")) return true;
+  return reach === "some tasks" && someTasks.some((key) => name === `tasks/${key}`);
 }
 
 export const collectionNames = ["notes", "tasks", "meters", "boxes"] as const;

@@ -18,6 +18,7 @@ import type { Wakes } from "../simulation/wakes.ts";
 import { newWakes } from "../simulation/wakes.ts";
 import type { Weather } from "./line.ts";
 import { calm, makeLine } from "./line.ts";
+import type { Reach } from "./programs.ts";
 import { collectionsOf } from "./programs.ts";
 import type { Sends } from "./sends.ts";
 import { newSends } from "./sends.ts";
@@ -40,7 +41,7 @@ export type Replica = {
   readonly slots: ({ readonly process: VirtualProcess; readonly engine: Engine } | null)[];
   readonly boot: (slot: number) => void;
   /** What it shows at the server's door; a person may get a fresh one at any time. */
-  readonly credentials: { pass: Pass };
+  readonly credentials: { pass: Pass; reach: Reach; viewBefore?: string };
   /** The schema version of the program that is installed; processes have it from their next start on. */
   readonly program: { version: 1 | 2 };
   readonly kill: (slot: number, moment: "before" | "after" | "now") => void;
@@ -63,7 +64,7 @@ export function openReplica(parts: ReplicaParts): Replica {
   const { name, random, scheduler, server } = parts;
   const database = openDatabase(":memory:", { synchronous: "OFF" });
   const weather = calm();
-  const credentials: { pass: Pass } = { pass: "valid" };
+  const credentials: Replica["credentials"] = { pass: "valid", reach: "everything" };
   const program: { version: 1 | 2 } = { version: 1 };
   const wakes = newWakes(scheduler);
   const sends = newSends(name, database);

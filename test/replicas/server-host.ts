@@ -15,7 +15,8 @@ import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
 import type { PushRequest } from "../../src/wire.ts";
 import { protocolVersion, routes } from "../../src/wire.ts";
-import { raiseNote } from "./programs.ts";
+import type { Reach } from "./programs.ts";
+import { raiseNote, reaches, someTasks } from "./programs.ts";
 import type { ServerBase } from "./server-base.ts";
 
 export const space = "reef";
@@ -24,13 +25,14 @@ export const serverName = "https://sync.test";
 /** An answer as it leaves the server; `null` when nobody listens there. */
 export type Served = { readonly status: number; readonly headers: Headers; readonly text: string } | null;
 
-/** What a client shows at the door. */
+/** What a client shows at the door, and how much it may read with it where it is let in. */
 export type Pass = "valid" | "expired" | "suspended";
+export type Credentials = { readonly pass: Pass; readonly reach: Reach };
 
 export type ServerHost = {
   readonly base: ServerBase;
   /** Hands a request to a running process; never resolves when that process dies over it. */
-  readonly handle: (route: string, text: string, pass: Pass) => Promise<Served>;
+  readonly handle: (route: string, text: string, credentials: Credentials) => Promise<Served>;
   readonly isUp: () => boolean;
   /** Ends a process at its next commit, before or after it, or at once. */
   readonly kill: (moment: "before" | "after" | "now") => void;
@@ -78,7 +80,14 @@ export function serverCollections(version: 1 | 2): readonly ServerCollection[] {
             : null,
       ],
     },
-    { name: "tasks" },
+    {
+      name: "tasks",
+      access: {
+        "*": { write: true },
+        everything: { read: true },
+        "some tasks": { read: () => ({ $key: { in: [...someTasks] } }) },
+      },
+    },
     { name: "meters" },
     { name: "boxes", keys: "server" },
   ];
@@ -109,12 +118,12 @@ export async function openServerHost({ scheduler, random, processes, base }: Hos
     onHandled: async () => {},
     admits: () => true,
     isUp: () => fleet.living().length > 0,
-    handle: (route, text, pass) => {
+    handle: (route, text, credentials) => {
       const up = fleet.living();
       const slot = up[up.length > 1 ? random.below(up.length) : 0];
       const push = route === routes.push ? (JSON.parse(text) as PushRequest) : null;
       if (push !== null && !host.admits(push)) return Promise.resolve(patience(push));
-      const asked = requestOf(route, text, state.tokens.get(pass) ?? "");
+      const asked = requestOf(route, text, state.tokens.get(tokenName(credentials)) ?? "");
       if (slot === undefined) return Promise.resolve(null);
       const minute = Math.floor(scheduler.elapsed() / 60_000);
       return serveOne(host, fleet, { slot, asked, route, minute });
@@ -173,7 +182,7 @@ async function through<T>(scheduler: Scheduler, work: Promise<T>): Promise<T> {
   return work;
 }
 
-type HostState = { version: 1 | 2; readonly tokens: Map<Pass, string>; copiedHead: number | null; era: number };
+type HostState = { version: 1 | 2; readonly tokens: Map<string, string>; copiedHead: number | null; era: number };
 
 const headOf = "SELECT head FROM hf_space WHERE name = ?";
 
@@ -307,14 +316,16 @@ function requestOf(route: string, text: string, token: string): Request {
 const forgetBelowFloors = `DELETE FROM hf_receipt WHERE number <
   coalesce((SELECT floor FROM hf_client WHERE hf_client.space = hf_receipt.space AND hf_client.client = hf_receipt.client), 0)`;
 
-async function makeTokens(store: ServerStore, tokens: Map<Pass, string>, now: number): Promise<void> {
-  const spaces = [{ space, roles: ["writer"] }];
+const tokenName = ({ pass, reach }: Credentials): string => (pass === "valid" ? reach : pass);
+
+async function makeTokens(store: ServerStore, tokens: Map<string, string>, now: number): Promise<void> {
   const minter = { now: () => now, hash: sha256 };
-  const give = async (pass: Pass, subject: string, expiresAt?: number): Promise<void> => {
+  const give = async (name: string, subject: string, expiresAt?: number): Promise<void> => {
+    const spaces = [{ space, roles: [name] }];
     const made = await addToken(store, { subject, spaces, ...(expiresAt === undefined ? {} : { expiresAt }) }, minter);
-    tokens.set(pass, made.token);
+    tokens.set(name, made.token);
   };
-  await give("valid", "crew");
+  for (const reach of reaches) await give(reach, "crew");
   // Earlier than any clock of a run can go back.
   await give("expired", "crew", 1);
   await give("suspended", "stranger");

@@ -1,6 +1,7 @@
 // Owns one simulated run of several clients and a server from its seed: moves, then healing, then rest and judgement.
 // What happens is moves.ts, what has to hold is judge.ts; many runs are runs.ts of test/simulation.
 import { pollMs } from "../../src/engine/pull.ts";
+import { viewRestMs } from "../../src/engine/views.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { newScheduler } from "../../src/testing/scheduler.ts";
 import type { Trace } from "../simulation/trace.ts";
@@ -110,9 +111,10 @@ async function setUp(seed: number, trace: Trace, base: ServerBase): Promise<Stag
     return openReplica({ name, scheduler, random: random.fork(name), server, processes, log: note });
   });
   const isForgetful = random.fork("memory").chance(0.25);
+  const isPolitical = random.fork("politics").chance(0.3);
   const counts = { writes: 0, kills: 0, decisions: 0, restores: 0, rollbacks: 0 };
   const promises = { kept: new Map(), meters: new Map(), localKeys: new Set<string>(), ...counts };
-  return { scheduler, random, server, replicas, promises, events: [], isForgetful, note };
+  return { scheduler, random, server, replicas, promises, events: [], isForgetful, isPolitical, note };
 }
 
 /** The meters exist everywhere before anybody counts. */
@@ -184,7 +186,8 @@ async function comeToRest(
     if (lost !== undefined) return lost;
     // A poke may be lost: news that nobody is told of come with the next poll.
     quietMs = resting.every((isQuiet) => isQuiet === true) ? quietMs + spanMs : 0;
-    if (quietMs > 2 * pollMs.withPokes) break;
+    // A change of what may be read waits for the rest after the last reading for another one, and for the poll after that.
+    if (quietMs > 2 * pollMs.withPokes + (stage.isPolitical ? 2 * viewRestMs : 0)) break;
     if (round === 39) return { rule: "liveness", detail: replicas.map((replica) => restOf(replica)).join("\n") };
   }
   // What a restored server has forgotten of a meter is for people to decide: no count of steps can be expected of them.
