@@ -112,13 +112,13 @@ export async function startDetached(
   options: StartOptions,
 ): Promise<Extract<DaemonStatus, { state: "running" }>> {
   const home = openHome(directory);
+  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   const present = await daemonStatus(home.directory, options);
   if (present.state === "running") return present;
   if (present.state === "untrusted") throw untrusted(present.endpoint);
   refuseLostToken(home, present);
   const logStart = statSync(home.log, { throwIfNoEntry: false })?.size ?? 0;
   let end = begin(home, options);
-  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   for (;;) {
     const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
     if (status.state === "running") return status;
