@@ -18,7 +18,7 @@ import { groundOf, replay } from "./overlay.ts";
 import { pendingsOf } from "./pending.ts";
 import { keepOutOfReach, takeOutOfReach } from "./reach.ts";
 import { keepBudget } from "./record-cache.ts";
-import { logPulled, logRecord } from "./record-log.ts";
+import { hiddenDetail, logPulled, logRecord } from "./record-log.ts";
 import type { PulledRecord, RecordRow } from "./records.ts";
 import {
   fieldsOf,
@@ -278,7 +278,7 @@ function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
   }
   const snapshot = value === null ? null : JSON.stringify(value);
   const ground: Ground = { version, snapshot, schema, author, confirmed: page.at, mark: info.mark };
-  if (renew(store, { info, row, ground, run: page.run })) keys.push(key);
+  if (renew(store, { info, row, ground, run: page.run, isHidden: record.isHidden === true })) keys.push(key);
 }
 
 type Renewal = {
@@ -286,6 +286,7 @@ type Renewal = {
   readonly row: RecordRow;
   readonly ground: Ground;
   readonly run: number;
+  readonly isHidden: boolean;
 };
 
 /** At the version that is here it is there or not by what may be read: it came into reach again, or went out of it. */
@@ -294,7 +295,7 @@ function isNews(row: RecordRow, { version, snapshot }: Ground): boolean {
   return (groundOf(row).snapshot === null) !== (snapshot === null);
 }
 
-function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
+function renew(store: Store, { info, row, ground, run, isHidden }: Renewal): boolean {
   if (isLost(info, row, ground)) {
     keepLost(store, { info, row, ground, run });
     return true;
@@ -318,6 +319,7 @@ function renew(store: Store, { info, row, ground, run }: Renewal): boolean {
   if (value === row.value) return false;
   const { version, schema } = ground;
   const sides = { before: row.value, after: value, former: row.schema, schema };
-  logRecord(store, { record: row.id, origin: "pull", run, version, ...sides });
+  const entry = { record: row.id, origin: "pull", run, version, ...sides } as const;
+  logRecord(store, isHidden ? { ...entry, detail: hiddenDetail } : entry);
   return true;
 }

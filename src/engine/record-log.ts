@@ -70,6 +70,12 @@ export type LogEntry = {
   readonly detail?: Json;
 };
 
+/** Says of an entry that the record went from here alone: it lives on at the server, where filter or rights do not reach it. */
+export const hiddenDetail = { isHidden: true };
+
+export const isHiddenEntry = ({ detail }: Row): boolean =>
+  parsed<{ readonly isHidden?: boolean } | null>(textOrNull(detail) ?? "{}", {})?.isHidden === true;
+
 /** Notes one change of a record in the transaction that makes it. */
 export function logRecord(store: Store, entry: LogEntry): void {
   const detail = detailOf(entry);

@@ -15,7 +15,7 @@ import { openConflictOf } from "./conflicts.ts";
 import { highestGone, noteGone, takeEvicted } from "./evicted.ts";
 import { knowsAliases, localIdsIn, serverIdOf } from "./ids.ts";
 import { pendingOperations } from "./pending.ts";
-import { logRecord } from "./record-log.ts";
+import { hiddenDetail, logRecord } from "./record-log.ts";
 import { intact, reseal, sealOf } from "./row-seal.ts";
 import { collectionCounter } from "./schema.ts";
 import type { Store } from "./store.ts";
@@ -357,13 +357,18 @@ export function unmetRecords(
   return store.db.prepare(unmarked).all(info.id, sure.mark, 0, sure.below).map(toRow);
 }
 
+type Sweep = {
+  readonly mark: number;
+  readonly below: number;
+  readonly run: number | null;
+  /** Versions of a history that is gone must not make those of the new one look old. */
+  readonly isForeign: boolean;
+  /** It lives on at the server, out of reach. */
+  readonly isHidden: boolean;
+};
+
 /** Drops what the server no longer has after everything was read again; each keeps its history. Returns how many. */
-export function sweepRecords(
-  store: Store,
-  info: CollectionInfo,
-  // Versions of a history that is gone must not make those of the new one look old.
-  by: { readonly mark: number; readonly below: number; readonly run: number | null; readonly isForeign: boolean },
-): number {
+export function sweepRecords(store: Store, info: CollectionInfo, by: Sweep): number {
   const size = store.db.prepare(sweptSize).get(info.id, by.mark, by.below);
   const gone = integer(size?.n);
   if (gone > 0) countRecords(store, info.id, -gone, -integer(size?.bytes));
@@ -371,7 +376,7 @@ export function sweepRecords(
   for (const row of store.db.prepare(swept).all(info.id, by.mark, by.below).map(toRow)) {
     const { id: record, version, schema, value: before } = row;
     const entry = { record, at: now, origin: "pull", run: by.run, version, before, after: null, schema } as const;
-    if (before !== null) logRecord(store, entry);
+    if (before !== null) logRecord(store, by.isHidden ? { ...entry, detail: hiddenDetail } : entry);
     const after = { ...row, value: null, version: by.isForeign ? 0 : version };
     store.db.prepare(sweep).run(now, by.mark, after.version, sealed(after), record);
   }

@@ -201,7 +201,13 @@ export function finishResync(store: Store, info: CollectionInfo, upTo: number): 
     tellKeys(store, info.name, [row.key], "pull");
   }
   if (isOfReach(resync)) keepUnsent(store, info);
-  const gone = sweepRecords(store, info, { mark, below, run, isForeign: isForeign(resync) });
+  const gone = sweepRecords(store, info, {
+    mark,
+    below,
+    run,
+    isForeign: isForeign(resync),
+    isHidden: isOfReach(resync),
+  });
   if (gone > 0) countInSyncRun(store, { pulled: gone });
 }
 

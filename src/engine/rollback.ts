@@ -7,7 +7,7 @@ import type { Input, Output } from "../verbs.ts";
 import { collectionOf } from "./collections.ts";
 import { isBrokenEntry } from "./mending-rows.ts";
 import { restoreValue } from "./record-history.ts";
-import { afterOf, schemaOfSide } from "./record-log.ts";
+import { afterOf, isHiddenEntry, schemaOfSide } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, raised, Status } from "./records.ts";
 import { intact } from "./row-seal.ts";
@@ -85,6 +85,7 @@ function restore(store: Store, run: Run, touched: Touched): Skipped | "unchanged
   if (before === after) return "unchanged";
   const skip = (reason: string): Skipped => ({ collection: info.name, key: row.key, reason });
   if (entries.some(isBrokenEntry)) return skip("the storage has changed its history");
+  if (isHiddenEntry(entries[1] ?? {})) return skip("it is out of reach: filter or rights do not show it any more");
   const obstacle = obstacleTo(store, touched, row, { before, after });
   if (obstacle !== null) return skip(obstacle);
   const refusal = apart(store, () => {

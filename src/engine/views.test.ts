@@ -290,6 +290,21 @@ test("unsent work on what was removed and forgotten while rights changed is disp
   isSound(ada);
 });
 
+test("rolling back the run in which records went out of reach writes nothing to the server, and says so", async () => {
+  const { server, ada, run } = await startReader();
+  server.reach.set("notes", of("bob"));
+  ada.ask("sync.run", {});
+  await run(minuteMs);
+  expect(keysOf(ada)).toEqual(["bob"]);
+  const head = server.head();
+  const [last] = ada.ask("sync.runs", {}).runs;
+  const undone = ada.ask("sync.rollback", { run: last?.id ?? 0 });
+  expect(undone.restored).toBe(0);
+  expect(undone.skipped).toContainEqual({ collection: "notes", key: "ann", reason: expect.stringContaining("reach") });
+  await run(minuteMs);
+  expect([keysOf(ada), server.head()]).toEqual([["bob"], head]);
+});
+
 test("whoever asks for a sync and waits for it has what came into reach", async () => {
   const { server, ada, run } = await startReader();
   server.isPoking = false;
