@@ -67,6 +67,20 @@ export const recordMutants: readonly Mutant[] = [
     rules: ["I5", "start", "linearizable"],
   },
   {
+    name: "keep the cursor when something else may be read",
+    file: "src/engine/views.ts",
+    find: 'startResync(store, info, { reason: "view", head, floor: 0 });\n    return [];',
+    replace: "return [{ ...info, view }];",
+    rules: ["I5"],
+  },
+  {
+    name: "let a record that came into reach again stay away",
+    file: "src/engine/pull.ts",
+    find: "return (groundOf(row).snapshot === null) !== (snapshot === null);",
+    replace: "return false;",
+    rules: ["I5"],
+  },
+  {
     name: "ignore the floor of a client",
     file: "src/server/push.ts",
     find: 'if (item.number < floor) return { id: item.id, outcome: "stale" };',
