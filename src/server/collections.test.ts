@@ -95,6 +95,73 @@ describe("a schema version", () => {
     expect(await push(update("k1", 1, { name: "c" }, 2))).toMatchObject({ outcome: "conflict", fields: ["name"] });
   });
 
+  test("that renamed a field takes it away under its new name when an older client does", async () => {
+    const { push, fetch } = await notes({ version: 2, upcast });
+    const unset = (base: number, ...fields: string[]) =>
+      push({ kind: "update", key: "k1", base, fields: { x: 2 }, unset: fields, schema: 1 } as never);
+    await push(create("k1", { name: "a", y: 1, x: 1 }, 2));
+    expect(await unset(1, "title", "y")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ x: 2 });
+    expect(await unset(2, "title", "never")).toMatchObject({ outcome: "applied", changes: [{ version: 2 }] });
+    await push(update("k1", 2, { name: "b" }, 2));
+    expect(await unset(2, "title")).toMatchObject({ outcome: "conflict", fields: ["name"] });
+  });
+
+  test("that fills in what is missing does so for what an older client takes away", async () => {
+    const named = ({ title, ...rest }: Record<string, unknown>): never =>
+      ({ ...rest, name: title === undefined ? (rest.name ?? "unnamed") : (title as string).trim() }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: named });
+    await push(create("k1", { name: "a" }, 2));
+    const unset = { kind: "update", key: "k1", base: 1, fields: {}, unset: ["title"], schema: 1 };
+    expect(await push(unset as never)).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ name: "unnamed" });
+  });
+
+  test("that makes a field out of several refuses what an older client takes away of them", async () => {
+    const joined = ({ first, last, ...rest }: Record<string, unknown>): never =>
+      (first === undefined && last === undefined ? rest : { ...rest, full: `${first ?? ""} ${last ?? ""}` }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: joined });
+    await push(create("k1", { first: "Ann", last: "Lee", old: true }));
+    const unset = (field: string) =>
+      push({ kind: "update", key: "k1", base: 1, fields: {}, unset: [field], schema: 1 } as never);
+    expect(await unset("last")).toMatchObject({
+      ...{ outcome: "rejected", kind: "invalid" },
+      problem: { code: "upcast_unclear", field: "last", hint: expect.stringContaining("update the app") },
+    });
+    expect(await unset("old")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ full: "Ann Lee" });
+  });
+
+  test("that coerces a field is asked with values of several kinds, and what none of them tells is refused", async () => {
+    const coerced = ({ done, at, gone, ...rest }: Record<string, unknown>): never =>
+      ({
+        ...rest,
+        ...(done === undefined ? {} : { isDone: Boolean(done) }),
+        ...(at === undefined ? {} : { when: (at as number).toFixed(0) }),
+      }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: coerced });
+    await push(create("k1", { done: true, at: 5 }));
+    const unset = (...fields: string[]) =>
+      push({ kind: "update", key: "k1", base: 1, fields: {}, unset: fields, schema: 1 } as never);
+    expect(await unset("at")).toMatchObject({ problem: { code: "upcast_unclear", field: "at" } });
+    expect(await unset("gone")).toMatchObject({ outcome: "applied", changes: [{ version: 1 }] });
+    expect(await unset("done", "gone")).toMatchObject({ problem: { code: "upcast_unclear" } });
+    expect(await unset("done")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ when: "5" });
+  });
+
+  test("that renamed a counter leaves no count of an older client out, also not to the same number", async () => {
+    const counted = ({ stars, ...rest }: Record<string, unknown>): never =>
+      ({ ...rest, ...(stars === undefined ? {} : { likes: stars }) }) as never;
+    const { push } = await notes({ version: 2, upcast: counted });
+    await push(create("k1", { stars: 1 }));
+    const count = (base: number, field: string, schema: number) =>
+      push({ kind: "update", key: "k1", base, fields: { [field]: 2 }, strict: [field], schema } as never);
+    expect(await count(1, "likes", 2)).toMatchObject({ outcome: "applied" });
+    expect(await count(1, "stars", 1)).toMatchObject({ outcome: "conflict", fields: ["likes"] });
+    expect(await count(2, "stars", 1)).toMatchObject({ outcome: "applied" });
+  });
+
   test("newer than the server's, or older than the oldest that it takes, is refused by code", async () => {
     const { push } = await notes({ version: 3, oldest: 2 });
     expect(await push(create("k1", {}, 4))).toMatchObject({ outcome: "rejected", problem: { code: "schema_too_new" } });
