@@ -5,7 +5,8 @@ import * as v from "valibot";
 import { afterEach, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
-import type { ServerCollection } from "./collections.ts";
+import type { Fields } from "../record.ts";
+import type { ChangeContext, ServerCollection } from "./collections.ts";
 import { checkCollections } from "./collections.ts";
 
 afterEach(closeServers);
@@ -287,6 +288,27 @@ describe("what the server assigns", () => {
     const answer = await push(create("k1", { a: 1, editor: "eve" }));
     const value = { a: 1, editor: "ana", editedAt: 1_900_000_000_000 };
     expect(answer).toMatchObject({ outcome: "applied", changes: [{ value }] });
+  });
+
+  test("fields are no reason for a creation to be in conflict with itself when it comes again under another id", async () => {
+    const assign = ({ kind, subject, now, before }: ChangeContext): Fields =>
+      kind === "create" || before?.by === undefined ? { by: subject, at: now } : { changedBy: subject };
+    const { push, pull, clock, addToken } = await notes({ assign });
+    await push(create("k1", { a: 1 }), { id: "op-a" });
+    const value = { a: 1, by: "ana", at: clock.now };
+    clock.now += 1_000;
+    expect(await push(create("k1", { a: 1 }), { id: "op-b", client: "later" })).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 1, value }] },
+    });
+    expect(await push(create("k1", { a: 1, by: "eve" }), { id: "op-c" })).toMatchObject({ outcome: "applied" });
+    expect((await pull()).head).toBe(1);
+    expect(await push(create("k1", { a: 2, b: 1 }), { id: "op-d" })).toMatchObject({
+      ...{ outcome: "conflict", kind: "version_mismatch", fields: ["a", "b"], remote: { value } },
+    });
+    await push(update("k1", 1, { b: 1 }), { token: await addToken("bea") });
+    expect(await push(create("k1", { a: 1, b: 1 }), { id: "op-e" })).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 2, value: { ...value, b: 1, changedBy: "bea" } }] },
+    });
   });
 
   test("keys are told with the answer, and other changes of the operation follow them", async () => {

@@ -185,7 +185,7 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   // What an earlier change of the same operation did is no conflict with this one.
   const held = earlier === undefined ? before : heldWithin(current, start);
   const base = earlier === undefined ? upcast.change.base : Number.MAX_SAFE_INTEGER;
-  const judged = judgeChange(held, { ...upcast.change, base });
+  const judged = judgeChange(held, { ...withAssignedKept(desk, upcast.change, current), base });
   if (judged.kind === "conflict") {
     const remote = remoteOf(part.sent, start);
     if (start !== null && start.value !== null && !canRead(desk, name, start))
@@ -204,6 +204,21 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   const value = judged.kind === "unchanged" ? current : judged.value;
   drafts.set(id, { collection: name, key, start, before, value, schema: upcast.change.schema });
   return null;
+}
+
+/**
+ * A creation that comes again, under another id, knows nothing of the fields that the server gave the record: they are as they are kept, and
+ * all others are compared.
+ */
+function withAssignedKept(desk: Desk, change: Change, current: Fields | null): Change {
+  const assign = desk.core.collections.get(change.collection)?.assign;
+  if (assign === undefined || change.kind !== "create" || current === null) return change;
+  const draft = { ...change, before: null, value: change.fields };
+  const now = { ...draft, before: heldWithin(current, null) };
+  const given = new Set([draft, now].flatMap((each) => Object.keys(assign(contextOf(desk, each)))));
+  const own = Object.entries(change.fields).filter(([field]) => !given.has(field));
+  const kept = Object.entries(current).filter(([field]) => given.has(field));
+  return { ...change, fields: Object.fromEntries([...own, ...kept]) };
 }
 
 const heldWithin = (value: Fields | null, start: StoredRecord | null): Held => ({
@@ -256,7 +271,10 @@ function withAssigned(desk: Desk, draft: Draft, collection: ServerCollection | u
   return { ...draft.value, ...collection.assign(contextOf(desk, draft)) };
 }
 
-function contextOf({ space, who, now }: Desk, { collection, key, before, value }: Draft): ChangeContext {
+function contextOf(
+  { space, who, now }: Desk,
+  { collection, key, before, value }: Pick<Draft, "collection" | "key" | "before" | "value">,
+): ChangeContext {
   const was = before?.value ?? null;
   const kind: ChangeKind = was === null ? "create" : value === null ? "remove" : "update";
   return { space, collection, key, kind, before: was, after: value, now, subject: who.subject, roles: who.roles };
