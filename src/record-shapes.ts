@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import { choices, conflictKinds, conflictStatuses, deciders } from "./conflict.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
-import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
+import { count, describe, instant, json, keepable, memberJson, name, nullable, optional } from "./shapes.ts";
 
 export const collectionName = z
   .string()
@@ -20,7 +20,7 @@ export const recordKey = keepable.check(
   describe("Key of a record"),
 );
 const field = z.string().check(z.minLength(1), z.maxLength(recordLimits.nameLength));
-export const fields = z.record(z.string(), json).check(describe("A JSON object"));
+export const fields = z.record(z.string(), memberJson).check(describe("A JSON object"));
 
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 const orderable = z.union([z.string(), z.number()]);

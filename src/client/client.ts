@@ -3,7 +3,7 @@
  * How calls and events travel is the transport's; what the verbs mean is the engine's.
  */
 import { newUuidV7, uuidRandomBytes } from "../id.ts";
-import { toJson } from "../json.ts";
+import { requestDepth, toJson } from "../json.ts";
 import { checkOptions, misspelt, nearest } from "../misuse.ts";
 import type { Operation } from "../operation.ts";
 import { verbKinds } from "../verb-names.ts";
@@ -104,7 +104,7 @@ export function connect(options: ConnectOptions): Client {
     if (!Object.hasOwn(verbKinds, verb))
       throw new TypeError(misspelt("the verb", String(verb), Object.keys(verbKinds)));
     checkOptions(verb, callOptions, ["signal"]);
-    const output = await send(verb, withIds(verb, toJson(input ?? {}, "input") as Input<V>), callOptions);
+    const output = await send(verb, withIds(verb, toJson(input ?? {}, "input", requestDepth) as Input<V>), callOptions);
     return withHandles(verb, output, settled);
   };
   const close = async (): Promise<void> => {

@@ -4,6 +4,8 @@
  */
 import { connect } from "../client/client.ts";
 import { assert, isCode } from "../errors.ts";
+import { maxDepth } from "../json.ts";
+import type { Json } from "../operation.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import type { Case, TransportWorld } from "./contract.ts";
@@ -46,6 +48,13 @@ export function transportContract({
       }
     },
   }));
+}
+
+/** A list in a list in a list, made without a stack of its own. */
+function deep(depth: number): Json {
+  let value: Json = 1;
+  for (let level = 0; level < depth; level += 1) value = [value];
+  return value;
 }
 
 const cases: Readonly<Record<string, Case>> = {
@@ -135,6 +144,23 @@ const cases: Readonly<Record<string, Case>> = {
     const wrong = await errorOf(client.queue.list({ limit: 0 }));
     assert(isCode(wrong, "invalid_input"), `expected invalid_input, got ${String(wrong)}`);
     assert(Array.isArray(wrong.details?.issues), "invalid_input without its issues");
+  },
+
+  "a payload may nest as deep as everywhere else, alone and among others, and not one level deeper": async (client) => {
+    const add = (depth: number) => ({ type: "contract.apply", payload: deep(depth) });
+    const operation = await client.queue.add(add(maxDepth));
+    const { receipts } = await client.queue.addMany({ operations: [add(maxDepth), add(maxDepth)] });
+    for (const { id, settled } of [operation, ...receipts]) {
+      equal((await settled({ timeoutMs: patienceMs })).result, deep(maxDepth));
+      equal((await client.queue.get({ id })).payload, deep(maxDepth));
+    }
+    for (const depth of [maxDepth + 1, maxDepth + 50, 50_000]) {
+      const refused = await errorOf(client.queue.add(add(depth)));
+      assert(isCode(refused, "invalid_input"), `expected invalid_input, got ${String(refused)}`);
+      assert(refused.message.includes(`deeper than ${maxDepth}`), `no limit in "${refused.message.slice(0, 200)}"`);
+    }
+    equal(await codeOf(client.queue.addMany({ operations: [add(1), add(maxDepth + 1)] })), "invalid_input");
+    equal((await client.queue.list({})).operations.length, 3);
   },
 
   "what JSON cannot carry is refused and not bent": async (client) => {
