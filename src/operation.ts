@@ -160,7 +160,8 @@ export type Answer =
       readonly isCharged: boolean;
       readonly scope: "operation" | "remote";
     }
-  | { readonly kind: "auth"; readonly problem: Problem }
+  /** `mayHaveLanded`: what was asked next was refused, after a silence in which it may have taken effect. */
+  | { readonly kind: "auth"; readonly problem: Problem; readonly mayHaveLanded?: boolean }
   /** No answer. `mayHaveLanded` is false only when it is certain that nothing reached the remote. */
   | { readonly kind: "unknown"; readonly problem: Problem; readonly mayHaveLanded: boolean };
 
