@@ -207,6 +207,23 @@ const cases: Readonly<Record<string, Case>> = {
     );
   },
 
+  "a place beyond the end of the feed is a gap, and one that no feed has is refused once": async (client) => {
+    const heard: HoldfastEvent[] = [];
+    let gaps = 0;
+    const onGap = (): void => void (gaps += 1);
+    for (const after of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "3" as never]) {
+      const refused = await errorOf((async () => client.subscribe((event) => heard.push(event), { after, onGap }))());
+      assert(isCode(refused, "invalid_input"), `expected invalid_input for ${after}, got ${String(refused)}`);
+      assert(refused.message.includes("after") && refused.hint.length > 0, "an error without its place or hint");
+    }
+    const stop = client.subscribe((event) => heard.push(event), { after: Number.MAX_SAFE_INTEGER, onGap });
+    await until(async () => gaps === 1);
+    const { id } = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    await until(async () => heard.some((event) => event.id === id));
+    equal([gaps, heard.filter(({ kind }) => kind === "enqueued").length], [1, 1]);
+    stop();
+  },
+
   "one listener that throws silences nobody": async (_, world) => {
     const errors: unknown[] = [];
     const client = connect({ transport: await world.open(), onError: (error) => errors.push(error) });
