@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import type { Fields } from "../record.ts";
+import { comparisons } from "../where.ts";
 import type { ChangeContext, ServerCollection } from "./collections.ts";
 import { checkCollections } from "./collections.ts";
 
@@ -468,4 +469,9 @@ test.each<[string, unknown, RegExp]>([
   ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
 ])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
   expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);
+});
+
+test.each(comparisons)("a right may compare by %s", (name) => {
+  const access = { a: { read: { fee: { [name]: name === "in" ? ["7"] : "7" } } } };
+  expect(checkCollections([{ name: "notes", access }]).get("notes")?.access).toEqual(access);
 });
