@@ -12,10 +12,10 @@ import { comparable, settleRecords } from "./answers.ts";
 import { acceptCredentials, authRetryMs, readGates, refuseCredentials } from "./gates.ts";
 import { record } from "./history.ts";
 import { dropReferencesOf, referrersOf, rewritePayload, settleLocalId, unnamedBy } from "./ids.ts";
+import { dropChanges, followOperation, landRecords } from "./landing.ts";
 import { laneJustBefore } from "./lane-rows.ts";
 import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
-import { dropChanges, followOperation, landRecords } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
