@@ -210,7 +210,9 @@ const cases: Readonly<Record<string, Case>> = {
   "a place beyond the end of the feed is a gap, and one that no feed has is refused once": async (client) => {
     const heard: HoldfastEvent[] = [];
     let gaps = 0;
-    const onGap = (): void => void (gaps += 1);
+    const onGap = (): void => {
+      gaps += 1;
+    };
     for (const after of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "3" as never]) {
       const refused = await errorOf((async () => client.subscribe((event) => heard.push(event), { after, onGap }))());
       assert(isCode(refused, "invalid_input"), `expected invalid_input for ${after}, got ${String(refused)}`);
