@@ -15,7 +15,7 @@ const { HOLDFAST_SEEDS: count = "5", HOLDFAST_STEPS: length = "200" } = process.
 const steps = Number(length);
 /** Ten seconds on a machine that does nothing else. */
 const limitMs = 300_000;
-const fixedSeeds = seedsFrom(7, Number(count));
+const fixedSeeds = seedsFrom(1, Number(count));
 
 let cluster: Cluster;
 beforeAll(async () => {
