@@ -67,12 +67,11 @@ export type NewRow = Omit<
 export const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
 const insert = `INSERT INTO op (seq, id, type, version, channel, lane, position, priority, rank, state, waits, due, since, created, expires,
-  dedupe, grp, creates, options, payload, hash, bytes, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  dedupe, grp, creates, options, payload, hash, bytes, reason, standing) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
 const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
 const fullBySeq = "SELECT * FROM op WHERE seq = ?";
-const shiftStanding =
-  "UPDATE op SET position = position + ? WHERE lane = ? AND lane <> '' AND state < 6 AND position > ?";
+const shiftStanding = "UPDATE op SET position = position + ? WHERE lane = ? AND standing = 1 AND position > ?";
 const shiftAside =
   "UPDATE op SET position = position + ? WHERE lane = ? AND state IN (5, 6) AND state = 6 AND position > ?";
 const schedule = "UPDATE op SET state = ?, reason = ?, due = ?, since = ? WHERE seq = ?";
@@ -80,13 +79,14 @@ const lease = "UPDATE op SET state = 3, lease = ?, attempts = attempts + 1, sinc
 const unlease = `UPDATE op SET state = 1, reason = 'lane', lease = 0, attempts = attempts - 1, since = ?
   WHERE seq = ? AND state = 3 AND lease = ?`;
 const finish = `UPDATE op SET state = 8, outcome = ?, result = ?, problem = ?, reason = NULL, since = ?, settled = ?, unsure = 0,
-  remote_version = NULL, lease = 0, streak = 0 WHERE seq = ?`;
+  remote_version = NULL, lease = 0, streak = 0, standing = 0 WHERE seq = ?`;
 const finishLeasedRow = `${finish} AND state = 3 AND lease = ? RETURNING channel`;
 const failRow = `UPDATE op SET state = ?, reason = ?, due = ?, since = ?, failures = ?, streak = ?, unsure = ?, problem = ?, remote_version = ?,
   lease = 0 WHERE seq = ?`;
+const setStanding = "UPDATE op SET standing = (lane <> '' AND state < 6) WHERE seq = ?";
 const setRank = "UPDATE op SET rank = ? WHERE seq = ?";
 const setWaits = "UPDATE op SET waits = waits + ? WHERE seq = ? RETURNING waits";
-const setPlace = "UPDATE op SET lane = ?, position = ? WHERE seq = ?";
+const setPlace = "UPDATE op SET lane = ?, position = ?, standing = (? <> '' AND state < 6) WHERE seq = ?";
 const setChannel = "UPDATE op SET channel = ? WHERE seq = ?";
 const setPayload = `UPDATE op SET payload = ?, bytes = ?, version = ?, hash = ?, revision = revision + 1 WHERE seq = ?`;
 const setTerms =
@@ -185,7 +185,19 @@ export function insertOperation(store: Store, row: NewRow): void {
       hash,
       row.bytes,
       row.reason,
+      isStanding(row) ? 1 : 0,
     );
+}
+
+/**
+ * Whether a row has a place in its lane that counts. The column `standing` says so too, since an index that named the state would be
+ * written at every change of that, and rows of many lanes are claimed together: a page for each.
+ */
+const isStanding = ({ lane, state }: Pick<Brief, "lane" | "state">): boolean => lane !== "" && state < State.aside;
+
+/** A row has gone from one state to another; coming to its lane or leaving it is rare. */
+function changeStanding(store: Store, seq: number, { from, to }: { readonly from: State; readonly to: State }): void {
+  if (from < State.aside !== to < State.aside) store.db.prepare(setStanding).run(seq);
 }
 
 function getStanding(store: Store, seq: number): Standing | null {
@@ -276,8 +288,11 @@ export function setSchedule(
   seq: number,
   to: { readonly state: State; readonly reason: Reason | null; readonly due: number },
 ): void {
-  countChange(store, getStanding(store, seq), { state: to.state });
+  const before = getStanding(store, seq);
+  if (before === null) return;
+  countChange(store, before, { state: to.state });
   store.db.prepare(schedule).run(to.state, to.reason, to.due, store.world.now(), seq);
+  changeStanding(store, seq, { from: before.state, to: to.state });
 }
 
 /** `op` has just been read: it is ready, or waits behind a head that goes with it. */
@@ -341,7 +356,9 @@ export type Failure = {
 };
 
 export function failOperation(store: Store, seq: number, failure: Failure): void {
-  countChange(store, getStanding(store, seq), { state: failure.state });
+  const before = getStanding(store, seq);
+  if (before === null) return;
+  countChange(store, before, { state: failure.state });
   const remote = failure.remoteVersion === null ? null : JSON.stringify(failure.remoteVersion);
   store.db
     .prepare(failRow)
@@ -357,6 +374,7 @@ export function failOperation(store: Store, seq: number, failure: Failure): void
       remote,
       seq,
     );
+  changeStanding(store, seq, { from: before.state, to: failure.state });
 }
 
 export function lowerRank(store: Store, seq: number, rank: number): void {
@@ -369,7 +387,7 @@ export function addWaits(store: Store, seq: number, change: number): number {
 }
 
 export function placeOperation(store: Store, seq: number, lane: string, position: number): void {
-  changeHashed(store, seq, () => store.db.prepare(setPlace).run(lane, position, seq));
+  changeHashed(store, seq, () => store.db.prepare(setPlace).run(lane, position, lane, seq));
 }
 
 export function replacePayload(
