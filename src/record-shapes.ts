@@ -6,7 +6,8 @@ import * as z from "zod/mini";
 import { choices, conflictKinds, conflictStatuses, deciders } from "./conflict.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
-import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
+import { count, describe, instant, json, keepable, memberJson, name, nullable, optional } from "./shapes.ts";
+import type { Comparison } from "./where.ts";
 
 export const collectionName = z
   .string()
@@ -20,7 +21,7 @@ export const recordKey = keepable.check(
   describe("Key of a record"),
 );
 const field = z.string().check(z.minLength(1), z.maxLength(recordLimits.nameLength));
-export const fields = z.record(z.string(), json).check(describe("A JSON object"));
+export const fields = z.record(z.string(), memberJson).check(describe("A JSON object"));
 
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 const orderable = z.union([z.string(), z.number()]);
@@ -35,7 +36,7 @@ const condition = z.union([
     gte: optional(orderable),
     in: optional(z.array(scalar).check(z.minLength(1), z.maxLength(recordLimits.page))),
     prefix: optional(z.string()),
-  }),
+  } satisfies { readonly [name in keyof Comparison]-?: unknown }),
 ]);
 export const where = z
   .record(field, condition)

@@ -1,6 +1,6 @@
 /**
  * Owns what the server's refusals and conflicts mean for records: which record is meant, which kind it is, and what a rule makes of it.
- * Acknowledgements are `overlay.ts`; an operation's own way is `settle.ts`, which asks here first.
+ * Acknowledgements are `landing.ts`; an operation's own way is `settle.ts`, which asks here first.
  */
 import type { ConflictKind } from "../conflict.ts";
 import type { Answer, Problem } from "../operation.ts";
@@ -9,7 +9,8 @@ import type { PushAnswer } from "../wire.ts";
 import { historyChanged } from "../wire.ts";
 import { collectionOf, isOfOldHistory } from "./collections.ts";
 import { decideSides, noteDecision, openConflict } from "./conflicts.ts";
-import { aimAt, groundOf, meetAnswer } from "./overlay.ts";
+import { meetAnswer } from "./landing.ts";
+import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import { laterAnswer, otherHistory, renewClient, staleClient } from "./push.ts";

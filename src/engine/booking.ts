@@ -11,7 +11,7 @@ import type { Settled } from "./settle.ts";
 import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { isStorageFailure } from "./store.ts";
-import { tellLanded } from "./writes.ts";
+import { tellRecords } from "./writes.ts";
 
 /**
  * The store, and how the engine commits: durably, with the witness and the listeners told after. `done` comes before the listeners:
@@ -39,13 +39,18 @@ export function gatherMsOf(commitMs: number): number {
   return commitMs < slowCommitMs ? 0 : Math.min(commitMs, longestGatherMs);
 }
 
+/** One event tells of all records of a collection that land together. */
+function bookAll(store: Store, booked: readonly Settled[]): void {
+  for (const settled of booked) settle(store, settled);
+  tellRecords(store, store.memory.transaction?.landed.splice(0) ?? [], "push");
+}
+
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */
 export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], { work, done }: Beside<T>): T {
   const { store, commit } = host;
   try {
     return commit(() => {
-      for (const settled of booked) settle(store, settled);
-      tellLanded(store);
+      bookAll(store, booked);
       return work();
     }, done);
   } catch (error) {
@@ -59,17 +64,11 @@ export function commitBooking<T>(host: LoopHost, booked: readonly Settled[], { w
 function bookAlone(host: LoopHost, settled: Settled): void {
   const { store, commit } = host;
   try {
-    commit(() => {
-      settle(store, settled);
-      tellLanded(store);
-    });
+    commit(() => bookAll(store, [settled]));
   } catch (error) {
     if (isStorageFailure(error)) throw error;
     store.world.log("error", "an answer could not be booked whole", { error: String(error), sequence: settled.seq });
-    commit(() => {
-      settle(store, { ...settled, answer: bareAnswer(settled.answer, error) });
-      tellLanded(store);
-    });
+    commit(() => bookAll(store, [{ ...settled, answer: bareAnswer(settled.answer, error) }]));
   }
 }
 

@@ -14,11 +14,11 @@ import type { Gates } from "./gates.ts";
 import { readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { referencesOf } from "./ids.ts";
+import { followOperation } from "./landing.ts";
 import { laneAfter } from "./lane-rows.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings } from "./meta.ts";
 import { noteEvidence, remoteGate, waitingForNetwork } from "./network.ts";
-import { followOperation } from "./overlay.ts";
 import type { Brief } from "./queue.ts";
 import {
   changeChannel,

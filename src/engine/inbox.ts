@@ -26,7 +26,8 @@ import {
   toConflict,
   toConflictView,
 } from "./conflicts.ts";
-import { aimAt, followOperation, groundOf } from "./overlay.ts";
+import { followOperation } from "./landing.ts";
+import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";

@@ -12,6 +12,7 @@ import { requireOperation } from "./find.ts";
 import { record } from "./history.ts";
 import { rewritePayload } from "./ids.ts";
 import { resolveOperation } from "./inbox.ts";
+import { followOperation } from "./landing.ts";
 import { laneAfter, laneHeadOf, laneLastOf } from "./lane-rows.ts";
 import {
   demoteFollowers,
@@ -32,7 +33,6 @@ import {
 } from "./lanes.ts";
 import { matching, viewOperation } from "./list.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
-import { followOperation } from "./overlay.ts";
 import { refuseEdit } from "./push.ts";
 import type { Brief } from "./queue.ts";
 import {

@@ -1,8 +1,9 @@
 // Owns the rules of several pending changes of one record: in which order they go out, and what becomes of the others when one leaves.
 // What decides two sides is conflicts.test.ts; what a write queues is records.test.ts.
 import { expect, test } from "vitest";
+import type { ModelServer } from "../../test/support/model-server.ts";
 import type { RecordBench, RecordClient } from "../../test/support/record-bench.ts";
-import { rewriting, startRecords } from "../../test/support/record-bench.ts";
+import { newLine, rewriting, startRecords } from "../../test/support/record-bench.ts";
 
 const base = { title: "base", n: 1 };
 
@@ -147,3 +148,37 @@ test("whoever follows a record hears when its change is refused, tried again, an
   await run(3_000);
   expect(heard[3]).toMatch(/^push: /);
 });
+
+test("what stands on a creation of which the server has forgotten even the removal goes to a person, not out again and again", async () => {
+  const { server, client, run, pushes } = startRecords();
+  const line = newLine();
+  const ada = client({ wrap: line.wrap });
+  await run();
+  // Acknowledged, and away before the echo comes.
+  line.isDeaf = true;
+  ada.put("n1", base);
+  await run(1_000);
+  expect(server.all("notes")).toEqual({ n1: base });
+  ada.offline();
+  ada.update("n1", { title: "mine" });
+  server.write("notes", "n1", null);
+  forget(server, "n1");
+  const sent = pushes();
+  ada.online();
+  await run(9_000);
+  expect(pushes() - sent).toBe(1);
+  expect(ada.conflicts("open")).toMatchObject([{ key: "n1", kind: "deleted_upstream", local: { title: "mine" } }]);
+  line.isDeaf = false;
+  ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
+  await run(30_000);
+  expect(server.all("notes")).toEqual({ n1: { ...base, title: "mine" } });
+  expect(ada.get("n1")).toMatchObject({ state: "synced", value: { ...base, title: "mine" } });
+});
+
+/** As a server does once the removal of a record is older than what it keeps. */
+function forget(server: ModelServer, key: string): void {
+  const state = server.backup() as { readonly records: Map<string, unknown> };
+  state.records.delete(`notes\n${key}`);
+  server.restore(state, server.history);
+  server.floor = server.head();
+}

@@ -1,6 +1,6 @@
 /**
- * Owns what is pending over the server's snapshot: replaying it, rebasing it when the server moves, and what an answer does to it.
- * What decides two sides is `conflicts.ts`; the rows are kept by `records.ts` and `pending.ts`; how an operation moves is `settle.ts`.
+ * Owns what is pending over the server's snapshot: replaying it, and rebasing it when the server moves or a person decides.
+ * What decides two sides is `conflicts.ts`; the rows are kept by `records.ts` and `pending.ts`; what an answer does is `landing.ts`.
  */
 import { isSameJson } from "../canonical.ts";
 import type { ConflictKind } from "../conflict.ts";
@@ -10,7 +10,7 @@ import { State } from "../operation.ts";
 import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
 import type { CollectionInfo } from "./collections.ts";
-import { collectionOf, versionOf } from "./collections.ts";
+import { versionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
@@ -23,7 +23,6 @@ import {
 import { addDependency, dependenciesOf, dependentsOf, detachFrom } from "./lanes.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
-  ackPending,
   changeBetween,
   changePending,
   dropPending,
@@ -33,26 +32,16 @@ import {
   pendingsOfOperation,
   rewriteChange,
   statusFor,
-  wholeOf,
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { addWaits, getBrief } from "./queue.ts";
 import { logRecord } from "./record-log.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, getRecord, localFieldsOf, markStatus, raised, saveRecord, unsentRecords } from "./records.ts";
-import { renameRecord } from "./renaming.ts";
-import { free, sendAgain } from "./resend.ts";
+import { fieldsOf, getRecord, localFieldsOf, raised, saveRecord, unsentRecords } from "./records.ts";
+import { free } from "./resend.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
-import { giveUp, park, supersede } from "./settle.ts";
-import { wantPull } from "./spaces.ts";
+import { park, supersede } from "./settle.ts";
 import type { Store } from "./store.ts";
-import { noteLanded, tellKeys } from "./writes.ts";
-
-/** How long the echo of an acknowledged change may take before its record is fetched. */
-export const echoMs = 10_000;
-
-/** How soon after an acknowledgement the server is asked for what else is new. */
-export const ackPullMs = 100;
 
 /** What the server has of a record, as far as is known. */
 export type Ground = Pick<RecordRow, "version" | "snapshot" | "schema" | "author" | "confirmed" | "mark">;
@@ -348,106 +337,11 @@ function put(store: Store, { info, row, pending, under }: Step, change: Overlay)
   return change;
 }
 
-// ---- what an answer does --------------------------------------------------------------------------------------
-
-type Applied = {
-  readonly collection: string;
-  readonly key: string;
-  readonly serverKey?: string;
-  readonly version: number;
-  readonly value?: Fields | null;
-};
-
-/** The server has the changes of an operation. They stay replayed until its snapshot has come that far. */
-export function landRecords(store: Store, op: Brief, result: Json): void {
-  const applied = (result as { readonly changes?: readonly Applied[] } | null)?.changes ?? [];
-  const now = store.world.now();
-  countInSyncRun(store, { pushed: 1 });
-  for (const pending of pendingsOfOperation(store, op.seq)) {
-    const row = getRecord(store, pending.record);
-    if (row === null) continue;
-    const info = collectionOf(store, row.collection);
-    const entry = applied.find(({ collection, key }) => collection === info.name && key === row.key);
-    // An answer whose content was lost is a yes all the same; what it said is fetched.
-    const version = entry?.version ?? Math.max(row.version, pending.change.base) + 1;
-    const change = entry?.value === undefined ? pending.change : wholeOf(pending.change, entry.value);
-    // A removal of what the server does not know, or not any more, has no version, and no echo comes.
-    const isGone = entry?.version === 0;
-    if (isGone) dropPending(store, pending);
-    else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
-    const named =
-      entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
-    const ground = { ...groundOf(named), confirmed: now, ...(isGone ? { snapshot: null } : {}) };
-    replay(store, info, named, ground, { origin: "push", run: openRunId(store) });
-    noteLanded(store, info.name, named.key);
-    wantPull(store, info.space, ackPullMs);
-  }
-  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcome: null });
-}
-
-/** An operation was parked, retried or put back: its records say so. */
-export function followOperation(store: Store, op: Brief): void {
-  for (const { record } of pendingsOfOperation(store, op.seq)) {
-    const row = getRecord(store, record);
-    if (row === null) continue;
-    const info = collectionOf(store, row.collection);
-    const status = statusFor(store, info, row.id);
-    if (status === row.status) continue;
-    markStatus(store, row.id, status);
-    tellKeys(store, info.name, [row.key], "local");
-  }
-}
-
-/** The server has another value, which its answer brings: what it says is taken as a fetch of that record, and the change is decided. */
-export function meetAnswer(
-  store: Store,
-  op: Brief,
-  met: { readonly row: RecordRow; readonly kind: ConflictKind; readonly ground: Ground },
-): void {
-  const { row, kind, ground } = met;
-  const info = collectionOf(store, row.collection);
-  const run = openRunId(store);
-  const known = groundOf(row);
-  // An answer that is older than what a pull has brought was overtaken by it. But a server that was restored, or has forgotten the
-  // removal, would give the same answer for ever: only a pull can tell, so it is asked for one before the change goes out again.
-  const isOlder = ground.version < known.version;
-  const newest = isOlder ? known : { ...ground, mark: row.mark };
-  if (isOlder) wantPull(store, info.space);
-  replay(store, info, row, newest, { origin: "merge", run, answered: { op: op.seq, kind } });
-  tellKeys(store, info.name, [row.key], "merge");
-  sendAgain(store, op);
-}
-
-/** An operation leaves without having landed: its changes are taken back, and the losing values are in the history. */
-export function dropChanges(store: Store, op: Brief): void {
-  for (const pending of pendingsOfOperation(store, op.seq)) {
-    takeOut(store, pending);
-    const row = getRecord(store, pending.record);
-    if (row === null) continue;
-    const info = collectionOf(store, row.collection);
-    // What stands on a creation has nothing to stand on without it.
-    if (pending.change.kind === "create" && row.version === 0) giveUpLater(store, op, row);
-    const now = getRecord(store, row.id) ?? row;
-    const detail = { operation: op.id };
-    replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, hasLeft: true, detail });
-    tellKeys(store, info.name, [row.key], "local");
-  }
-  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcome: null });
-}
-
-function giveUpLater(store: Store, op: Brief, row: RecordRow): void {
-  for (const later of pendingsOf(store, row.id)) {
-    const next = later.acked === 0 && later.op > op.seq ? getBrief(store, later.op) : null;
-    if (next === null || next.state === State.done || next.state === State.inFlight) continue;
-    giveUp(store, next, { outcome: "cancelled", detail: { by: "creation", operation: op.id } });
-  }
-}
-
 /**
  * A change leaves its operation without having landed. What follows it on its record need not wait for that operation any more, but
  * for what the change itself had to wait for: else it would be held for ever, or overtake what is older.
  */
-function takeOut(store: Store, pending: Pending): void {
+export function takeOut(store: Store, pending: Pending): void {
   dropPending(store, pending);
   const unsent = pendingsOf(store, pending.record).filter(({ acked }) => acked === 0);
   const before = unsent.findLast(({ op }) => op < pending.op);

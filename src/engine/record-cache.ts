@@ -129,14 +129,12 @@ export function pinRecords(store: Store, input: Input<"records.pin">): Output<"r
       "pass `keys`, or `where` ({} for all records of the collection)",
     );
   }
-  const missing: string[] = [];
+  const sought = (input.keys ?? []).map((key) => ({ key, row: byKey(store, info, key) }));
   const rows =
-    input.keys === undefined
-      ? matching(store, info, (input.where ?? {}) as Where)
-      : byKeys(store, info, input.keys, missing);
+    input.where === undefined ? sought.flatMap(({ row }) => row ?? []) : matching(store, info, input.where as Where);
   const changing = rows.filter((row) => (row.pinned === 1) !== input.isPinned);
   for (const row of changing) markPinned(store, row.id, input.isPinned);
-  return { changed: changing.length, missing };
+  return { changed: changing.length, missing: sought.filter(({ row }) => row === null).map(({ key }) => key) };
 }
 
 function matching(store: Store, info: CollectionInfo, where: Where): readonly RecordRow[] {
@@ -150,16 +148,11 @@ function matching(store: Store, info: CollectionInfo, where: Where): readonly Re
   return found;
 }
 
-/** A key that is not here is wanted: it is fetched, and pinned when it is asked for again. */
-/** The rows of these keys; those that are not here are named in `missing`, and asked for where they may be at the server. */
-function byKeys(store: Store, info: CollectionInfo, keys: readonly string[], missing: string[]): readonly RecordRow[] {
-  return keys.flatMap((key) => {
-    const row = findRecord(store, info, key);
-    if (row !== null) return [row];
-    wantRecord(store, info, key);
-    missing.push(key);
-    return [];
-  });
+/** A key that is not here is wanted: it is fetched where the server may have it, and pinned when it is asked for again. */
+function byKey(store: Store, info: CollectionInfo, key: string): RecordRow | null {
+  const row = findRecord(store, info, key);
+  if (row === null) wantRecord(store, info, key);
+  return row;
 }
 
 /**

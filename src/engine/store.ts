@@ -11,6 +11,7 @@ import type { RetryPolicy } from "../retry.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Collection, OperationType, SyncPort, World } from "../world.ts";
+import type { CollectionInfo } from "./collections.ts";
 import type { Gates } from "./gates.ts";
 import { Counter } from "./schema.ts";
 
@@ -27,6 +28,8 @@ export type Transaction = {
   fullness: Fullness | null;
   /** What the transaction has added to each counter so far; written at its end, and read together with the stored number. */
   readonly counts: Map<number, number>;
+  /** Records whose changes have landed in it and are not told of yet. */
+  readonly landed: { readonly info: CollectionInfo; readonly key: string }[];
 };
 
 /** How much is queued and kept. */
@@ -74,8 +77,6 @@ export type SyncMemory = {
   readonly rows: Map<string, Row>;
   /** The row up to which each table of records was looked through in idle time. */
   readonly scrubbed: Map<string, number>;
-  /** Keys whose changes have landed and are not told of yet, by collection. */
-  readonly landed: Map<string, string[]>;
   /** Heads that pokes have named, by space. */
   readonly poked: Map<string, number>;
   /** What is known of each space that is listened to. */
@@ -104,7 +105,6 @@ export const newSyncMemory = (port: SyncPort | null): SyncMemory => ({
   specs: new Map(),
   rows: new Map(),
   scrubbed: new Map(),
-  landed: new Map(),
   poked: new Map(),
   watching: new Map(),
   trusted: new Set(),
@@ -189,6 +189,7 @@ const newTransaction = (sequence: number | null, counts: Counts): Transaction =>
   hasAliases: null,
   fullness: null,
   counts: new Map(counts),
+  landed: [],
 });
 
 const openSavepoint = "SAVEPOINT part";

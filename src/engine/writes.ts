@@ -393,37 +393,18 @@ function change(store: Store, draft: Draft, row: RecordRow, { value, now, added 
   });
 }
 
-/** One event tells of all records of a collection that one request changed. */
+/** One event tells of all records of a collection that changed in one go. */
 export function tellRecords(
   store: Store,
   changed: readonly { readonly info: CollectionInfo; readonly key: string }[],
   origin: RecordOrigin,
 ): void {
-  const keys = new Map<string, string[]>();
-  for (const { info, key } of changed) {
-    const known = keys.get(info.name);
-    if (known === undefined) keys.set(info.name, [key]);
-    else known.push(key);
-  }
-  for (const [collection, each] of keys) tellKeys(store, collection, each, origin);
+  const keys = new Map<string, Set<string>>();
+  for (const { info, key } of changed) keys.set(info.name, (keys.get(info.name) ?? new Set()).add(key));
+  for (const [collection, each] of keys) tellKeys(store, collection, [...each], origin);
 }
 
 export function tellKeys(store: Store, collection: string, keys: readonly string[], origin: RecordOrigin): void {
   const told = keys.length <= eventKeyLimit ? { keys } : { count: keys.length };
   record(store, { op: 0, id: null, kind: "record", status: null, detail: { collection, ...told, origin } });
-}
-
-/** A change of a record has landed: told at the end of the commit, together with what else lands in it. */
-export function noteLanded(store: Store, collection: string, key: string): void {
-  const { landed } = store.memory.sync;
-  const keys = landed.get(collection);
-  if (keys === undefined) landed.set(collection, [key]);
-  else keys.push(key);
-}
-
-/** One event tells of all records of a collection whose changes have landed since. */
-export function tellLanded(store: Store): void {
-  const { landed } = store.memory.sync;
-  for (const [collection, keys] of landed) tellKeys(store, collection, [...new Set(keys)], "push");
-  landed.clear();
 }

@@ -7,7 +7,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { Phase } from "../failure.ts";
 import type { Signal } from "../world.ts";
 import { Agent as HttpAgent, request as httpRequest } from "./http.ts";
-import { markShaking } from "./sender.ts";
+import { markHandshake } from "./sender.ts";
 
 /** Standing still this long ends an exchange: no byte went out, or no byte of the answer came in. */
 export const stallMs = 30_000;
@@ -122,7 +122,7 @@ function run(request: ClientRequest, options: Exchange, ends: Ends): void {
   const stopUnanswered = (error: unknown) => {
     if (phase === "request") stop(error);
   };
-  request.on("error", (error) => stopUnanswered(markShaking(request, error)));
+  request.on("error", (error) => stopUnanswered(markHandshake(request, error)));
   request.on("close", () => stopUnanswered(closedError()));
   const sending = body === undefined ? end(request) : sendWhenAsked(body);
   sending.catch(stopUnanswered);

@@ -1,6 +1,8 @@
 // Owns that an error of a listening port costs neither the daemon nor the sync server.
 // Leaves who may call to guard.test.ts and test/security.
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import type { AddressInfo } from "node:net";
 import { Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,4 +61,19 @@ test("an error of the sync server's port is logged, and the server goes on answe
   socketOn(server.port).emit("error", tooManyFiles());
   expect(messages).toContain("the port failed");
   expect((await fetch(`${server.url}/health`)).status).toBe(200);
+});
+
+test("a port that somebody else has is named, with what to do", async () => {
+  const taken = new Server().listen(0, "127.0.0.1");
+  undo.push(() => taken.close());
+  await once(taken, "listening");
+  const { port } = taken.address() as AddressInfo;
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-listen-"));
+  undo.push(() => rmSync(directory, { recursive: true, force: true }));
+  const started = runDaemon({ directory, port, version: "0.0.0", openEngine: () => openEngine({ directory }) });
+  await expect(started).rejects.toMatchObject({
+    code: "config_invalid",
+    message: `cannot listen on 127.0.0.1:${port}: EADDRINUSE`,
+    hint: expect.stringContaining("another program has this port"),
+  });
 });

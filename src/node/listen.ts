@@ -92,10 +92,7 @@ export async function listenUnix(options: ListenerOptions, path: string): Promis
   return listener;
 }
 
-async function open(
-  options: ListenerOptions,
-  where: { readonly path: string } | { readonly host: string; readonly port: number; readonly ipv6Only?: boolean },
-): Promise<Listener> {
+async function open(options: ListenerOptions, where: Where): Promise<Listener> {
   const limits = { ...listenLimits, ...options.limits };
   const state: ServerState = { isClosing: false, open: new WeakMap() };
   const server = createServer(
@@ -320,15 +317,20 @@ function tooMany(waitMs: number): HoldfastError {
   );
 }
 
-function cannotListen(where: object, error: unknown): HoldfastError {
-  const code = (error as NodeJS.ErrnoException).code;
-  const hint =
-    code === "EADDRINUSE"
-      ? "another program has this port: choose another, or 0 for any free one"
-      : "check `host` and `port` in config.toml";
-  return new HoldfastError("config_invalid", `cannot listen on ${JSON.stringify(where)}: ${code ?? "unknown"}`, hint, {
-    cause: error,
-  });
+type Where = { readonly path: string } | { readonly host: string; readonly port: number; readonly ipv6Only?: boolean };
+
+const listenHints: { readonly [code: string]: string } = {
+  EADDRINUSE: "another program has this port: choose another, or 0 for any free one",
+  EACCES: "this user may not listen there: a port of 1024 or more needs no rights",
+  EMFILE: "too many files are open: raise the limit on open files (ulimit -n)",
+  ENFILE: "too many files are open on this machine",
+};
+
+function cannotListen(where: Where, error: unknown): HoldfastError {
+  const code = (error as NodeJS.ErrnoException).code ?? "unknown";
+  const place = "path" in where ? where.path : `${where.host}:${where.port}`;
+  const hint = listenHints[code] ?? "check `host` and `port` in config.toml";
+  return new HoldfastError("config_invalid", `cannot listen on ${place}: ${code}`, hint, { cause: error });
 }
 
 function closeServer(server: Server): Promise<void> {

@@ -100,7 +100,7 @@ function run(request: ClientRequest, outgoing: Outgoing, ends: Ends): void {
   isSent.catch(() => undefined);
   const fail = (error: Error): void => {
     if (answer === null) {
-      ends.reject(markShaking(request, error));
+      ends.reject(markHandshake(request, error));
       request.destroy();
       // A server that refuses often closes while we still write: its answer decides as long as it can be read.
     } else if ((error as NodeJS.ErrnoException).syscall !== "write") {
@@ -125,10 +125,10 @@ function run(request: ClientRequest, outgoing: Outgoing, ends: Ends): void {
 }
 
 /** Until the handshake is through nothing of the request is sent; the same failure of it later says nothing about that. */
-export function markShaking<E>(request: ClientRequest, error: E): E {
+export function markHandshake<E>(request: ClientRequest, error: E): E {
   const { socket } = request;
-  const isShaking = socket !== null && "secureConnecting" in socket && socket.secureConnecting === true;
-  return isShaking && error instanceof Error ? Object.assign(error, { syscall: "connect" }) : error;
+  const isHandshake = socket !== null && "secureConnecting" in socket && socket.secureConnecting === true;
+  return isHandshake && error instanceof Error ? Object.assign(error, { syscall: "connect" }) : error;
 }
 
 /** A lookup, a connection and a handshake that take for ever are told from an answer that does: nothing was sent. */

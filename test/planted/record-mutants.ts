@@ -5,7 +5,7 @@ import type { Mutant } from "./mutants.ts";
 export const recordMutants: readonly Mutant[] = [
   {
     name: "release the overlay on the push reply",
-    file: "src/engine/overlay.ts",
+    file: "src/engine/landing.ts",
     find: "ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });",
     replace: "void [ackPending, version, now, echoMs, change]; dropPending(store, pending);",
     rules: ["read your writes"],
