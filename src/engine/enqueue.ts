@@ -69,7 +69,7 @@ export function addOperation(store: Store, input: AddInput, needed?: readonly Br
 }
 
 /** With these alone nothing has to be looked up among what is queued. */
-const plainFields: ReadonlySet<string> = new Set<keyof AddInput>(["type", "payload", "lane"]);
+const plainFields: ReadonlySet<string> = new Set<keyof AddInput>(["type", "payload", "lane", "subject"]);
 
 const isPlain = (input: AddInput): boolean =>
   input.type !== recordWriteType && Object.keys(input).every((field) => plainFields.has(field));
