@@ -36,9 +36,10 @@ const wrongWaits = `SELECT op.id AS id, op.waits AS waits, (SELECT count(*) FROM
   WHERE op.state < 8 AND op.waits <> (SELECT count(*) FROM dep WHERE dep.seq = op.seq)`;
 const stuckAlone = "SELECT id FROM op WHERE state = 1 AND lane = '' AND waits = 0";
 const stuckHeads = `SELECT id FROM op WHERE state = 1 AND waits = 0 AND lane <> '' AND position =
-  (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.lane <> '' AND other.state < 6)
+  (SELECT min(position) FROM op AS other WHERE other.lane = op.lane AND other.standing = 1)
   AND NOT EXISTS (SELECT 1 FROM op AS flying WHERE flying.state = 3 AND flying.lane = op.lane)`;
-const onePlace = `SELECT lane, position FROM op WHERE lane <> '' AND state < 6 GROUP BY lane, position HAVING count(*) > 1`;
+const onePlace = `SELECT lane, position FROM op WHERE standing = 1 GROUP BY lane, position HAVING count(*) > 1`;
+const wrongStanding = "SELECT id FROM op WHERE standing <> (lane <> '' AND state < 6)";
 const twoHeads = `SELECT lane, count(*) AS n FROM op WHERE state IN (0, 2, 4) AND lane <> '' GROUP BY lane HAVING count(*) > 1`;
 
 export function engineInfo(store: Store): Output<"engine.info"> {
@@ -162,7 +163,11 @@ function checkReadiness(store: Store): readonly string[] {
     .prepare(onePlace)
     .all()
     .map((row) => `two operations of lane "${text(row.lane)}" stand in one place`);
-  return [...waits, ...alone, ...heads, ...doubled, ...places];
+  const standing = store.db
+    .prepare(wrongStanding)
+    .all()
+    .map((row) => `${text(row.id)} stands in its lane where it should not, or the other way round`);
+  return [...waits, ...alone, ...heads, ...doubled, ...places, ...standing];
 }
 
 function checkRecords(store: Store): readonly string[] {

@@ -5,7 +5,7 @@ import type { CollectionSpec } from "../record.ts";
 import type { Input, Output, Verb } from "../verbs.ts";
 import { checkStore, engineInfo } from "./check.ts";
 import { declareCollection, listCollections } from "./collections.ts";
-import { addOperation } from "./enqueue.ts";
+import { addOperation, addOperations } from "./enqueue.ts";
 import { requireOperation } from "./find.ts";
 import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
 import { getConflict, groupConflicts, listConflicts, preferSide, resolveMany, undoConflicts } from "./inbox.ts";
@@ -54,7 +54,7 @@ type Table = { readonly [V in Verb]: (store: Store, input: Input<V>) => Output<V
 
 const table: Table = {
   "queue.add": addOperation,
-  "queue.addMany": (store, input) => ({ receipts: input.operations.map((each) => addOperation(store, each)) }),
+  "queue.addMany": (store, input) => ({ receipts: addOperations(store, input.operations) }),
   "queue.get": (store, input) => viewOperation(store, requireOperation(store, input.id).seq),
   "queue.list": listOperations,
   "queue.status": (store) => queueStatus(store),

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { lost, refused, silent, startBench } from "../../test/support/virtual-engine.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput } from "../verbs.ts";
+import { plainTogether } from "./queue.ts";
 
 const thrown = (code: string): unknown => expect.objectContaining({ code });
 
@@ -23,6 +24,56 @@ describe("repetition", () => {
     const id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
     bench.add({ id, payload: 1 });
     expect(() => bench.add({ id, payload: 2 })).toThrow(thrown("refused_by_state"));
+  });
+});
+
+describe("a batch", () => {
+  const id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+  const note = { type: "note" } as const;
+  /** More plain ones than one statement takes, with everything between them that has to find what stands before it. */
+  const operations: AddInput[] = [
+    ...Array.from({ length: plainTogether + 3 }, (_, payload) => ({ ...note, payload })),
+    { ...note, payload: "named", id },
+    { ...note, payload: "plain" },
+    { ...note, payload: "needs the named", after: [id] },
+    { ...note, payload: "first in its lane", lane: "a" },
+    { ...note, payload: "plain" },
+    { ...note, payload: "second in its lane", lane: "a" },
+    { ...note, payload: "keyed", dedupe: { key: "k", mode: "keep-first" } },
+    { ...note, payload: "keyed again", dedupe: { key: "k", mode: "keep-first" } },
+    { ...note, payload: "created", creates: "local-1" },
+    { ...note, payload: { mentions: "local-1" } },
+    { ...note, payload: "past", notBefore: 1, expiresAt: 9_000_000_000_000 },
+    { ...note, payload: "group", group: "g" },
+    ...Array.from({ length: 2 * plainTogether }, (_, payload) => ({ ...note, payload })),
+  ];
+
+  test("leaves behind what its operations leave behind one by one", () => {
+    const rowsAfter = (add: (bench: ReturnType<typeof startBench>) => unknown): unknown => {
+      const bench = startBench({ isStopped: true });
+      add(bench);
+      expect(bench.ask("engine.check", {}).findings).toEqual([]);
+      return bench.database.prepare("SELECT * FROM op ORDER BY seq").all();
+    };
+    const together = rowsAfter((bench) => bench.ask("queue.addMany", { operations }));
+    expect(together).toEqual(rowsAfter((bench) => operations.map((each) => bench.ask("queue.add", each))));
+  });
+
+  test("answers each operation in its place, and finds by its id what was queued in it", () => {
+    const bench = startBench({ isStopped: true });
+    const { receipts } = bench.ask("queue.addMany", { operations });
+    expect(receipts).toHaveLength(operations.length);
+    const known = receipts.filter(({ isNew }) => isNew);
+    expect(known.map((each) => bench.get(each.id).sequence)).toEqual(known.map(({ sequence }) => sequence));
+    expect(bench.get(receipts[plainTogether + 5]?.id ?? "")).toMatchObject({ dependsOn: [id], reason: "dependency" });
+  });
+
+  test("counts what is not written yet: one operation too many, and nothing of it is queued", () => {
+    const bench = startBench({ isStopped: true, settings: { maxOperations: 5 } });
+    const many = (count: number) => ({ operations: operations.slice(0, count) });
+    expect(() => bench.ask("queue.addMany", many(6))).toThrow(thrown("queue_full"));
+    expect(bench.ask("queue.list", {}).operations).toEqual([]);
+    expect(bench.ask("queue.addMany", many(5)).receipts).toHaveLength(5);
   });
 });
 

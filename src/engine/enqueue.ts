@@ -17,17 +17,20 @@ import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.
 import { laneHeadOf } from "./lane-rows.ts";
 import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
-import type { Brief, Options } from "./queue.ts";
+import type { Brief, NewRow, Options, PlainRows } from "./queue.ts";
 import {
   briefs,
   dropDedupe,
   findById,
   getBrief,
   getRow,
+  insertLater,
   insertOperation,
+  isPlainRow,
   replacePayload,
   replaceTerms,
   selectBrief,
+  writeRest,
 } from "./queue.ts";
 import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
@@ -62,7 +65,25 @@ export function addOperation(store: Store, input: AddInput, needed?: readonly Br
   const waiting = open.find((op) => op.state !== State.inFlight);
   if (input.dedupe?.mode === "replace-pending" && waiting !== undefined)
     return replacePending(store, waiting, prepared);
-  return insertNew(store, prepared, null, needed);
+  return insertNew(store, prepared, { needed });
+}
+
+/** With these alone nothing has to be looked up among what is queued. */
+const plainFields: ReadonlySet<string> = new Set<keyof AddInput>(["type", "payload", "lane", "subject"]);
+
+const isPlain = (input: AddInput): boolean =>
+  input.type !== recordWriteType && Object.keys(input).every((field) => plainFields.has(field));
+
+/** Queues several in their order. Plain ones that stand side by side are written together, since nothing asks for them in between. */
+export function addOperations(store: Store, inputs: readonly AddInput[]): Receipt[] {
+  const rows: PlainRows = [];
+  const receipts = inputs.map((input) => {
+    if (isPlain(input)) return insertNew(store, prepare(store, input, false), { rows });
+    writeRest(store, rows);
+    return addOperation(store, input);
+  });
+  writeRest(store, rows);
+  return receipts;
 }
 
 /** Unsent operations of one subject under a deduplication key: nobody's write may be swallowed by another's. */
@@ -117,7 +138,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
     old.attempts === 0 && old.type === prepared.input.type && old.state !== State.parked && old.state !== State.aside;
   if (!isUntouched) {
     dropDedupe(store, old.seq);
-    const receipt = insertNew(store, prepared, old);
+    const receipt = insertNew(store, prepared, { inPlaceOf: old });
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
     return takeTurn(store, receipt);
   }
@@ -161,7 +182,14 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
   return now === null ? receipt : receiptOf(now, true, receipt.warning);
 }
 
-function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, needed: readonly Brief[] = []): Receipt {
+type Among = {
+  readonly inPlaceOf?: Brief;
+  readonly needed?: readonly Brief[] | undefined;
+  /** Plain rows that are written together. */
+  readonly rows?: PlainRows;
+};
+
+function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], rows }: Among): Receipt {
   const { input, type } = prepared;
   const { written: payload, bytes } = weighPayload(prepared.payload);
   const warning = makeRoom(store, bytes);
@@ -182,7 +210,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
     due,
     isDraft: input.isDraft === true,
   });
-  insertOperation(store, {
+  const row: NewRow = {
     seq,
     id,
     type: input.type,
@@ -190,7 +218,7 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
     channel: channel.id,
     lane: prepared.lane,
     // Behind everything: what makes a place further back takes a number of the same sequence.
-    position: inPlaceOf !== null && inPlaceOf.lane === prepared.lane ? inPlaceOf.position + 1 : seq * positionGap,
+    position: inPlaceOf !== undefined && inPlaceOf.lane === prepared.lane ? inPlaceOf.position + 1 : seq * positionGap,
     priority,
     rank: rankOf(seq, priority, store.ageing),
     // Named one by one: a spread in the middle of a literal costs as much as the whole row does to SQLite.
@@ -202,12 +230,15 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
     created: now,
     expires: input.expiresAt ?? null,
     dedupe: input.dedupe?.key ?? null,
-    group: input.group ?? null,
+    grp: input.group ?? null,
+    generation: 0,
     creates: input.creates ?? null,
-    options: optionsOf(store, prepared, needs),
+    options: JSON.stringify(optionsOf(store, prepared, needs)),
     payload,
     bytes,
-  });
+  };
+  if (rows !== undefined && isPlainRow(row)) insertLater(store, rows, row);
+  else insertOperation(store, row);
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
   if (input.creates !== undefined) {

@@ -4,13 +4,12 @@ import { briefColumns, toBrief } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { textOrNull } from "./store.ts";
 
-const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position LIMIT 1`;
-const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position > ? ORDER BY position LIMIT +?`;
+const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND standing = 1 ORDER BY position LIMIT 1`;
+const laneTail = `SELECT ${briefColumns} FROM op WHERE lane = ? AND standing = 1 AND position > ? ORDER BY position LIMIT +?`;
 const laneFlying = "SELECT id FROM op WHERE state = 3 AND lane = ? LIMIT 1";
-const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position < ? ORDER BY position DESC LIMIT 1`;
-const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6 ORDER BY position DESC LIMIT 1`;
-const standingIn =
-  "SELECT 1 AS n FROM op WHERE lane = ? AND lane <> '' AND state < 6 AND position = ? AND seq <> ? LIMIT 1";
+const laneBefore = `SELECT ${briefColumns} FROM op WHERE lane = ? AND standing = 1 AND position < ? ORDER BY position DESC LIMIT 1`;
+const laneLast = `SELECT ${briefColumns} FROM op WHERE lane = ? AND standing = 1 ORDER BY position DESC LIMIT 1`;
+const standingIn = "SELECT 1 AS n FROM op WHERE lane = ? AND standing = 1 AND position = ? AND seq <> ? LIMIT 1";
 
 export function laneHeadOf(store: Store, lane: string): Brief | null {
   const row = store.db.prepare(laneHead).get(lane);

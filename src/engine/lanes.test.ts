@@ -39,6 +39,26 @@ describe("lanes", () => {
     expect(why.sentence).toContain("it was refused");
   });
 
+  test("what stands aside, or is a draft, has no place in its lane until it comes back", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const aside = bench.add({ payload: "aside", lane: "a", onFailure: "skip" });
+    const draft = bench.add({ payload: "draft", lane: "a", isDraft: true });
+    bench.add({ payload: "next", lane: "a" });
+    await bench.run();
+    expect(bench.order()).toEqual(["aside", "next"]);
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+    bench.ask("network.offline", {});
+    bench.add({ payload: "last", lane: "a" });
+    bench.ask("queue.release", { ids: [draft.id] });
+    bench.ask("queue.retry", { ids: [aside.id] });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+    bench.ask("network.online", {});
+    await bench.run();
+    expect(bench.order()).toEqual(["aside", "next", "aside", "last", "draft"]);
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
   test("a cancelled head gives its lane to the next one", async () => {
     const bench = startBench();
     bench.answers.push(refused);

@@ -109,6 +109,10 @@ DROP INDEX history_op;
 CREATE INDEX history_op ON history (op, seq) WHERE op > 0;
 INSERT INTO counter (id, n) SELECT 102, count(*) FROM history WHERE op = 0;
 ALTER TABLE gate ADD COLUMN code TEXT NOT NULL DEFAULT '';
+ALTER TABLE op ADD COLUMN standing INTEGER NOT NULL DEFAULT 0;
+UPDATE op SET standing = 1 WHERE lane <> '' AND state < 6;
+DROP INDEX op_lane;
+CREATE INDEX op_lane ON op (lane, position) WHERE standing = 1;
 CREATE TABLE space (
   name TEXT PRIMARY KEY,
   history TEXT NOT NULL DEFAULT '',

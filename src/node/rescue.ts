@@ -36,7 +36,7 @@ const parkWithout = `UPDATE ${table.operation} SET state = 5, reason = 'corrupt'
 const dropIdleDependencies = `DELETE FROM ${table.dependency} WHERE seq NOT IN (SELECT seq FROM ${table.operation})
   OR needs NOT IN (SELECT seq FROM ${table.operation} WHERE state < 8)`;
 const countWaits = `UPDATE ${table.operation} SET waits = (SELECT count(*) FROM ${table.dependency} d WHERE d.seq = op.seq) WHERE state < 8`;
-const isBehind = `lane <> '' AND EXISTS (SELECT 1 FROM ${table.operation} h WHERE h.lane = op.lane AND h.state < 6 AND h.position < op.position)`;
+const isBehind = `lane <> '' AND EXISTS (SELECT 1 FROM ${table.operation} h WHERE h.lane = op.lane AND h.standing = 1 AND h.position < op.position)`;
 const placeAgain = `UPDATE ${table.operation} SET
   state = CASE WHEN (${isBehind}) OR waits > 0 THEN 1 WHEN due > ? THEN 2 ELSE 0 END,
   reason = CASE WHEN (${isBehind}) THEN 'lane' WHEN waits > 0 THEN 'dependency' WHEN due > ? THEN coalesce(reason, 'schedule') ELSE NULL END
@@ -146,11 +146,11 @@ function copyOperations(work: Work): void {
   const missed = eachInRange(work, { name: table.operation, key: "seq", highest: work.highest }, (row) => {
     const seq = Number(row.seq);
     if (isProven(work, row)) {
-      if (put(row)) work.saved.add(seq);
+      if (put(standing(row))) work.saved.add(seq);
       return;
     }
     // Kept to be seen: it is parked, and a person can mend or discard it.
-    if (!put(marked(row))) return;
+    if (!put(standing(marked(row)))) return;
     work.saved.add(seq);
     work.findings.push(`operation ${String(row.id)} does not match its hash; it is parked`);
   });
@@ -190,7 +190,7 @@ function carveMissing(work: Work, known: ReadonlyMap<string, number> | null): vo
   }
   const put = inserter(work.fresh, table.operation);
   for (const [seq, row] of [...found].sort(([a], [b]) => a - b)) {
-    if (put(carved(row))) work.saved.add(seq);
+    if (put(standing(carved(row)))) work.saved.add(seq);
   }
   if (found.size > 0)
     work.findings.push(`${found.size} operations were found in raw pages; their latest state may be lost`);
@@ -201,6 +201,11 @@ function carved(row: Row): Row {
   if (row.state === 8 || row.state === 7) return row;
   const mustAsk = String(row.options).includes('"onCrash":"ask"');
   return mustAsk ? { ...row, unsure: 1, state: 5, reason: "unsure" } : { ...row, unsure: 1 };
+}
+
+/** It follows from the rest of the row; a row that was last written before there was that column has none. */
+function standing(row: Row): Row {
+  return { ...row, standing: row.lane !== "" && Number(row.state) < 6 ? 1 : 0 };
 }
 
 function progressOf(row: Row): number {

@@ -26,7 +26,7 @@ CREATE INDEX op_flight ON op (seq) WHERE state = 3;
 
 CREATE INDEX op_group ON op (grp, seq) WHERE grp IS NOT NULL;
 
-CREATE INDEX op_lane ON op (lane, position) WHERE state < 6 AND lane <> '';
+CREATE INDEX op_lane ON op (lane, position) WHERE standing = 1;
 
 CREATE INDEX op_network ON op (channel, seq) WHERE state = 2 AND reason = 'network';
 
@@ -159,7 +159,7 @@ CREATE TABLE op (
   remote_version TEXT,
   outcome TEXT,
   settled INTEGER
-);
+, standing INTEGER NOT NULL DEFAULT 0);
 
 CREATE TABLE pending (
   record INTEGER NOT NULL,

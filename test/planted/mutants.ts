@@ -29,8 +29,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget the lane's order on a retry",
     file: "src/engine/lane-rows.ts",
-    find: "AND state < 6 ORDER BY position LIMIT 1`",
-    replace: "AND state < 6 AND state <> 2 ORDER BY position LIMIT 1`",
+    find: "AND standing = 1 ORDER BY position LIMIT 1`",
+    replace: "AND standing = 1 AND state <> 2 ORDER BY position LIMIT 1`",
     rules: ["I3", "I8", "why"],
   },
   {
@@ -159,10 +159,23 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let one refusal hold other lanes",
     file: "src/engine/lane-rows.ts",
-    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND lane <> '' AND state < 6",
-    replace:
-      "const laneHead = `SELECT ${briefColumns} FROM op WHERE (lane = ? OR state = 5) AND lane <> '' AND state < 6",
+    find: "const laneHead = `SELECT ${briefColumns} FROM op WHERE lane = ? AND standing = 1",
+    replace: "const laneHead = `SELECT ${briefColumns} FROM op WHERE (lane = ? OR state = 5) AND standing = 1",
     rules: ["I12"],
+  },
+  {
+    name: "leave what stands aside in its lane",
+    file: "src/engine/queue.ts",
+    find: "store.db.prepare(setStanding).run(seq);",
+    replace: "store.db.prepare(setStanding).run(-seq);",
+    rules: ["I3", "I8", "I12", "why", "liveness"],
+  },
+  {
+    name: "acknowledge a batch whose last rows are not written",
+    file: "src/engine/enqueue.ts",
+    find: "  writeRest(store, rows);\n  return receipts;",
+    replace: "  return receipts;",
+    rules: ["I1"],
   },
   {
     name: "order by priority alone, so that low ones starve",

@@ -229,8 +229,17 @@ function judgeDedupe(on: Commands, input: AddInput, receipt: Receipt): void {
     on.report({ rule: "dedupe", detail: `${receipt.id} was queued beside ${open.id} with the same key` });
 }
 
+function drawPlain(on: Commands): AddInput {
+  const payload = drawBody(on, "write", null) as unknown as AddInput["payload"];
+  return { type: "write", payload, subject: on.random.pick(subjects) };
+}
+
 function addMany(on: Commands, engine: Engine): void {
-  const operations = Array.from({ length: 2 + on.random.below(4) }, () => drawAdd(on));
+  const { random } = on;
+  // Plain ones are written together, by twenties.
+  const operations = random.chance(0.1)
+    ? Array.from({ length: 1 + random.below(25) }, () => (random.chance(0.05) ? drawAdd(on) : drawPlain(on)))
+    : Array.from({ length: 2 + random.below(4) }, () => drawAdd(on));
   const output = ask(on, engine, "queue.addMany", { operations });
   output?.receipts.forEach((receipt, index) => {
     acknowledge(on, operations[index] as AddInput, receipt);

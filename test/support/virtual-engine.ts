@@ -1,6 +1,7 @@
 // Owns a small engine on virtual time for tests of the engine's rules: one machine, one process at a time, a scripted remote.
 // The world itself is src/testing/; whole systems with faults are test/simulation/.
 import { createHash } from "node:crypto";
+import type { Database } from "../../src/database.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openEngine } from "../../src/engine/engine.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
@@ -22,6 +23,8 @@ export type Sent = { readonly id: string; readonly key: string; readonly input: 
 export type Bench = {
   readonly engine: Engine;
   readonly machine: VirtualMachine;
+  /** The store itself, for what no verb shows. */
+  readonly database: Database;
   readonly sent: Sent[];
   readonly events: HoldfastEvent[];
   /** Answers the next attempts, first come first served; without any, everything is applied. */
@@ -123,6 +126,7 @@ export function startBench(options: BenchOptions = {}): Bench {
       return living.engine;
     },
     machine,
+    database,
     sent,
     events,
     answers,
