@@ -113,3 +113,23 @@ test("what is damaged, of another version, of another space or of an unknown col
   expect(elsewhere?.message).toContain('space "elsewhere"');
   expect(bare.ask("queue.import", { lines: [first] }).refused[0]).toMatchObject({ code: "not_found" });
 });
+
+test("what is written after a change that may have landed elsewhere goes out by itself: a receipt of that one does not cover it", async () => {
+  const { server, run, ada, bo } = await twoDevices();
+  const lost = { code: "timeout", message: "no answer came" };
+  server.faults.push({
+    what: "push",
+    answer: { kind: "unknown", problem: lost, mayHaveLanded: true } as never,
+    isApplied: true,
+  });
+  ada.update("a", { title: "landed unheard" });
+  await run(20);
+  ada.offline();
+  bo.offline();
+  expect(bo.ask("queue.import", { lines: ada.ask("queue.export", {}).lines }).imported).toHaveLength(1);
+  bo.update("a", { title: "newer" });
+  bo.online();
+  await run(60_000);
+  expect(server.all("notes").a).toEqual({ title: "newer", n: 1 });
+  expect(bo.value("a")).toEqual({ title: "newer", n: 1 });
+});

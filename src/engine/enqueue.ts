@@ -20,7 +20,6 @@ import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
   briefs,
-  dropDedupe,
   findById,
   getBrief,
   getRow,
@@ -28,6 +27,7 @@ import {
   replacePayload,
   replaceTerms,
   selectBrief,
+  setDedupe,
 } from "./queue.ts";
 import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
@@ -114,9 +114,13 @@ function repeated(store: Store, known: Brief, prepared: Prepared): Receipt {
 /** Replaces what has never been sent in place; what was tried before makes way for a fresh operation with a fresh key. */
 function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const isUntouched =
-    old.attempts === 0 && old.type === prepared.input.type && old.state !== State.parked && old.state !== State.aside;
+    old.attempts === 0 &&
+    !old.isUnsure &&
+    old.type === prepared.input.type &&
+    old.state !== State.parked &&
+    old.state !== State.aside;
   if (!isUntouched) {
-    dropDedupe(store, old.seq);
+    setDedupe(store, old.seq, null);
     const receipt = insertNew(store, prepared, old);
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
     return takeTurn(store, receipt);

@@ -124,7 +124,8 @@ function editPayload(store: Store, op: Brief, given: Json, isForced: boolean): v
   const channel = channelFor(store, type?.remoteOf?.(payload) ?? old.remote, op.type, old.subject);
   replacePayload(store, { ...op, version: type?.version ?? 1, channel: channel.id }, written);
   // Another body under the same key would be refused by every remote that keeps receipts.
-  if (op.attempts > 0) resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
+  if (op.attempts > 0 || op.isUnsure)
+    resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
   relinkReferences(store, op, { type, payload });
 }
 

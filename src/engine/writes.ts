@@ -304,9 +304,13 @@ function coalesce(store: Store, draft: Draft): Sending | null {
   return { id: op.id, seq: op.seq, warning: null, changes: null };
 }
 
-/** A transaction stays what it was: an operation with changes of several records takes no more of one of them. */
+/**
+ * A transaction stays what it was: an operation with changes of several records takes no more of one of them. And what another device has
+ * tried may have landed under its key: a server with a receipt of it would not look at what has joined it since.
+ */
 const canJoin = (store: Store, op: Brief, last: Pending): boolean =>
   op.attempts === 0 &&
+  !op.isUnsure &&
   op.state <= State.held &&
   op.state !== State.inFlight &&
   pendingsOfOperation(store, last.op).length === 1;
