@@ -326,6 +326,31 @@ it("an import goes in batches and skips empty lines", async () => {
   expect(played.out).toBe("✓ Imported 450 operations\n");
 });
 
+it("a line that is refused is named by its number in the file, whatever batch it went with", async () => {
+  const stdin = Array.from({ length: 1_230 }, (_, at) => `{"n":${at}}`).join("\n\n");
+  const bad = { code: "invalid_input", message: "line 5: it is no exported operation", hint: "" };
+  const taken = { code: "invalid_input", message: "it is taken", hint: "" };
+  const played = await play(["queue", "import", "-"], {
+    stdin,
+    answers: {
+      "queue.import": ({ lines }) =>
+        lines.length === 200
+          ? { imported: lines.map(() => has.ids.note), skipped: [], refused: [] }
+          : {
+              imported: [],
+              skipped: [],
+              refused: [
+                { id: "line 5", ...bad },
+                { id: "line 6", ...taken },
+              ],
+            },
+    },
+  });
+  expect(played.exit).toBe(2);
+  expect(played.err).toContain("line 2409: it is no exported operation");
+  expect(played.err).toContain("✗ line 2411: it is taken");
+});
+
 it("a secret comes from stdin without its newline, or from a prompt, and is never printed", async () => {
   const stored: unknown[] = [];
   const local: NonNullable<Script["local"]> = {
