@@ -11,6 +11,7 @@ import { recordLimits } from "../record.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
+import { findEvicted } from "./evicted.ts";
 import { fieldsOf, findRecord, shownValue } from "./records.ts";
 import type { Store } from "./store.ts";
 import { apart, textOrNull } from "./store.ts";
@@ -18,6 +19,8 @@ import { writeRecords } from "./writes.ts";
 
 const lastImported =
   "SELECT after FROM record_history WHERE record = ? AND origin = 'import' ORDER BY seq DESC LIMIT 1";
+const lastFromPlace = `SELECT after FROM record_history WHERE record = ? AND origin = 'import' AND detail ->> '$.source' = ?
+  AND detail ->> '$.position' = ? ORDER BY seq DESC LIMIT 1`;
 
 /**
  * Imports one stretch of a source. A row that was imported already is left alone, also when the record was edited or removed since: an
@@ -33,7 +36,7 @@ export function importRecords(store: Store, input: Input<"records.import">): Out
     const value = given as Fields;
     const refusal = apart(store, () => {
       const key = keyOf(store, input, value, position);
-      if (isImported(store, info, key, value)) {
+      if (isImported(store, info, { key, value, source: input.source, position })) {
         unchanged += 1;
         return;
       }
@@ -46,12 +49,21 @@ export function importRecords(store: Store, input: Input<"records.import">): Out
   return { imported, unchanged, refused, nextOffset: input.offset + input.rows.length };
 }
 
-function isImported(store: Store, info: CollectionInfo, key: string, value: Fields): boolean {
+type Row = { readonly key: string; readonly value: Fields; readonly source: string; readonly position: number };
+
+/** Whether the record has this value, or had it from an import: of whatever came last, or from the same place of the same source. */
+function isImported(store: Store, info: CollectionInfo, { key, value, source, position }: Row): boolean {
   const row = findRecord(store, info, key);
-  if (row === null) return false;
-  if (isSameJson(shownValue(info, row) ?? undefined, value)) return true;
-  const before = store.db.prepare(lastImported).get(row.id);
-  return before !== undefined && isSameJson(fieldsOf(textOrNull(before.after)) ?? undefined, normalised(info, value));
+  // What was let go for want of room keeps its history.
+  const id = row?.id ?? findEvicted(store, info.id, key);
+  if (id === null) return false;
+  if (row !== null && isSameJson(shownValue(info, row) ?? undefined, value)) return true;
+  const stored = normalised(info, value);
+  // Where a key stands in several rows, the last import is another row's; what came from this one is known all the same.
+  const before = [store.db.prepare(lastImported).get(id), store.db.prepare(lastFromPlace).get(id, source, position)];
+  return before.some(
+    (entry) => entry !== undefined && isSameJson(fieldsOf(textOrNull(entry.after)) ?? undefined, stored),
+  );
 }
 
 /** What the import stored is what the collection's check made of the row. */
@@ -60,6 +72,14 @@ const normalised = (info: CollectionInfo, value: Fields): Fields => info.declare
 function keyOf(store: Store, input: Input<"records.import">, value: Fields, position: number): string {
   if (input.key === undefined) return derivedKey(store, input.source, position);
   const key: Json | undefined = Object.hasOwn(value, input.key) ? value[input.key] : undefined;
+  // Beyond this, numbers that a file tells apart are the same one here: two rows would become one record.
+  if (typeof key === "number" && Number.isInteger(key) && !Number.isSafeInteger(key)) {
+    throw new HoldfastError(
+      "invalid_input",
+      `the number in the field "${input.key}" is too long to be kept exactly`,
+      "write it as a text, between quotes",
+    );
+  }
   const written = typeof key === "number" ? String(key) : key;
   const isText = typeof written === "string" && written !== "" && written.length <= recordLimits.keyLength;
   if (isText && isKeepable(written)) return written;
