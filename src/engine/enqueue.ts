@@ -29,7 +29,7 @@ import {
   selectBrief,
   setDedupe,
 } from "./queue.ts";
-import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
+import { adoptDependents, adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
@@ -122,6 +122,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   if (!isUntouched) {
     setDedupe(store, old.seq, null);
     const receipt = insertNew(store, prepared, old);
+    adoptDependents(store, { from: old.seq, to: receipt.sequence });
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
     return takeTurn(store, receipt);
   }
@@ -215,7 +216,10 @@ function insertNew(store: Store, prepared: Prepared, inPlaceOf: Brief | null, ne
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
   if (input.creates !== undefined) {
-    const former = declareLocalId(store, input.creates, { seq, id, isFree: (other) => isGone(store, other) });
+    const former = declareLocalId(store, input.creates, {
+      ...{ seq, id },
+      isFree: (other) => other === inPlaceOf?.seq || isGone(store, other),
+    });
     if (former !== null) adoptReferrers(store, input.creates, { from: former, to: seq });
   }
   if (priority > 0 && place.state === State.waiting) liftPredecessors(store, seq, rankOf(seq, priority, store.ageing));
