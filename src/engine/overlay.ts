@@ -318,12 +318,13 @@ function aim(
   if (change !== null) return put(store, step, change);
   takeOut(store, pending);
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
+  const agreed = { by: "agreement", choice: "remote", outcomeOf: () => under.value } as const;
   if (left === 0) {
     supersede(store, op, { value: under.value });
-    closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value });
+    closeConflicts(store, op.seq, agreed);
     return null;
   }
-  closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value, record: row.id });
+  closeConflicts(store, op.seq, { ...agreed, record: row.id });
   const now = getBrief(store, op.seq);
   // Nobody could decide for it any more: the rest of it goes on, unless it is in dispute itself.
   if (now?.state === State.parked && now.reason === "conflict" && openConflictsOfOperation(store, op.seq).length === 0)

@@ -196,7 +196,7 @@ function patched(value: Fields, patch: Json): Fields {
 }
 
 /** The value as it is stored: by the program's own check, with known local ids replaced, within the limit. */
-function checked(store: Store, info: CollectionInfo, key: string, value: Fields | null): Fields | null {
+export function checked(store: Store, info: CollectionInfo, key: string, value: Fields | null): Fields | null {
   if (value === null) return null;
   const own = info.declared?.check?.(value) ?? value;
   const named = knowsAliases(store) ? (rewritePayload(store, undefined, own) as Fields) : own;
