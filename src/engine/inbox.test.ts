@@ -1,7 +1,7 @@
 // Owns the rules of the inbox where several disputes hang together, and of what ended each of them.
 // When conflicts arise and what decides them is conflicts.test.ts.
 import { expect, test } from "vitest";
-import { apart, base } from "../../test/support/record-bench.ts";
+import { apart, base, startRecords } from "../../test/support/record-bench.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Fields } from "../record.ts";
 import { recordLimits } from "../record.ts";
@@ -158,6 +158,29 @@ test("a decision is taken back whatever is kept of the record on this device alo
   expect(ada.value("n1")).toEqual({ ...base, title: "theirs", mine: "another note" });
   expect(ada.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
   expect(ada.value("n1")).toEqual({ ...base, title: "ours", mine: "another note" });
+});
+
+test("a value made by hand that mentions what is not created yet waits for that, and gets the server's key", async () => {
+  const bench = startRecords();
+  const { server, client, run } = bench;
+  server.naming.add("boxes");
+  server.write("notes", "n1", base);
+  const ada = client({ collections: [{ name: "notes" }, { name: "boxes", keys: "server" }] });
+  await run();
+  ada.offline();
+  ada.update("n1", { title: "ours" });
+  server.write("notes", "n1", { ...base, title: "theirs" });
+  ada.online();
+  await run(3_000);
+  ada.offline();
+  const { key } = ada.ask("records.write", { kind: "create", collection: "boxes", value: { size: 1 } }).record;
+  ada.ask("conflicts.resolve", { filter: {}, choose: "value", value: { title: "both", box: key } });
+  ada.online();
+  await run(60_000);
+  const [real] = Object.keys(server.all("boxes"));
+  expect(real).not.toBe(key);
+  expect(server.all("notes").n1).toEqual({ title: "both", box: real });
+  expect(ada.value("n1")).toEqual({ title: "both", box: real });
 });
 
 test("the server's side can be chosen though the program's schema refuses it; what is made here must pass, and fit", async () => {

@@ -27,18 +27,20 @@ import {
   toConflictView,
   withdrawnOn,
 } from "./conflicts.ts";
+import { knowsAliases } from "./ids.ts";
 import { followOperation } from "./landing.ts";
 import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief } from "./queue.ts";
+import { getBrief, getRow } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, findRecord, getRecord, sharedFields, shownValue } from "./records.ts";
+import { fieldsOf, findRecord, getRecord, noteMentions, sharedFields, shownValue } from "./records.ts";
+import { relinkReferences } from "./references.ts";
 import { free } from "./resend.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
-import { apart, integer, text } from "./store.ts";
+import { apart, integer, json, text } from "./store.ts";
 import { checked, tellKeys, writeRecords } from "./writes.ts";
 
 /** Conflicts that one bulk decision takes; the rest is left for the next one. */
@@ -248,6 +250,7 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
+    linkMentions(store, op.seq, { record: row.id, value: outcome });
   }
   const detail = {
     before,
@@ -263,6 +266,14 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   const now = getBrief(store, op.seq);
   if (now !== null) followOperation(store, now);
   tellKeys(store, info.name, [row.key], "resolve");
+}
+
+/** What a value made by hand mentions may not be created yet: the operation waits for that, and takes the server's key. */
+function linkMentions(store: Store, seq: number, of: { readonly record: number; readonly value: Fields | null }): void {
+  const op = knowsAliases(store) ? getBrief(store, seq) : null;
+  if (op === null || op.state === State.done) return;
+  relinkReferences(store, op, { type: undefined, payload: json(getRow(store, seq), "payload") });
+  noteMentions(store, of.record, of.value);
 }
 
 /** A record as it stands before something is done to it. */
