@@ -238,7 +238,7 @@ export function disputedOf({ sides, info, fields }: Meeting, strategy: Strategy)
 function takeChoice(store: Store, { row, remoteVersion }: Meeting): "local" | "remote" | "merge" | "void" | null {
   const found = store.db.prepare(getChoice).get(row.id);
   if (found === undefined) return null;
-  store.db.prepare(dropChoice).run(row.id);
+  forgetChoice(store, row.id);
   const isFresh = store.world.now() - integer(found.at) <= getSettings(store).conflictStaleMs;
   return isFresh && integer(found.version) === remoteVersion
     ? (text(found.choose) as "local" | "remote" | "merge")
@@ -250,6 +250,9 @@ function isDecisionStale(store: Store, { row, op }: Meeting): boolean {
   const decided = integerOrNull(store.db.prepare(lastDecided).get(row.id, op.seq)?.decided);
   return decided !== null && store.world.now() - decided > getSettings(store).conflictStaleMs;
 }
+
+/** A choice was about what was unsent then: what is written once that has landed is another change. */
+export const forgetChoice = (store: Store, record: number): void => void store.db.prepare(dropChoice).run(record);
 
 export function chooseBeforehand(
   store: Store,

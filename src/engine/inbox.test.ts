@@ -201,3 +201,23 @@ test("the server's side can be chosen though the program's schema refuses it; wh
   expect(ada.value("n1")).toEqual({ ...base, title: "theirs" });
   expect(ada.state("n1")).toBe("synced");
 });
+
+test("a choice made beforehand is about the change that was unsent then: rules decide about the next one", async () => {
+  for (const isCancelled of [false, true]) {
+    const { ada, server, run } = await apart({ strategy: { version_mismatch: "remote_wins" } });
+    const { operation } = ada.update("n1", { title: "ours" });
+    ada.ask("conflicts.prefer", { collection: "notes", key: "n1", choose: "local", version: 9 });
+    if (isCancelled) ada.ask("queue.cancel", { ids: [operation ?? ""] });
+    ada.online();
+    await run(3_000);
+    expect(ada.state("n1")).toBe("synced");
+    ada.offline();
+    ada.update("n1", { title: "ours again" });
+    server.write("notes", "n1", { ...base, title: "theirs" });
+    ada.online();
+    await run(3_000);
+    expect(ada.conflicts("open")).toEqual([]);
+    expect(ada.value("n1")).toEqual({ ...base, title: "theirs" });
+    expect(ada.rows("SELECT * FROM choice")).toEqual([]);
+  }
+});

@@ -7,10 +7,18 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { collectionOf } from "./collections.ts";
-import { closeConflicts } from "./conflicts.ts";
+import { closeConflicts, forgetChoice } from "./conflicts.ts";
 import type { Ground } from "./overlay.ts";
 import { groundOf, replay, takeOut } from "./overlay.ts";
-import { ackPending, dropPending, pendingsOf, pendingsOfOperation, statusFor, wholeOf } from "./pending.ts";
+import {
+  ackPending,
+  dropPending,
+  newestOperation,
+  pendingsOf,
+  pendingsOfOperation,
+  statusFor,
+  wholeOf,
+} from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
@@ -55,6 +63,7 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     const isGone = entry?.version === 0;
     if (isGone) dropPending(store, pending);
     else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
+    if (newestOperation(store, row.id) === null) forgetChoice(store, row.id);
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
     const ground = { ...groundOf(named), confirmed: now, ...(isGone ? { snapshot: null } : {}) };

@@ -15,6 +15,7 @@ import {
   closeConflicts,
   decideSides,
   disputedOf,
+  forgetChoice,
   isRefusal,
   noteDecision,
   openConflict,
@@ -138,6 +139,7 @@ function write(store: Store, { info, row, ground, cause, count, local, sight }: 
     pendings: count,
   };
   saveRecord(store, row, after);
+  if (count === 0 && row.pendings > 0) forgetChoice(store, row.id);
   if (!isSame) {
     const { origin, run, detail = null } = cause;
     const sides = { before: row.value, after: value, former: row.schema, schema: ground.schema };
