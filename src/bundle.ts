@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json, Operation } from "./operation.ts";
 import type { Fields } from "./record.ts";
+import { fields } from "./record-shapes.ts";
 import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
@@ -16,7 +17,7 @@ const exported = z.object({
   isRedacted: z.boolean(),
   operation: z.looseObject({ id: z.uuid(), type: z.string(), status: z.string() }),
   /** What each change of a record was made on. */
-  bases: z.optional(z.array(z.nullable(z.record(z.string(), z.unknown())))),
+  bases: z.optional(z.array(z.nullable(fields))),
   /** The operations that it still waited for, whoever said so. */
   waitsFor: z.optional(z.array(z.string())),
   /** Where it stood in its lane. */
