@@ -316,6 +316,23 @@ it("a list goes on over pages until its limit, and --limit 0 reads all", async (
   expect(JSON.parse(some.out).operations).toHaveLength(1_200);
 });
 
+it("a retry by a filter goes on until nothing new is left, and tries nothing for ever that fails again at once", async () => {
+  const ids = Array.from({ length: 12_000 }, (_, at) => `0190a1b2-c3d4-7e5f-8a9b-${String(at).padStart(12, "0")}`);
+  for (const isFailingAgain of [false, true]) {
+    let at = 0;
+    const next = (): string[] => {
+      const taken = isFailingAgain ? ids.slice(0, 10_000) : ids.slice(at, at + 10_000);
+      at += taken.length;
+      return taken;
+    };
+    const played = await play(["queue", "retry", "--all"], {
+      answers: { "queue.retry": () => ({ done: next(), refused: [] }) },
+    });
+    expect(played.calls.filter(([verb]) => verb === "queue.retry")).toHaveLength(2);
+    expect(played.out).toBe(`✓ Trying again: ${isFailingAgain ? "10,000" : "12,000"} operations\n`);
+  }
+});
+
 it("an import goes in batches and skips empty lines", async () => {
   const stdin = Array.from({ length: 450 }, (_, at) => `{"n":${at}}`).join("\n\n");
   const played = await play(["queue", "import", "-"], {
