@@ -4,6 +4,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
+import { record } from "./support/record-fixtures.ts";
 import type { Answers, Script } from "./support/script.ts";
 import { now, play } from "./support/script.ts";
 
@@ -331,6 +332,22 @@ it("a retry by a filter goes on until nothing new is left, and tries nothing for
     expect(played.calls.filter(([verb]) => verb === "queue.retry")).toHaveLength(2);
     expect(played.out).toBe(`✓ Trying again: ${isFailingAgain ? "10,000" : "12,000"} operations\n`);
   }
+});
+
+it("a number that would be another one afterwards is refused in a record, and is a text where texts are taken", async () => {
+  const digits = "1234567890123456789";
+  const answers = {
+    "records.write": () => ({ record: record(), operation: null, warning: null }),
+  };
+  const put = await play(["records", "put", "notes", "n1", `{"id":${digits}}`], { answers });
+  expect([put.exit, put.calls]).toEqual([2, []]);
+  expect(put.err).toContain(`the number ${digits} is too long to be kept exactly`);
+  const { calls } = await play(["records", "update", "notes", "n1", "--set", `id=${digits}`], { answers });
+  expect(calls).toMatchObject([["records.write", { fields: { id: digits } }]]);
+  const imported = await play(["records", "import", "notes", "-", "--source", "s"], {
+    stdin: `{"id":1}\n{"id":${digits}}`,
+  });
+  expect([imported.exit, imported.err.includes(`-:2: the number ${digits}`)]).toEqual([2, true]);
 });
 
 it("an import goes in batches and skips empty lines", async () => {
