@@ -59,6 +59,20 @@ test("what waited for an operation that is refused here, or was not exported, is
   }
 });
 
+test("what waited for an operation that was given up comes back from its export, held as it was", async () => {
+  const bench = startBench({ isStopped: true });
+  const parent = bench.add({ payload: "parent" });
+  const child = bench.add({ payload: "child", after: [parent.id] });
+  bench.ask("queue.cancel", { ids: [parent.id] });
+  const { lines } = bench.ask("queue.export", {});
+  bench.ask("queue.remove", { ids: [child.id], confirm: true });
+  expect(bench.ask("queue.import", { lines })).toEqual({ imported: [child.id], skipped: [], refused: [] });
+  expect(bench.get(child.id).problem?.message).toContain(`${parent.id}, which was given up here`);
+  bench.engine.start();
+  await bench.run();
+  expect(bench.order()).toEqual([]);
+});
+
 test("what must never repeat and was on the wire where it was exported asks first, as after a crash", async () => {
   const there = startBench();
   there.answers.push(() => new Promise(() => {}));

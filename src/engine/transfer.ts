@@ -6,7 +6,7 @@
 import type { ExportedLine } from "../bundle.ts";
 import { lineOf, readLine } from "../bundle.ts";
 import type { Operation } from "../operation.ts";
-import { State } from "../operation.ts";
+import { State, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { AddInput, Input, Output, Refusal } from "../verbs.ts";
 import { parseInput } from "../verbs.ts";
@@ -104,7 +104,7 @@ function importOne(store: Store, line: Line, subject: string | undefined): strin
   const { operation, bases } = line;
   const isRecords = operation.type === recordWriteType;
   const needed = line.waitsFor ?? operation.dependsOn;
-  const missing = needed.filter((id) => findById(store, id) === null);
+  const missing = needed.filter((id) => !canLand(store, id));
   const candidate: AddInput = {
     id: operation.id,
     type: operation.type,
@@ -136,6 +136,12 @@ function importOne(store: Store, line: Line, subject: string | undefined): strin
   return id;
 }
 
+/** Whether an operation is here and may still land, or has landed. */
+function canLand(store: Store, id: string): boolean {
+  const op = findById(store, id);
+  return op !== null && (op.state !== State.done || statusOf(op.state, op.outcome) === "completed");
+}
+
 /** What it has to come after is not here, so nobody knows whether it has landed: a person decides. */
 function holdOrphan(store: Store, seq: number, missing: readonly string[]): void {
   const op = getBrief(store, seq);
@@ -143,7 +149,7 @@ function holdOrphan(store: Store, seq: number, missing: readonly string[]): void
   if (op === null || first === undefined || op.state >= State.parked) return;
   const problem = {
     code: "dependency_missing",
-    message: `it waited for operation ${first}, which is not here`,
+    message: `it waited for operation ${first}, which ${findById(store, first) === null ? "is not here" : "was given up here"}`,
     hint: "when that has landed, retry this one; or cancel it",
   };
   park(store, op, { reason: "dependency", problem, isUnsure: op.isUnsure, settled: null });
