@@ -2,6 +2,7 @@
  * Owns the rules of imports: every row becomes one record, once, whatever is repeated or broken off, and nobody's later work is undone.
  */
 import { expect, test } from "vitest";
+import { startRecords } from "../../test/support/record-bench.ts";
 import { startReader } from "../../test/support/record-reader.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Fields } from "../record.ts";
@@ -126,4 +127,17 @@ test("a row whose record was let go for want of room has been imported, too", as
   await bench.run(3_000);
   expect(bench.rows("SELECT key FROM record WHERE key = 'a'")).toEqual([]);
   expect(bench.ask("records.import", given)).toMatchObject({ imported: 0, unchanged: 1 });
+});
+
+test("a row that was imported by an older schema has been imported: an upgrade takes back nobody's edit", async () => {
+  const { client, run } = startRecords();
+  const ada = client({ collections: [people], isAlone: true });
+  const given = { ...base, rows: rows.slice(0, 1), key: "id" };
+  ada.ask("records.import", given);
+  ada.update("a", { name: "Countess" }, "people");
+  const rated = (value: unknown): Fields => ({ stars: 0, ...(value as Fields) });
+  ada.crash({ collections: [{ ...people, version: 2, check: rated, upcast: rated }] });
+  await run();
+  expect(ada.ask("records.import", given)).toMatchObject({ imported: 0, unchanged: 1 });
+  expect(ada.value("a", "people")).toEqual({ id: "a", name: "Countess", stars: 0 });
 });

@@ -3,6 +3,7 @@
  * How a record is written is `writes.ts`; reading files is left to the faces.
  */
 import { isSameJson } from "../canonical.ts";
+import type { Row } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
 import { isKeepable } from "../json.ts";
 import type { Json } from "../operation.ts";
@@ -12,14 +13,14 @@ import type { Input, Output } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { requireCollection } from "./collections.ts";
 import { findEvicted } from "./evicted.ts";
-import { fieldsOf, findRecord, shownValue } from "./records.ts";
+import { schemaOfSide } from "./record-log.ts";
+import { fieldsOf, findRecord, raised, shownValue } from "./records.ts";
 import type { Store } from "./store.ts";
 import { apart, textOrNull } from "./store.ts";
 import { writeRecords } from "./writes.ts";
 
-const lastImported =
-  "SELECT after FROM record_history WHERE record = ? AND origin = 'import' ORDER BY seq DESC LIMIT 1";
-const lastFromPlace = `SELECT after FROM record_history WHERE record = ? AND origin = 'import' AND detail ->> '$.source' = ?
+const lastImported = "SELECT * FROM record_history WHERE record = ? AND origin = 'import' ORDER BY seq DESC LIMIT 1";
+const lastFromPlace = `SELECT * FROM record_history WHERE record = ? AND origin = 'import' AND detail ->> '$.source' = ?
   AND detail ->> '$.position' = ? ORDER BY seq DESC LIMIT 1`;
 
 /**
@@ -49,10 +50,10 @@ export function importRecords(store: Store, input: Input<"records.import">): Out
   return { imported, unchanged, refused, nextOffset: input.offset + input.rows.length };
 }
 
-type Row = { readonly key: string; readonly value: Fields; readonly source: string; readonly position: number };
+type Imported = { readonly key: string; readonly value: Fields; readonly source: string; readonly position: number };
 
 /** Whether the record has this value, or had it from an import: of whatever came last, or from the same place of the same source. */
-function isImported(store: Store, info: CollectionInfo, { key, value, source, position }: Row): boolean {
+function isImported(store: Store, info: CollectionInfo, { key, value, source, position }: Imported): boolean {
   const row = findRecord(store, info, key);
   // What was let go for want of room keeps its history.
   const id = row?.id ?? findEvicted(store, info.id, key);
@@ -61,9 +62,13 @@ function isImported(store: Store, info: CollectionInfo, { key, value, source, po
   const stored = normalised(info, value);
   // Where a key stands in several rows, the last import is another row's; what came from this one is known all the same.
   const before = [store.db.prepare(lastImported).get(id), store.db.prepare(lastFromPlace).get(id, source, position)];
-  return before.some(
-    (entry) => entry !== undefined && isSameJson(fieldsOf(textOrNull(entry.after)) ?? undefined, stored),
-  );
+  return before.some((entry) => entry !== undefined && isSameJson(importedBy(store, info, entry) ?? undefined, stored));
+}
+
+/** What an entry of the history says that was imported, by the schema of this program. */
+function importedBy(store: Store, info: CollectionInfo, entry: Row): Fields | null {
+  const written = fieldsOf(textOrNull(entry.after));
+  return written === null ? null : raised(info, written, schemaOfSide(store, entry, "after"));
 }
 
 /** What the import stored is what the collection's check made of the row. */
