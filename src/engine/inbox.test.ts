@@ -132,6 +132,24 @@ test("a transaction of which a record has changed since it was given up is not b
   expect(ada.value("n1")).toEqual({ ...base, title: "theirs" });
 });
 
+test("a decision beneath a later change of ours is taken back, and that change stays", async () => {
+  for (const choose of ["local", "remote"] as const) {
+    const { ada, server, run } = await apart();
+    ada.update("n1", { title: "ours" });
+    server.write("notes", "n1", { ...base, title: "theirs" });
+    ada.online();
+    await run(3_000);
+    ada.update("n1", { n: 5 });
+    const { done } = ada.ask("conflicts.resolve", { filter: {}, choose });
+    await run(3_000);
+    const title = choose === "local" ? "ours" : "theirs";
+    expect(server.all("notes").n1).toEqual({ ...base, title, n: 5 });
+    expect(ada.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
+    await run(3_000);
+    expect(server.all("notes").n1).toEqual({ ...base, title: "ours", n: 5 });
+  }
+});
+
 test("what a cancelled operation had changed comes back when its dispute is taken back", async () => {
   const { ada, server, run } = await apart();
   ada.update("n1", { title: "ours" });

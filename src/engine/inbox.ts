@@ -241,23 +241,28 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   // What belongs together is applied all or none: giving up one of its records gives up all of them.
   const isGivenUp = by.choose === "remote" && by.fields === undefined && pendings.length > 1;
   const others = isGivenUp
-    ? pendings.filter(({ record }) => record !== row.id).map(({ record }) => sidesOf(store, record))
+    ? pendings
+        .filter(({ record }) => record !== row.id)
+        .map(({ record }) => ({ record, before: shownNow(store, record) }))
     : [];
   if (isGivenUp) {
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
-    outcome = sidesOf(store, row.id).before;
+    outcome = shownNow(store, row.id);
   } else {
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
     linkMentions(store, op.seq, { record: row.id, value: outcome });
   }
+  // Later changes of ours stay on top of what is decided, before as after.
+  const after = shownNow(store, row.id);
   const detail = {
     before,
+    ...(isSameJson(after as Json, outcome as Json) ? {} : { after }),
     ...(by.fields === undefined ? {} : { fields: by.fields }),
     ...(others.length === 0
       ? {}
-      : { others: others.map((each) => ({ ...each, outcome: sidesOf(store, each.record).before })) }),
+      : { others: others.map((each) => ({ ...each, outcome: shownNow(store, each.record) })) }),
   };
   // Of two sides together something is made that neither of them is.
   const choice = by.fields === undefined ? by.choose : "value";
@@ -276,11 +281,7 @@ function linkMentions(store: Store, seq: number, of: { readonly record: number; 
   noteMentions(store, of.record, of.value);
 }
 
-/** A record as it stands before something is done to it. */
-const sidesOf = (store: Store, record: number): { readonly record: number; readonly before: Fields | null } => ({
-  record,
-  before: fieldsOf(getRecord(store, record)?.value ?? null),
-});
+const shownNow = (store: Store, record: number): Fields | null => fieldsOf(getRecord(store, record)?.value ?? null);
 
 /** What a choice makes of the change, over what the server has by now: the inbox has followed it. */
 function wantedValue(conflict: ConflictRow, by: Wanted, at: Place): Fields | null {
@@ -362,18 +363,24 @@ type Decided = { readonly record: number; readonly before: Fields | null; readon
  */
 function undoOne(store: Store, conflict: ConflictRow): void {
   if (conflict.status !== "resolved") refuse(conflict, `it is ${conflict.status}`, "only a decision can be taken back");
-  const { before, others = [] } = (conflict.detail ?? {}) as {
+  const {
+    before,
+    after,
+    others = [],
+  } = (conflict.detail ?? {}) as {
     readonly before?: Fields | null;
+    readonly after?: Fields | null;
     readonly others?: readonly Decided[];
   };
   if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
-  const decided = [{ record: conflict.record, before, outcome: conflict.outcome as Fields | null }, ...others];
+  const outcome = after === undefined ? conflict.outcome : after;
+  const decided = [{ record: conflict.record, before, outcome }, ...others];
   const writes = decided.flatMap((each) => writeBack(store, conflict, each));
   if (writes.length > 0) writeRecords(store, writes, { origin: "undo", detail: { conflict: conflict.id } });
   const together = others.flatMap(({ record }) => withdrawnOn(store, record, conflict.op));
   for (const each of [conflict, ...together]) {
-    const { decidedBy: by, choice, outcome, detail } = each;
-    settleConflict(store, each, { status: "undone", by, choice, outcome, detail });
+    const { decidedBy: by, choice, detail } = each;
+    settleConflict(store, each, { status: "undone", by, choice, outcome: each.outcome, detail });
   }
 }
 
