@@ -4,8 +4,11 @@
  */
 import { HoldfastError } from "./errors.ts";
 
-/** How deep a value may nest. Parsers and schemas recurse, and a stack that overflows is no answer to a caller. */
+/** How deep a value may nest, on whatever way it comes. Those who walk it recurse, and a stack that overflows is no answer to a caller. */
 export const maxDepth = 500;
+
+/** A request holds its values a few levels down: who reads it as a whole refuses none for what stands around them. */
+export const requestDepth = 508;
 
 const halfCharacter = /\p{Surrogate}/u;
 
@@ -21,14 +24,14 @@ type Open = { readonly value: unknown; readonly path: string; readonly depth: nu
  * Returns `value` ready to travel: properties that are `undefined` are left out, as `JSON.stringify` does; everything
  * else that JSON cannot carry is refused with `invalid_input` and its path. A value without `undefined` comes back as it is.
  */
-export function toJson(value: unknown, where: string): unknown {
+export function toJson(value: unknown, where: string, depthLimit = maxDepth): unknown {
   let hasUndefined = false;
   const open: Open[] = [{ value, path: where, depth: 0 }];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { value: each, path, depth } = next;
     if (each === undefined) hasUndefined = true;
     const children = childrenOf(each, path);
-    if (children.length > 0 && depth >= maxDepth) {
+    if (children.length > 0 && depth >= depthLimit) {
       throw refusal(path.slice(0, 80), `nests deeper than ${maxDepth}`);
     }
     for (const [name, child] of children) {

@@ -74,24 +74,24 @@ export function statusOf(state: State, outcome: Outcome | null): Status {
   }
 }
 
-const moves: { readonly [from in Status]: readonly Status[] } = {
+const terminal = ["completed", "cancelled", "expired"] as const;
+type Terminal = (typeof terminal)[number];
+
+const moves: { readonly [from in Exclude<Status, Terminal>]: readonly Status[] } = {
   draft: ["pending", "cancelled", "expired"],
   pending: ["in_progress", "cancelled", "expired", "failed", "completed"],
   in_progress: ["pending", "completed", "failed", "cancelled", "expired"],
   failed: ["pending", "cancelled", "completed", "expired"],
-  completed: [],
-  cancelled: [],
-  expired: [],
 };
 
 /** Tells whether an operation may go from one status to another. Terminal statuses never move. */
 export function canMove(from: Status, to: Status): boolean {
-  return moves[from].includes(to);
+  return !isTerminal(from) && moves[from].includes(to);
 }
 
 /** Tells whether a status is final. `failed` is not: a failed operation is parked and waits for a person or code. */
-export function isTerminal(status: Status): boolean {
-  return moves[status].length === 0;
+export function isTerminal(status: Status): status is Terminal {
+  return (terminal as readonly Status[]).includes(status);
 }
 
 /** Lowest and highest priority; 0 is normal, 100 is for locks and what everybody waits for. */
@@ -160,7 +160,8 @@ export type Answer =
       readonly isCharged: boolean;
       readonly scope: "operation" | "remote";
     }
-  | { readonly kind: "auth"; readonly problem: Problem }
+  /** `mayHaveLanded`: what was asked next was refused, after a silence in which it may have taken effect. */
+  | { readonly kind: "auth"; readonly problem: Problem; readonly mayHaveLanded?: boolean }
   /** No answer. `mayHaveLanded` is false only when it is certain that nothing reached the remote. */
   | { readonly kind: "unknown"; readonly problem: Problem; readonly mayHaveLanded: boolean };
 

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { canonicalText } from "./canonical.ts";
 import { isCode } from "./errors.ts";
+import { maxDepth } from "./json.ts";
 import type { Json } from "./operation.ts";
 import { applyMergePatch, applyPatch, makePatch } from "./patch.ts";
 
@@ -74,6 +75,14 @@ test("a test that fails is a refusal by the state of the document, a patch that 
   expect(() => applyPatch({ a: 1 }, [{ op: "test", path: "/b", value: 2 }])).toThrow(code("refused_by_state"));
   expect(() => applyPatch({ a: 1 }, [{ op: "test", path: "b", value: 2 }])).toThrow(code("invalid_input"));
   expect(() => applyPatch({ a: 1 }, [{ op: "remove", path: "/b" }])).toThrow(code("invalid_input"));
+});
+
+test("steps that nest a value deeper than JSON may be here are refused as a value of that depth is", () => {
+  const copies = (count: number) =>
+    Array.from({ length: count }, () => ({ op: "copy", from: "", path: "/b" }) as const);
+  expect(applyPatch({ a: 1 }, copies(maxDepth - 1))).toMatchObject({ b: { b: { a: 1 } } });
+  const tooDeep = expect.objectContaining({ code: "invalid_input", message: expect.stringContaining("nests deeper") });
+  expect(() => applyPatch({ a: 1 }, copies(maxDepth))).toThrow(tooDeep);
 });
 
 test("the patch that is made leads from one value to the other", () => {

@@ -4,6 +4,7 @@
  */
 import { isSameJson } from "./canonical.ts";
 import { HoldfastError } from "./errors.ts";
+import { toJson } from "./json.ts";
 import type { Json } from "./operation.ts";
 
 type Members = { readonly [name: string]: Json };
@@ -36,7 +37,9 @@ export function applyMergePatch(target: Json, patch: Json): Json {
  * applyPatch({ tags: ["a"] }, [{ op: "add", path: "/tags/-", value: "b" }]) // { tags: ["a", "b"] }
  */
 export function applyPatch(document: Json, patch: readonly unknown[]): Json {
-  return patch.reduce<Json>((value, step, index) => applyStep(value, step, index), document);
+  const patched = patch.reduce<Json>((value, step, index) => applyStep(value, step, index), document);
+  // Steps may nest what alone is flat enough: copied into itself, a value doubles its depth.
+  return toJson(patched, "what the patch makes") as Json;
 }
 
 /** The JSON Patch that leads from one value to another; arrays that differ are replaced whole. */

@@ -8,6 +8,7 @@ import type { Json } from "./operation.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
 import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
+import type { Comparison } from "./where.ts";
 
 export const collectionName = z
   .string()
@@ -47,7 +48,7 @@ const condition = z.union([
     gte: optional(orderable),
     in: optional(z.array(scalar).check(z.minLength(1), z.maxLength(recordLimits.page))),
     prefix: optional(z.string()),
-  }),
+  } satisfies { readonly [name in keyof Comparison]-?: unknown }),
 ]);
 export const where = z
   .record(field, condition)

@@ -1,8 +1,12 @@
-// Owns the rule that a name or key which storage would change is refused before anything is acknowledged, wherever one is given.
+// Owns the rules that a name or key which storage would change is refused before anything is acknowledged, wherever one is given, and that
+// what is accepted here nests no deeper than a server takes it.
 // Leaves every other shape to the verbs that are given it.
 import { describe, expect, test } from "vitest";
+import { maxDepth } from "./json.ts";
+import type { Json } from "./operation.ts";
 import type { Verb } from "./verbs.ts";
 import { parseInput } from "./verbs.ts";
+import { pushRequest, readWire } from "./wire.ts";
 
 // Node 22 reads a text from SQLite up to its U+0000; half of a surrogate pair becomes U+FFFD, on any Node.
 const bad = ["a\0b", "\0", "a\ud800b", "\udc00a"];
@@ -53,5 +57,29 @@ test("inside payloads and values of records any text is kept, because JSON escap
     expect(parseInput("queue.add", { type: "note", payload: { [text]: text } }).payload).toEqual({ [text]: text });
     const input = { kind: "put", collection: "notes", key: "n1", value: { [text]: text } } as const;
     expect(parseInput("records.write", input)).toEqual(input);
+  }
+});
+
+test("a record nests as deep here as a server takes it, and not one level deeper", () => {
+  const nest = (depth: number): Json => (depth === 0 ? 1 : [nest(depth - 1)]);
+  const here = (depth: number) =>
+    parseInput("records.write", { kind: "put", collection: "notes", key: "n1", value: { a: nest(depth - 1) } });
+  const there = (depth: number) => {
+    const change = {
+      collection: "notes",
+      key: "n1",
+      kind: "create",
+      base: 0,
+      fields: { a: nest(depth - 1) },
+      schema: 1,
+    };
+    const items = [{ id: "op", number: 1, changes: [change], at: 1 }];
+    return readWire("push", pushRequest, { space: "main", client: "c", floor: 0, items });
+  };
+  for (const take of [here, there]) {
+    expect(() => take(maxDepth)).not.toThrow();
+    expect(() => take(maxDepth + 1)).toThrow(
+      expect.objectContaining({ code: "invalid_input", message: expect.stringContaining(`deeper than ${maxDepth}`) }),
+    );
   }
 });

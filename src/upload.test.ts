@@ -99,10 +99,17 @@ describe("a reference to a file", () => {
     expect(() => checkFileRef("a.txt")).toThrow(refusal);
   });
 
-  test("is found anywhere in a payload, each hash once", () => {
+  test("is found anywhere in a payload, however it is named there, each hash once", () => {
     const other = "b".repeat(64);
-    const payload = { body: { file }, more: [{ blob }, { blob: other }, { blob: "x" }, { blob: 5 }, null, "blob"] };
-    expect([...blobsIn(payload)].sort()).toEqual([blob, other]);
+    const third = "C".repeat(64);
+    const fourth = "d".repeat(64);
+    const payload = {
+      body: { file },
+      more: [{ blob }, { blob: other }, { blob: "x" }, { blob: 5 }, null, "blob"],
+      args: [`/data/blobs/cc/${third}.link`],
+      [fourth]: true,
+    };
+    expect([...blobsIn(payload)].sort()).toEqual([blob, other, third.toLowerCase(), fourth]);
     expect(blobsIn("text")).toEqual([]);
   });
 });

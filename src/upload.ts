@@ -133,15 +133,18 @@ export function checkUpload(payload: unknown): UploadPayload {
   return upload;
 }
 
-/** The hashes of all captured content that a payload refers to, for collecting the rest. */
+/**
+ * Whatever in a payload can be the hash of captured content, for collecting the rest. A type of one's own says in its own words what it
+ * sends, e.g. by a path, so every text counts: a name too many keeps a file, a name too few would lose one.
+ */
 export function blobsIn(payload: Json): readonly string[] {
   const found = new Set<string>();
-  const open: Json[] = [payload];
+  const open: unknown[] = [payload];
   while (open.length > 0) {
     const each = open.pop();
+    if (typeof each === "string") for (const [hash] of each.matchAll(hashes)) found.add(hash.toLowerCase());
     if (typeof each !== "object" || each === null) continue;
-    if (!Array.isArray(each) && "blob" in each && sha256Shape.test(String(each.blob))) found.add(String(each.blob));
-    for (const child of Array.isArray(each) ? each : Object.values(each)) open.push(child);
+    for (const [key, child] of Object.entries(each)) open.push(key, child);
   }
   return [...found];
 }
@@ -165,7 +168,7 @@ export function nameOf(file: FileRef): string {
   return "path" in file ? (file.path.split(/[\\/]/).at(-1) ?? file.path) : `${file.blob.slice(0, 12)}…`;
 }
 
-const sha256Shape = /^[0-9a-f]{64}$/;
+const hashes = /[0-9a-f]{64}/gi;
 const protocolHeaders = /^(content-digest|tus-.*|upload-.*)$/;
 
 function titleOf({ file, url }: UploadPayload): string {

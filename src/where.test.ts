@@ -4,7 +4,8 @@
 import { expect, test } from "vitest";
 import type { Json } from "./operation.ts";
 import type { Where } from "./record.ts";
-import { meets } from "./where.ts";
+import { parseInput } from "./verbs.ts";
+import { comparisons, meets } from "./where.ts";
 
 const value = { status: "open", fee: 7, note: null, tags: ["a"], isDone: false };
 
@@ -45,4 +46,14 @@ test("texts compare by code points, so what is beyond the basic plane comes last
   expect(meets({ text: { gt: "\ufb01" } }, { key: "k", value: { text: wave } })).toBe(true);
   expect(meets({ text: { gt: "a" } }, { key: "k", value: { text: "ab" } })).toBe(true);
   expect(meets({ text: { lt: "ab" } }, { key: "k", value: { text: "a" } })).toBe(true);
+});
+
+test("every comparison that there is may be asked by clients, and is told from none", () => {
+  for (const name of comparisons) {
+    const asked = { fee: { [name]: name === "in" ? ["7"] : "7" } };
+    expect(parseInput("records.query", { collection: "notes", where: asked as Where }).where).toEqual(asked);
+    const values = ["6", "7", "8"].filter((fee) => meets(asked as Where, { key: "k", value: { fee } }));
+    expect(values.length, name).toBeGreaterThan(0);
+    expect(values.length, name).toBeLessThan(3);
+  }
 });

@@ -5,7 +5,7 @@
 import type { Json } from "./operation.ts";
 import type { Condition, Fields, Where } from "./record.ts";
 
-type Comparison = Exclude<Condition, string | number | boolean | null>;
+export type Comparison = Exclude<Condition, string | number | boolean | null>;
 type Scalar = string | number | boolean | null;
 
 /** What conditions are asked of. `$key` and `$changed` stand for the record's own; every other name is a field of the value. */
@@ -42,18 +42,28 @@ function fieldOf(subject: Subject, field: string): Json {
   return Object.hasOwn(subject.value, field) ? (subject.value[field] ?? null) : null;
 }
 
-function holds(value: Json, asked: Comparison): boolean {
-  return (
-    (asked.eq === undefined || isEqual(value, asked.eq)) &&
-    (asked.ne === undefined || !isEqual(value, asked.ne)) &&
-    (asked.lt === undefined || isOrdered(value, asked.lt, (order) => order < 0)) &&
-    (asked.lte === undefined || isOrdered(value, asked.lte, (order) => order <= 0)) &&
-    (asked.gt === undefined || isOrdered(value, asked.gt, (order) => order > 0)) &&
-    (asked.gte === undefined || isOrdered(value, asked.gte, (order) => order >= 0)) &&
-    (asked.in === undefined || asked.in.some((each) => isEqual(value, each))) &&
-    (asked.prefix === undefined || (typeof value === "string" && value.startsWith(asked.prefix)))
-  );
-}
+type Asks = {
+  readonly [name in keyof Comparison]-?: (value: Json, asked: Exclude<Comparison[name], undefined>) => boolean;
+};
+
+const asks: Asks = {
+  eq: (value, asked) => isEqual(value, asked),
+  ne: (value, asked) => !isEqual(value, asked),
+  lt: (value, asked) => isOrdered(value, asked, (order) => order < 0),
+  lte: (value, asked) => isOrdered(value, asked, (order) => order <= 0),
+  gt: (value, asked) => isOrdered(value, asked, (order) => order > 0),
+  gte: (value, asked) => isOrdered(value, asked, (order) => order >= 0),
+  in: (value, asked) => asked.some((each) => isEqual(value, each)),
+  prefix: (value, asked) => typeof value === "string" && value.startsWith(asked),
+};
+
+/** Every comparison that there is. */
+export const comparisons = Object.keys(asks) as readonly (keyof Comparison)[];
+
+const holds = (value: Json, asked: Comparison): boolean =>
+  comparisons.every((name) => asked[name] === undefined || (asks[name] as Ask)(value, asked[name]));
+
+type Ask = (value: Json, asked: unknown) => boolean;
 
 const isEqual = (value: Json, asked: Scalar): boolean => value === asked;
 

@@ -9,6 +9,8 @@ import { watched } from "./network-note.ts";
 import type { Paint } from "./paint.ts";
 import { isColoured, makePaint } from "./paint.ts";
 import type { Session } from "./session.ts";
+import type { Step } from "./step.ts";
+import { makeStep } from "./step.ts";
 
 /** Options of every command. */
 export type GlobalOptions = {
@@ -53,6 +55,8 @@ export type Context = {
 export type Handler<A extends readonly unknown[], O> = (context: Context, args: A, options: O) => Promise<ExitCode>;
 
 const openTimeoutMs = 10_000;
+/** A daemon that runs answers within milliseconds, one that starts within a second: longer than that a person wonders. */
+const wonderMs = 1_500;
 
 export function makeContext(host: Host, options: GlobalOptions): Context {
   const isJson = options.json === true;
@@ -60,7 +64,7 @@ export function makeContext(host: Host, options: GlobalOptions): Context {
   const isAllowed = options.color !== false;
   const paint = makePaint(!isJson && isColoured({ isTty: host.stdout.isTty, isAllowed, env: host.env }));
   const errorPaint = makePaint(!isJson && isColoured({ isTty: host.stderr.isTty, isAllowed, env: host.env }));
-  const lines = makeLine(host, options.home);
+  const lines = makeLine(host, options.home, makeStep({ host, isJson, isQuiet }));
   // An answer of nothing, e.g. no ids under --quiet, is no line.
   const answer = (value: unknown, render: () => string): void => {
     const text = isJson ? JSON.stringify(value, null, 2) : render();
@@ -98,15 +102,23 @@ function widthFrom(columns: string | undefined): number {
 function makeLine(
   host: Host,
   home: string | undefined,
+  step: Step,
 ): Pick<Context, "session" | "reopen" | "untold" | "local" | "close"> {
   let open: Promise<Session> | undefined;
   let line: Watched | undefined;
   let local: Promise<Local> | undefined;
   const connect = (canStart: boolean): Promise<Session> => {
-    open = host.openSession({ home, canStart, timeoutMs: openTimeoutMs }).then((session) => {
-      line = watched(session);
-      return line.session;
-    });
+    const waiting = setTimeout(() => step.show("Waiting for the daemon to answer…"), wonderMs);
+    open = host
+      .openSession({ home, canStart, timeoutMs: openTimeoutMs })
+      .then((session) => {
+        line = watched(session);
+        return line.session;
+      })
+      .finally(() => {
+        clearTimeout(waiting);
+        step.end();
+      });
     return open;
   };
   const closeOpen = async (): Promise<void> => {

@@ -24,8 +24,10 @@ export function directoryOf(home: string | undefined): string {
 export async function openSession(options: SessionOptions, main: string): Promise<Session> {
   const directory = directoryOf(options.home);
   const state = { isNew: false };
+  const giveUpAt = performance.now() + options.timeoutMs;
   const start = async (): Promise<void> => {
-    await startDetached(directory, { command: daemonCommand(main), startTimeoutMs: options.timeoutMs });
+    const startTimeoutMs = Math.max(0, giveUpAt - performance.now());
+    await startDetached(directory, { command: daemonCommand(main), startTimeoutMs });
     state.isNew = true;
   };
   const transport = await (options.canStart ? daemonTransport(directory, start) : daemonTransport(directory));

@@ -2,8 +2,10 @@
  * Owns the one typed client: its methods from the verb table, its handles on queued operations, and its misuse messages.
  * How calls and events travel is the transport's; what the verbs mean is the engine's.
  */
+
+import { HoldfastError } from "../errors.ts";
 import { newUuidV7, uuidRandomBytes } from "../id.ts";
-import { toJson } from "../json.ts";
+import { requestDepth, toJson } from "../json.ts";
 import { checkOptions, misspelt, nearest } from "../misuse.ts";
 import type { Operation } from "../operation.ts";
 import { verbKinds } from "../verb-names.ts";
@@ -20,7 +22,7 @@ import type { SettledOptions } from "./settled.ts";
 import { waitUntilSettled } from "./settled.ts";
 import type { SyncedOptions, SyncReport, SyncWish } from "./synced.ts";
 import type { CallOptions, EngineLike, Listener, SubscribeOptions, Transport } from "./transport.ts";
-import { orAborted } from "./waiting.ts";
+import { abortedBy, orAborted } from "./waiting.ts";
 
 /** A receipt that can be waited on. The operation is durable already. */
 export type QueuedOperation = Receipt & {
@@ -88,10 +90,10 @@ export function connect(options: ConnectOptions): Client {
   const feed = openFeed(transport, onError);
   const closing = new AbortController();
 
-  const send = <V extends Verb>(verb: V, input: Input<V>, callOptions: CallOptions = {}): Promise<Output<V>> => {
+  const send = async <V extends Verb>(verb: V, input: Input<V>, callOptions: CallOptions = {}): Promise<Output<V>> => {
     const { signal } = callOptions;
     // An abort that came before the call means that nothing may happen.
-    if (signal?.aborted === true) return orAborted(new Promise<never>(() => {}), verb, signal);
+    if (signal?.aborted === true) throw abortedBy(signal, verb);
     return orAborted(transport.call(verb, input, callOptions), verb, signal);
   };
   const settled = (id: string, settledOptions: SettledOptions = {}): Promise<Operation> => {
@@ -104,7 +106,7 @@ export function connect(options: ConnectOptions): Client {
     if (!Object.hasOwn(verbKinds, verb))
       throw new TypeError(misspelt("the verb", String(verb), Object.keys(verbKinds)));
     checkOptions(verb, callOptions, ["signal"]);
-    const output = await send(verb, withIds(verb, toJson(input ?? {}, "input") as Input<V>), callOptions);
+    const output = await send(verb, withIds(verb, toJson(input ?? {}, "input", requestDepth) as Input<V>), callOptions);
     return withHandles(verb, output, settled);
   };
   const close = async (): Promise<void> => {
@@ -112,9 +114,13 @@ export function connect(options: ConnectOptions): Client {
     feed.close();
     await transport.close();
   };
-  const subscribe = (listener: Listener, subscribeOptions?: SubscribeOptions): (() => void) => {
+  const subscribe = (listener: Listener, subscribeOptions: SubscribeOptions = {}): (() => void) => {
     if (typeof listener !== "function") throw new TypeError("subscribe takes a function that hears of every event");
     checkOptions("subscribe", subscribeOptions, ["after", "onGap"]);
+    const { after = 0 } = subscribeOptions;
+    // A place that no feed has would be asked for again and again by the transports that reconnect.
+    if (!Number.isSafeInteger(after) || after < 0)
+      throw new HoldfastError("invalid_input", `subscribe: after is ${after}`, "give the sequence of an event, or 0");
     return feed.subscribe(listener, subscribeOptions);
   };
   const records = { call, feed, onError, closing: closing.signal, newKey: newOperationId };

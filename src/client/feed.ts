@@ -5,6 +5,7 @@
 import type { Status } from "../operation.ts";
 import { isTerminal } from "../operation.ts";
 import type { HoldfastEvent } from "../verbs.ts";
+import { guarded } from "./guarded.ts";
 import type { Listener, SubscribeOptions, Transport } from "./transport.ts";
 
 /** How many ended operations are remembered, for those who ask after retention has pruned them. */
@@ -19,18 +20,11 @@ export type Feed = {
 
 /** Opens a client's feed; `onError` hears of listeners that throw, so that one cannot silence the others. */
 export function openFeed(transport: Transport, onError: (error: unknown) => void): Feed {
-  const listeners = new Map<symbol, { readonly tell: Listener; readonly onGap: (() => void) | undefined }>();
+  const listeners = new Set<{ readonly tell: Listener; readonly onGap: (() => void) | undefined }>();
   const streams = new Set<() => void>();
   const endings = new Map<string, HoldfastEvent>();
   let stopLive: (() => void) | null = null;
 
-  const guarded = (task: () => void): void => {
-    try {
-      task();
-    } catch (error) {
-      onError(error);
-    }
-  };
   const remember = (event: HoldfastEvent): void => {
     if (event.id === null || event.status === null) return;
     // What is retried has not ended any more.
@@ -43,10 +37,10 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
     stopLive ??= subscribeOnce(transport, {
       listener: (event) => {
         remember(event);
-        for (const { tell } of [...listeners.values()]) guarded(() => tell(event));
+        for (const { tell } of [...listeners]) guarded(() => tell(event), onError);
       },
       onGap: () => {
-        for (const { onGap } of [...listeners.values()]) guarded(() => onGap?.());
+        for (const { onGap } of [...listeners]) guarded(() => onGap?.(), onError);
       },
     });
   };
@@ -56,8 +50,8 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
       const { after, onGap } = options;
       if (after !== undefined) {
         const stop = subscribeOnce(transport, {
-          listener: (event) => guarded(() => listener(event)),
-          onGap: () => guarded(() => onGap?.()),
+          listener: (event) => guarded(() => listener(event), onError),
+          onGap: () => guarded(() => onGap?.(), onError),
           after,
         });
         streams.add(stop);
@@ -66,11 +60,11 @@ export function openFeed(transport: Transport, onError: (error: unknown) => void
           stop();
         };
       }
-      const key = Symbol("listener");
-      listeners.set(key, { tell: listener, onGap });
+      const each = { tell: listener, onGap };
+      listeners.add(each);
       goLive();
       return () => {
-        listeners.delete(key);
+        listeners.delete(each);
         if (listeners.size > 0) return;
         stopLive?.();
         stopLive = null;

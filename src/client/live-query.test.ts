@@ -1,7 +1,8 @@
 // Proves what a live query asks for: one record where that says what the page is, everything where it does not.
 // Leaves that its pages are right on every transport to src/testing/record-contract.ts.
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { openTestEngine } from "../../test/support/test-engine.ts";
+import { HoldfastError } from "../errors.ts";
 import type { Input, Verb } from "../verbs.ts";
 import { connect } from "./client.ts";
 import { directTransport } from "./direct.ts";
@@ -112,4 +113,51 @@ test("indexes that are declared while the old ones are asked for are taken into 
   await quiet();
   await after(() => notes.update("n0", { title: "z" }));
   expect(pages.at(-1)).toEqual(["n1 -", "n2 -", "n0 z"]);
+});
+
+test("who hears of errors and throws itself ends no live query and silences no listener", async () => {
+  const told = vi.spyOn(console, "error").mockImplementation(() => {});
+  ends.push(() => told.mockRestore());
+  const engine = openTestEngine();
+  const direct = directTransport(engine);
+  let isRefusing = true;
+  const call = <V extends Verb>(verb: V, input: Input<V>) =>
+    isRefusing && verb === "records.query"
+      ? Promise.reject(new HoldfastError("database_busy", "not now", "ask again"))
+      : direct.call(verb, input);
+  const client = connect({ transport: { ...direct, call } });
+  ends.push(engine.close, client.close);
+  const notes = client.collection({ name: "notes" });
+  await notes.put("n1", { title: "a" });
+  const errors: unknown[] = [];
+  const pages: number[] = [];
+  const onError = (error: unknown): void => {
+    errors.push(error);
+    throw new Error("a mistake in what hears of mistakes");
+  };
+  const listener = ({ records }: { readonly records: readonly unknown[] }): void => {
+    pages.push(records.length);
+    throw new Error("a listener's own mistake");
+  };
+  notes.subscribe({}, listener, { onError });
+  await expect.poll(() => errors.length).toBe(1);
+  isRefusing = false;
+  await expect.poll(() => pages).toEqual([1]);
+  await notes.put("n2", { title: "b" });
+  await expect.poll(() => pages).toEqual([1, 2]);
+  expect(errors.map(String)).toEqual([
+    "HoldfastError: not now",
+    ...["Error: a listener's own mistake", "Error: a listener's own mistake"],
+  ]);
+  expect(told).toHaveBeenCalledTimes(3);
+  const other = connect({ engine, onError });
+  ends.push(other.close);
+  const heard: string[] = [];
+  other.subscribe(() => {
+    throw new Error("a listener's own mistake");
+  });
+  other.subscribe(({ kind }) => heard.push(kind));
+  await notes.put("n3", { title: "c" });
+  await expect.poll(() => heard).toContain("record");
+  expect(told.mock.calls.length).toBeGreaterThan(3);
 });

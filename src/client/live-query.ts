@@ -5,6 +5,7 @@
  */
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
+import { guarded } from "./guarded.ts";
 import { delay, linkSignals } from "./waiting.ts";
 
 /** A burst of changes is answered by one page per this time; the first change after a quiet while is answered at once. */
@@ -54,7 +55,7 @@ export function openLiveQuery<P extends Shows>(query: LiveQuery<P>): () => void 
     news.wake();
     linked.release();
   };
-  void keepAsking(query, news, linked.signal).catch(query.onError);
+  void keepAsking(query, news, linked.signal);
   return stop;
 }
 
@@ -86,11 +87,13 @@ async function keepAsking<P extends Shows>(query: LiveQuery<P>, news: News, sign
       retryMs = firstRetryMs;
       const isNews: boolean = next !== page && JSON.stringify(next) !== JSON.stringify(page);
       page = next;
-      if (isNews) tell(query, next);
+      if (isNews) guarded(() => query.listener(next), query.onError);
       await delay(restMs, signal);
     } catch (error) {
       if (signal.aborted) return;
-      query.onError(error);
+      guarded(() => {
+        throw error;
+      }, query.onError);
       news.isWide = true;
       await delay(retryMs, signal);
       retryMs = Math.min(retryMs * 2, longestRetryMs);
@@ -132,14 +135,6 @@ async function mend<P extends Shows>({ query, news, page, keys }: Mending<P>, si
   if (before === undefined || places.some((field) => textAt(before, field) !== textAt(found, field))) return null;
   records[at] = found;
   return { ...page, records };
-}
-
-function tell<P extends Shows>({ listener, onError }: LiveQuery<P>, page: P): void {
-  try {
-    listener(page);
-  } catch (error) {
-    onError(error);
-  }
 }
 
 function untilWoken(news: News): Promise<void> {

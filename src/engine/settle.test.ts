@@ -231,6 +231,24 @@ describe("credentials", () => {
     expect(bench.get(anna.id).failures).toBe(0);
   });
 
+  test("a refusal after a silence waits for credentials like any other, and the operation keeps its doubt and its key", async () => {
+    const refused = { code: "unauthorized", message: "the token has expired", status: 401 };
+    for (const problem of [refused, { code: "credential_missing", message: "there is none yet" }]) {
+      const bench = startBench();
+      bench.answers.push({ kind: "auth", problem, mayHaveLanded: true });
+      const { id } = bench.add({ subject: "anna" });
+      await bench.run(100);
+      expect(bench.get(id)).toMatchObject({ reason: "auth", failures: 0, mayHaveLanded: true });
+      bench.answers.push({ kind: "auth", problem });
+      bench.ask("subject.signIn", { subject: "anna" });
+      await bench.run(100);
+      expect(bench.get(id)).toMatchObject({ reason: "auth", mayHaveLanded: true, idempotencyKey: id });
+      bench.ask("subject.signIn", { subject: "anna" });
+      await bench.run();
+      expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0 });
+    }
+  });
+
   test("a refused token is not shown again at once because the clock was put back", async () => {
     const bench = startBench();
     bench.answers.push(...Array.from({ length: 40 }, () => unauthorized));

@@ -83,7 +83,7 @@ export function settle(store: Store, settled: Settled): void {
       tryAgain(store, op, { ...settled, answer });
       break;
     case "auth":
-      holdForCredentials(store, op, answer.problem, settled);
+      holdForCredentials(store, op, { ...settled, answer });
       break;
     case "unknown":
       tryUnknown(store, op, { ...settled, answer });
@@ -301,11 +301,17 @@ function putBack(store: Store, op: Brief, back: PutBack): void {
 }
 
 /** 401 pauses the subject's operations for that remote; the attempt is not charged and the operation keeps its place. */
-function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: Settled): void {
+function holdForCredentials(
+  store: Store,
+  op: Brief,
+  settled: Settled & { readonly answer: Extract<Answer, { kind: "auth" }> },
+): void {
+  const { problem, mayHaveLanded } = settled.answer;
+  const isUnsure = op.isUnsure || mayHaveLanded === true;
   // Without a status it was not the remote that refused: a credential of that name is missing here, which concerns this operation alone.
   if (problem.status === undefined) {
     const delay = Math.min(authRetryMs.first * 2 ** op.streak, authRetryMs.most);
-    putBack(store, op, { delay, reason: "auth", failures: op.failures, isUnsure: op.isUnsure, problem, settled });
+    putBack(store, op, { delay, reason: "auth", failures: op.failures, isUnsure, problem, settled });
     return;
   }
   const channel = getChannel(store, op.channel);
@@ -318,6 +324,7 @@ function holdForCredentials(store: Store, op: Brief, problem: Problem, settled: 
     state: State.waiting,
     reason: "lane",
     due: 0,
+    isUnsure,
     problem,
     remoteVersion: null,
   });

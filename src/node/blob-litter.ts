@@ -18,6 +18,12 @@ const trash = "trash-";
 /** Temporary files that this process is writing at this moment. */
 export const openDrafts = new Set<string>();
 
+/** Whether no content is kept at all. */
+export async function isEmpty({ root }: Place): Promise<boolean> {
+  for (const bucket of await foldersOf(root)) if ((await readdir(path.join(root, bucket))).length > 0) return false;
+  return true;
+}
+
 /** Deletes content that is in no `used` hash and older than `minAgeMs`. Safe beside captures of any process. */
 export async function collect(place: Place, used: ReadonlySet<string>, minAgeMs: number): Promise<Collected> {
   let removed = 0;

@@ -13,7 +13,7 @@ import type { FileRef } from "../upload.ts";
 import type { BlobFile, Expected } from "./blob-file.ts";
 import { blockBytes, hashAll, makeMemory, openChecked } from "./blob-file.ts";
 import type { Collected, Place } from "./blob-litter.ts";
-import { collect, openDrafts, sweep } from "./blob-litter.ts";
+import { collect, isEmpty, openDrafts, sweep } from "./blob-litter.ts";
 import { sourceError, storeError, syncFolder, systemCode } from "./file-errors.ts";
 
 /** How a file is captured: its bytes now, a second name for it, or a note of where it is and what it holds. */
@@ -33,6 +33,8 @@ export type Blobs = {
   readonly open: (ref: FileRef) => Promise<BlobFile>;
   /** Deletes content that is in no `used` hash and older than `minAgeMs`: younger content may be on its way into the queue. */
   readonly collect: (used: Iterable<string>, options?: { readonly minAgeMs?: number }) => Promise<Collected>;
+  /** Whether there is nothing to collect. */
+  readonly isEmpty: () => Promise<boolean>;
   /** Clears what processes left behind that died while they captured. Call it at start. */
   readonly sweep: () => Promise<number>;
 };
@@ -63,6 +65,7 @@ export function makeBlobs(directory: string, options: { readonly minFreeBytes?: 
       return openBlob(place, ref, (expected) => openChecked(expected, memory));
     },
     collect: (used, more = {}) => collect(place, new Set(used), more.minAgeMs ?? collectAgeMs),
+    isEmpty: () => isEmpty(place),
     sweep: () => sweep(place),
   };
 }

@@ -1,7 +1,8 @@
 // Owns the rules of strict bodies. Leaves what a verb makes of a body to verbs.ts.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { depthLimit, parseJson, readJson } from "./body.ts";
+import { requestDepth } from "../json.ts";
+import { parseJson, readJson } from "./body.ts";
 
 const nested = (levels: number): string => "[".repeat(levels) + "]".repeat(levels);
 const refused = (text: string): string => {
@@ -65,7 +66,7 @@ describe("is refused:", () => {
     ["[1e400]", "cannot be kept exactly"],
     ['"\\ud800"', "surrogate"],
     ['{"\\udc00":1}', "surrogate"],
-    [nested(depthLimit + 1), "deeper than"],
+    [nested(requestDepth + 1), "deeper than"],
     [nested(500_000), "deeper than"],
     ["{", "not valid JSON"],
     ["", "not valid JSON"],
@@ -82,7 +83,7 @@ test.each([
   "9007199254740991",
   '"\\ud83d\\ude00"',
   '{"a":"a","b":"a"}',
-  nested(depthLimit),
+  nested(requestDepth),
   '"__proto__"',
   '{"constructor":1}',
 ])("%.60s is accepted", (text) => expect(refused(text)).toBe("accepted"));

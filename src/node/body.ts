@@ -4,10 +4,8 @@
  */
 import type { IncomingMessage } from "node:http";
 import { HoldfastError } from "../errors.ts";
+import { maxDepth, requestDepth } from "../json.ts";
 import type { Json } from "../operation.ts";
-
-/** How deep arrays and objects may nest; deeper input would exhaust the stack of whoever walks it. */
-export const depthLimit = 100;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -108,7 +106,8 @@ function checkDepth(text: string): void {
     if (code === 0x22) at = endOfString(text, at);
     else if (code === 0x7b || code === 0x5b) {
       depth += 1;
-      if (depth > depthLimit) throw invalid(`the body nests deeper than ${depthLimit} levels`);
+      // Where the verb's shape would have said it, had the text been parsed.
+      if (depth > requestDepth) throw invalid(`the body nests deeper than ${maxDepth} levels`);
     } else if (code === 0x7d || code === 0x5d) depth -= 1;
   }
 }

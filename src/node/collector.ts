@@ -5,7 +5,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Engine } from "../engine/engine.ts";
 import { isCode } from "../errors.ts";
-import { limits } from "../shapes.ts";
 import { blobsIn } from "../upload.ts";
 import type { Collected } from "./blob-litter.ts";
 import type { Blobs } from "./blobs.ts";
@@ -14,8 +13,8 @@ import type { Log } from "./world.ts";
 const firstAfterMs = 60_000;
 const everyMs = 86_400_000;
 
-/** Types whose payloads can refer to captured files. */
-const types = ["file.upload", "http.request"] as const;
+/** Operations that are read at a time: each may hold a payload of the largest size. */
+const pageSize = 100;
 
 /** Collects from time to time until the returned function is called. */
 export function startCollecting(engine: Pick<Engine, "handle">, blobs: Blobs, log: Log): () => void {
@@ -41,25 +40,21 @@ export function startCollecting(engine: Pick<Engine, "handle">, blobs: Blobs, lo
   };
 }
 
-/** Reads which captured files are still referred to, a page at a time, and deletes the others. */
+/** Reads which captured files operations of any type still refer to, a page at a time, and deletes the others. */
 export async function collectOnce(
   engine: Pick<Engine, "handle">,
   blobs: Blobs,
   options: { readonly minAgeMs?: number } = {},
 ): Promise<Collected> {
+  if (await blobs.isEmpty()) return { removed: 0, freedBytes: 0 };
   const used = new Set<string>();
-  for (const type of types) {
-    for (let cursor: string | null | undefined; cursor !== null; ) {
-      const page = engine.handle("queue.list", {
-        type,
-        limit: limits.page,
-        ...(cursor === undefined ? {} : { cursor }),
-      });
-      for (const operation of page.operations) for (const hash of blobsIn(operation.payload)) used.add(hash);
-      cursor = page.next;
-      // Requests that came meanwhile go first: nobody waits for a collection.
-      await nextTurn();
-    }
+  for (let cursor: string | null | undefined; cursor !== null; ) {
+    const page = engine.handle("queue.list", { limit: pageSize, ...(cursor === undefined ? {} : { cursor }) });
+    for (const { payload, checkpoint } of page.operations)
+      for (const hash of blobsIn([payload, checkpoint])) used.add(hash);
+    cursor = page.next;
+    // Requests that came meanwhile go first: nobody waits for a collection.
+    await nextTurn();
   }
   return blobs.collect(used, options);
 }

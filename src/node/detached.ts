@@ -112,13 +112,13 @@ export async function startDetached(
   options: StartOptions,
 ): Promise<Extract<DaemonStatus, { state: "running" }>> {
   const home = openHome(directory);
+  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   const present = await daemonStatus(home.directory, options);
   if (present.state === "running") return present;
   if (present.state === "untrusted") throw untrusted(present.endpoint);
   refuseLostToken(home, present);
   const logStart = statSync(home.log, { throwIfNoEntry: false })?.size ?? 0;
   let end = begin(home, options);
-  const giveUpAt = performance.now() + (options.startTimeoutMs ?? 20_000);
   for (;;) {
     const status = await daemonStatus(home.directory, { ...options, timeoutMs: 1_000 });
     if (status.state === "running") return status;
@@ -128,8 +128,9 @@ export async function startDetached(
     if (reason !== null && !hasLost) throw notStarted(home, reason, logStart);
     if (hasLost && status.state === "stopped") end = begin(home, options);
     if (performance.now() > giveUpAt) {
-      // What the loser said about the winner would be no help: it holds the directory, and that is all.
-      if (hasLost && status.state === "silent") throw silent(home.directory, status.pid);
+      // Who held the directory before holds it still; what ours says of that, or has not come to say, would be no help.
+      const isHeldByOther = hasLost || present.state === "silent";
+      if (isHeldByOther && status.state === "silent") throw silent(home.directory, status.pid);
       throw notStarted(home, "it does not answer", logStart);
     }
     await delay(pollMs);

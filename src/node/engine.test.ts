@@ -154,6 +154,30 @@ test("a captured file is kept while an operation refers to it and deleted after"
   engine.close();
 });
 
+test("a captured file that an operation of one's own type names in its own words is kept as well", async () => {
+  const engine = await openEngine({ directory, log: quiet });
+  const blobs = makeBlobs(directory);
+  expect(await collectOnce(engine, blobs, { minAgeMs: 0 })).toEqual({ removed: 0, freedBytes: 0 });
+  const path = join(directory, "photo.jpg");
+  const capture = async (content: string): Promise<string> => {
+    writeFileSync(path, content);
+    const file = await blobs.captureFile(path);
+    if (!("blob" in file)) throw new Error("a copy is a blob");
+    return file.blob;
+  };
+  const inside = await capture("one");
+  const asPath = await capture("two");
+  engine.handle("queue.add", { type: "photo.send", payload: { photos: [{ sha256: inside }] } });
+  const { id } = engine.handle("queue.add", {
+    type: "photo.scale",
+    payload: join(directory, "blobs", asPath.slice(0, 2), asPath),
+  });
+  expect(await collectOnce(engine, blobs, { minAgeMs: 0 })).toMatchObject({ removed: 0 });
+  engine.handle("queue.remove", { ids: [id], confirm: true });
+  expect(await collectOnce(engine, blobs, { minAgeMs: 0 })).toMatchObject({ removed: 1 });
+  engine.close();
+});
+
 test("fresh credentials of a subject let its operations go", async () => {
   const engine = await openEngine({
     directory,

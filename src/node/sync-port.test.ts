@@ -4,8 +4,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
+import { serverLimits } from "../server/core.ts";
 import type { PushRequest } from "../wire.ts";
+import { wireLimits } from "../wire.ts";
 import { makeSyncPort } from "./sync-port.ts";
+import { syncLimits } from "./sync-request.ts";
 import { watchSpace } from "./sync-watch.ts";
 
 type Seen = { readonly url: string; readonly headers: IncomingMessage["headers"]; readonly body: string };
@@ -290,6 +293,33 @@ test("a fetch that is too large for one answer goes in several, and all that was
   expect(response?.records.map(({ key }) => key)).toEqual(keys);
   expect(response).toMatchObject({ history: "h", head: 10 - sizes.length });
   expect(sizes).toEqual([5, 3, 2, 1, 1, 1, 2, 1, 1]);
+});
+
+test("a push whose answer is too large goes again in halves, and each operation gets its answer", async () => {
+  const sizes: number[] = [];
+  const { url } = await serve((request, response) => {
+    const { items } = JSON.parse(request.body) as { readonly items: readonly { readonly id: string }[] };
+    sizes.push(items.length);
+    const change = { collection: "notes", key: "k", version: 1, value: { text: "z".repeat(400) } };
+    const answers = items.map(({ id }) => ({ id, outcome: "duplicate", changes: [change] }));
+    json(response, 200, { answers, history: "h", head: 1, now: 5 });
+  });
+  const ids = ["a", "b", "c", "d", "e"];
+  const changes = [{ collection: "notes", key: "k", kind: "update" as const, base: 1, fields: { n: 1 }, schema: 1 }];
+  const items = ids.map((id, number) => ({ id, number, changes, at: 1 }));
+  const port = makeSyncPort({ url, space: "t", limits: { answerBytes: 1_200 } });
+  const reply = await port.push({ space: "t", client: "c", floor: 0, items }, signal);
+  const answers = reply.kind === "answered" ? reply.response.answers : [];
+  expect(answers.map(({ id, outcome }) => [id, outcome])).toEqual(ids.map((id) => [id, "duplicate"]));
+  expect(sizes).toEqual([5, 3, 2, 1, 2]);
+});
+
+test("the largest page of a server, and the largest operation, fit into the largest answer that a client takes", () => {
+  const bytesPerCharacter = 3;
+  const { pageBytes, operationBytes } = serverLimits;
+  const roomForNames = 2 * wireLimits.pullPage * 1_024;
+  expect(operationBytes * bytesPerCharacter + roomForNames).toBeLessThanOrEqual(syncLimits.answerBytes);
+  expect(pageBytes * bytesPerCharacter + roomForNames).toBeLessThanOrEqual(syncLimits.answerBytes);
 });
 
 test("a redirect of the pokes to another origin takes no header of the credential along", async () => {

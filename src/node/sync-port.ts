@@ -140,7 +140,10 @@ async function fetchParts(line: SyncLine, request: FetchRequest, signal: Signal)
 
 const isTooLarge = ({ problem }: Refusal): boolean => problem.status === 413 || problem.code === "answer_too_large";
 
-/** Sends the items in as many requests as their bytes need; one that the server refuses as a whole is sent again in halves. */
+/**
+ * Sends the items in as many requests as their bytes need. One that the server refuses as a whole is sent again in halves, and so is one
+ * whose answer is too large: what has landed is recognised by its id.
+ */
 async function push(line: SyncLine, request: PushRequest, signal: Signal): Promise<Reply<PushResponse>> {
   const waiting = partsOf(request.items, wireLimits.pushBytes - envelopeBytes);
   const answers: PushAnswer[] = [];
@@ -164,7 +167,7 @@ async function push(line: SyncLine, request: PushRequest, signal: Signal): Promi
       sum.sentBytes += reply.sentBytes;
       sum.receivedBytes += reply.receivedBytes;
       sum.now = reply.response.now;
-    } else if (reply.answer.kind === "rejected" && items.length > 1) {
+    } else if ((reply.answer.kind === "rejected" || isTooLarge(reply.answer)) && items.length > 1) {
       // One item that the server cannot take must not speak for its neighbours.
       const half = Math.ceil(items.length / 2);
       waiting.unshift(items.slice(0, half), items.slice(half));

@@ -273,11 +273,10 @@ function isUnsaid(next: Next): boolean {
 function doubted(answer: Answer): Answer {
   switch (answer.kind) {
     case "unknown":
+    case "auth":
       return { ...answer, mayHaveLanded: true };
     case "retry":
       return { ...answer, scope: "operation" };
-    case "auth":
-      return { kind: "retry", problem: answer.problem, isCharged: false, scope: "operation" };
     default:
       return answer;
   }

@@ -5,7 +5,9 @@ import * as v from "valibot";
 import { afterEach, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
-import type { ServerCollection } from "./collections.ts";
+import type { Fields } from "../record.ts";
+import { comparisons } from "../where.ts";
+import type { ChangeContext, ServerCollection } from "./collections.ts";
 import { checkCollections } from "./collections.ts";
 
 afterEach(closeServers);
@@ -93,6 +95,73 @@ describe("a schema version", () => {
       ...{ outcome: "applied", changes: [{ version: 3, value: { name: "b", prio: 3, x: 2 } }] },
     });
     expect(await push(update("k1", 1, { name: "c" }, 2))).toMatchObject({ outcome: "conflict", fields: ["name"] });
+  });
+
+  test("that renamed a field takes it away under its new name when an older client does", async () => {
+    const { push, fetch } = await notes({ version: 2, upcast });
+    const unset = (base: number, ...fields: string[]) =>
+      push({ kind: "update", key: "k1", base, fields: { x: 2 }, unset: fields, schema: 1 } as never);
+    await push(create("k1", { name: "a", y: 1, x: 1 }, 2));
+    expect(await unset(1, "title", "y")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ x: 2 });
+    expect(await unset(2, "title", "never")).toMatchObject({ outcome: "applied", changes: [{ version: 2 }] });
+    await push(update("k1", 2, { name: "b" }, 2));
+    expect(await unset(2, "title")).toMatchObject({ outcome: "conflict", fields: ["name"] });
+  });
+
+  test("that fills in what is missing does so for what an older client takes away", async () => {
+    const named = ({ title, ...rest }: Record<string, unknown>): never =>
+      ({ ...rest, name: title === undefined ? (rest.name ?? "unnamed") : (title as string).trim() }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: named });
+    await push(create("k1", { name: "a" }, 2));
+    const unset = { kind: "update", key: "k1", base: 1, fields: {}, unset: ["title"], schema: 1 };
+    expect(await push(unset as never)).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ name: "unnamed" });
+  });
+
+  test("that makes a field out of several refuses what an older client takes away of them", async () => {
+    const joined = ({ first, last, ...rest }: Record<string, unknown>): never =>
+      (first === undefined && last === undefined ? rest : { ...rest, full: `${first ?? ""} ${last ?? ""}` }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: joined });
+    await push(create("k1", { first: "Ann", last: "Lee", old: true }));
+    const unset = (field: string) =>
+      push({ kind: "update", key: "k1", base: 1, fields: {}, unset: [field], schema: 1 } as never);
+    expect(await unset("last")).toMatchObject({
+      ...{ outcome: "rejected", kind: "invalid" },
+      problem: { code: "upcast_unclear", field: "last", hint: expect.stringContaining("update the app") },
+    });
+    expect(await unset("old")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ full: "Ann Lee" });
+  });
+
+  test("that coerces a field is asked with values of several kinds, and what none of them tells is refused", async () => {
+    const coerced = ({ done, at, gone, ...rest }: Record<string, unknown>): never =>
+      ({
+        ...rest,
+        ...(done === undefined ? {} : { isDone: Boolean(done) }),
+        ...(at === undefined ? {} : { when: (at as number).toFixed(0) }),
+      }) as never;
+    const { push, fetch } = await notes({ version: 2, upcast: coerced });
+    await push(create("k1", { done: true, at: 5 }));
+    const unset = (...fields: string[]) =>
+      push({ kind: "update", key: "k1", base: 1, fields: {}, unset: fields, schema: 1 } as never);
+    expect(await unset("at")).toMatchObject({ problem: { code: "upcast_unclear", field: "at" } });
+    expect(await unset("gone")).toMatchObject({ outcome: "applied", changes: [{ version: 1 }] });
+    expect(await unset("done", "gone")).toMatchObject({ problem: { code: "upcast_unclear" } });
+    expect(await unset("done")).toMatchObject({ outcome: "applied" });
+    expect((await fetch(["k1"])).records[0]?.value).toEqual({ when: "5" });
+  });
+
+  test("that renamed a counter leaves no count of an older client out, also not to the same number", async () => {
+    const counted = ({ stars, ...rest }: Record<string, unknown>): never =>
+      ({ ...rest, ...(stars === undefined ? {} : { likes: stars }) }) as never;
+    const { push } = await notes({ version: 2, upcast: counted });
+    await push(create("k1", { stars: 1 }));
+    const count = (base: number, field: string, schema: number) =>
+      push({ kind: "update", key: "k1", base, fields: { [field]: 2 }, strict: [field], schema } as never);
+    expect(await count(1, "likes", 2)).toMatchObject({ outcome: "applied" });
+    expect(await count(1, "stars", 1)).toMatchObject({ outcome: "conflict", fields: ["likes"] });
+    expect(await count(2, "stars", 1)).toMatchObject({ outcome: "applied" });
   });
 
   test("newer than the server's, or older than the oldest that it takes, is refused by code", async () => {
@@ -220,6 +289,27 @@ describe("what the server assigns", () => {
     const answer = await push(create("k1", { a: 1, editor: "eve" }));
     const value = { a: 1, editor: "ana", editedAt: 1_900_000_000_000 };
     expect(answer).toMatchObject({ outcome: "applied", changes: [{ value }] });
+  });
+
+  test("fields are no reason for a creation to be in conflict with itself when it comes again under another id", async () => {
+    const assign = ({ kind, subject, now, before }: ChangeContext): Fields =>
+      kind === "create" || before?.by === undefined ? { by: subject, at: now } : { changedBy: subject };
+    const { push, pull, clock, addToken } = await notes({ assign });
+    await push(create("k1", { a: 1 }), { id: "op-a" });
+    const value = { a: 1, by: "ana", at: clock.now };
+    clock.now += 1_000;
+    expect(await push(create("k1", { a: 1 }), { id: "op-b", client: "later" })).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 1, value }] },
+    });
+    expect(await push(create("k1", { a: 1, by: "eve" }), { id: "op-c" })).toMatchObject({ outcome: "applied" });
+    expect((await pull()).head).toBe(1);
+    expect(await push(create("k1", { a: 2, b: 1 }), { id: "op-d" })).toMatchObject({
+      ...{ outcome: "conflict", kind: "version_mismatch", fields: ["a", "b"], remote: { value } },
+    });
+    await push(update("k1", 1, { b: 1 }), { token: await addToken("bea") });
+    expect(await push(create("k1", { a: 1, b: 1 }), { id: "op-e" })).toMatchObject({
+      ...{ outcome: "applied", changes: [{ version: 2, value: { ...value, b: 1, changedBy: "bea" } }] },
+    });
   });
 
   test("keys are told with the answer, and other changes of the operation follow them", async () => {
@@ -379,4 +469,9 @@ test.each<[string, unknown, RegExp]>([
   ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
 ])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
   expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);
+});
+
+test.each(comparisons)("a right may compare by %s", (name) => {
+  const access = { a: { read: { fee: { [name]: name === "in" ? ["7"] : "7" } } } };
+  expect(checkCollections([{ name: "notes", access }]).get("notes")?.access).toEqual(access);
 });

@@ -4,7 +4,7 @@
  */
 import { checkOptions } from "../misuse.ts";
 import type { ChangeKind, Fields, Where } from "../record.ts";
-import { meets } from "../where.ts";
+import { comparisons, meets } from "../where.ts";
 
 /** The part of a Standard Schema that is used; zod, valibot, arktype and others have it. */
 export type Schema = {
@@ -110,8 +110,6 @@ function checkRights(what: string, rights: { readonly read?: RowRule; readonly w
   for (const rows of [rights.read, rights.write]) if (typeof rows === "object" && rows !== null) checkRows(what, rows);
 }
 
-const comparisons = new Set(["eq", "ne", "lt", "lte", "gt", "gte", "in", "prefix"]);
-
 /**
  * A comparison with `undefined`, or one that there is none of, compares nothing, and every row would meet it: a slip of the pen must not open
  * what was to be closed.
@@ -123,7 +121,9 @@ function checkRows(what: string, rows: object): void {
     const isObject = typeof condition === "object" && condition !== null;
     const parts: [string, unknown][] = isObject ? Object.entries(condition) : [["eq", condition]];
     const isGood = ([name, value]: [string, unknown]): boolean =>
-      comparisons.has(name) && value !== undefined && (name !== "in" || Array.isArray(value));
+      (comparisons as readonly string[]).includes(name) &&
+      value !== undefined &&
+      (name !== "in" || Array.isArray(value));
     if (parts.length === 0 || !parts.every(isGood))
       throw new TypeError(`${what}: the condition on ${field} compares with nothing`);
   }

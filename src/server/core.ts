@@ -12,6 +12,8 @@ export const serverLimits = {
   bodyBytes: 8_388_608,
   /** Bytes of record values in one page of a pull; a page has one operation's records at least. */
   pageBytes: 8_388_608,
+  /** Bytes of the records that one operation touches: they come in one page, and clients take 64 MiB, which these may fill in UTF-8. */
+  operationBytes: 16_777_216,
   /** Requests per second that one token may make in the long run, and how many at once. */
   requestsPerSecond: 100,
   burst: 400,

@@ -11,7 +11,7 @@ import { applyChange, recordLimits } from "../record.ts";
 import type { PushAnswer, PushItem, WireRecord } from "../wire.ts";
 import type { ChangeContext, ServerCollection, Violation, Who } from "./collections.ts";
 import { isAmong, isCollectionName, rowsFor, schemaViolation } from "./collections.ts";
-import type { Core } from "./core.ts";
+import type { Core, ServerLimits } from "./core.ts";
 import type { StoredRecord } from "./records.ts";
 import { toWire } from "./records.ts";
 import { upcastChange, upcastStored } from "./upcast.ts";
@@ -60,11 +60,15 @@ export function decideItem(desk: Desk, item: PushItem): Decided {
     const answer = draftChange(desk, { item, part, drafts });
     if (answer !== null) return answered(answer);
   }
+  let bytes = 0;
   for (const [id, draft] of drafts) {
-    if (!isChanged(draft)) continue;
-    const finished = finishDraft(desk, draft);
-    if ("draft" in finished) drafts.set(id, finished.draft);
-    else return answered(rejected(item, sentFor(parts, draft), finished));
+    const finished = isChanged(draft) ? finishDraft(desk, draft) : { draft, bytes: bytesOf(draft.value) };
+    if (!("draft" in finished)) return answered(rejected(item, sentFor(parts, draft), finished));
+    drafts.set(id, finished.draft);
+    bytes += finished.bytes;
+    if (bytes <= desk.core.limits.operationBytes) continue;
+    const violation = operationTooLarge(desk.core.limits);
+    return answered(rejected(item, sentFor(parts, draft), { kind: "invalid", violation }));
   }
   // The answer asks this once more, when nothing may be thrown any more.
   for (const draft of drafts.values()) if (draft.value !== null) canRead(desk, draft.collection, draft);
@@ -181,7 +185,7 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   // What an earlier change of the same operation did is no conflict with this one.
   const held = earlier === undefined ? before : heldWithin(current, start);
   const base = earlier === undefined ? upcast.change.base : Number.MAX_SAFE_INTEGER;
-  const judged = judgeChange(held, { ...upcast.change, base });
+  const judged = judgeChange(held, { ...withAssignedKept(desk, upcast.change, current), base });
   if (judged.kind === "conflict") {
     const remote = remoteOf(part.sent, start);
     if (start !== null && start.value !== null && !canRead(desk, name, start))
@@ -202,6 +206,21 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   return null;
 }
 
+/**
+ * A creation that comes again, under another id, knows nothing of the fields that the server gave the record: they are as they are kept, and
+ * all others are compared.
+ */
+function withAssignedKept(desk: Desk, change: Change, current: Fields | null): Change {
+  const assign = desk.core.collections.get(change.collection)?.assign;
+  if (assign === undefined || change.kind !== "create" || current === null) return change;
+  const draft = { ...change, before: null, value: change.fields };
+  const now = { ...draft, before: heldWithin(current, null) };
+  const given = new Set([draft, now].flatMap((each) => Object.keys(assign(contextOf(desk, each)))));
+  const own = Object.entries(change.fields).filter(([field]) => !given.has(field));
+  const kept = Object.entries(current).filter(([field]) => given.has(field));
+  return { ...change, fields: Object.fromEntries([...own, ...kept]) };
+}
+
 const heldWithin = (value: Fields | null, start: StoredRecord | null): Held => ({
   version: start?.version ?? 0,
   created: start?.created ?? 0,
@@ -214,20 +233,29 @@ function remoteOf({ collection, key, schema }: Change, start: StoredRecord | nul
   return start === null ? { collection, key, version: 0, value: null, schema, author: "", at: 0 } : toWire(start);
 }
 
-type Finished = { readonly draft: Draft } | { readonly kind: Rejection["kind"]; readonly violation: Violation };
+const bytesOf = (value: Fields | null): number => (value === null ? 0 : JSON.stringify(value).length);
+
+function operationTooLarge({ operationBytes }: ServerLimits): Violation {
+  const message = `the records of this operation have more than ${operationBytes} bytes together, and no reader could be sent them`;
+  return { code: "operation_too_large", message, hint: "change fewer large records in one transaction" };
+}
+
+type Finished =
+  | { readonly draft: Draft; readonly bytes: number }
+  | { readonly kind: Rejection["kind"]; readonly violation: Violation };
 
 /** Lets the server's own fields, the schema, the business rules and the rights say what they think of the record as it would be. */
 function finishDraft(desk: Desk, draft: Draft): Finished {
   const collection = desk.core.collections.get(draft.collection);
   const value = withAssigned(desk, draft, collection);
-  const tooBig = value === null ? 0 : JSON.stringify(value).length;
-  if (tooBig > recordLimits.valueBytes) {
-    const message = `the record would have ${tooBig} characters, and ${recordLimits.valueBytes} are allowed`;
+  const bytes = bytesOf(value);
+  if (bytes > recordLimits.valueBytes) {
+    const message = `the record would have ${bytes} characters, and ${recordLimits.valueBytes} are allowed`;
     return { kind: "invalid", violation: { code: "value_too_large", message, hint: "keep large content in files" } };
   }
   if (!canWrite(desk, collection, { key: draft.key, value }))
     return { kind: "forbidden", violation: forbidden(draft.collection, draft.key) };
-  if (collection === undefined) return { draft };
+  if (collection === undefined) return { draft, bytes };
   const invalid = value === null ? null : schemaViolation(collection, value);
   if (invalid !== null) return { kind: "data_inconsistency", violation: invalid };
   const context = contextOf(desk, { ...draft, value });
@@ -235,7 +263,7 @@ function finishDraft(desk: Desk, draft: Draft): Finished {
     const violation = rule(context);
     if (violation !== null && violation !== undefined) return { kind: "business_rule", violation };
   }
-  return { draft: { ...draft, value } };
+  return { draft: { ...draft, value }, bytes };
 }
 
 function withAssigned(desk: Desk, draft: Draft, collection: ServerCollection | undefined): Fields | null {
@@ -243,7 +271,10 @@ function withAssigned(desk: Desk, draft: Draft, collection: ServerCollection | u
   return { ...draft.value, ...collection.assign(contextOf(desk, draft)) };
 }
 
-function contextOf({ space, who, now }: Desk, { collection, key, before, value }: Draft): ChangeContext {
+function contextOf(
+  { space, who, now }: Desk,
+  { collection, key, before, value }: Pick<Draft, "collection" | "key" | "before" | "value">,
+): ChangeContext {
   const was = before?.value ?? null;
   const kind: ChangeKind = was === null ? "create" : value === null ? "remove" : "update";
   return { space, collection, key, kind, before: was, after: value, now, subject: who.subject, roles: who.roles };

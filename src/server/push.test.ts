@@ -166,6 +166,25 @@ describe("an operation", () => {
     expect(await push(create("k1", { a: "x".repeat(1_048_576 - 8) }))).toMatchObject({ outcome: "applied" });
   });
 
+  test("touches records up to a size together, so that every reader can be sent them in one page; one more is refused whole", async () => {
+    const { push, pull } = await openTestServer({ limits: { operationBytes: 3_000 } });
+    const keys = ["a", "b", "c", "d"];
+    for (const key of keys) await push(create(key, { text: "x".repeat(733), n: 0 }));
+    const edit = (base: number, n: number) => push(keys.map((key, index) => update(key, base + index, { n })) as never);
+    expect(await edit(1, 1)).toMatchObject({ outcome: "applied" });
+    expect(await edit(5, 10)).toMatchObject({
+      ...{ outcome: "rejected", kind: "invalid", collection: "notes", key: "d" },
+      problem: { code: "operation_too_large", hint: expect.stringContaining("fewer") },
+    });
+    expect((await pull()).records.map(({ value }) => value?.n)).toEqual([1, 1, 1, 1]);
+    const unchanged = (upTo: number) =>
+      push(keys.slice(0, upTo).map((key) => update(key, 1, { text: "x".repeat(733) })) as never);
+    expect(await unchanged(4)).toMatchObject({ outcome: "applied" });
+    await push(update("d", 8, { more: 1 }));
+    expect(await unchanged(3)).toMatchObject({ outcome: "applied" });
+    expect(await unchanged(4)).toMatchObject({ outcome: "rejected", problem: { code: "operation_too_large" } });
+  });
+
   test("with text that JSON must escape comes back as it was", async () => {
     const { push, fetch } = await openTestServer();
     const value = { text: '\u0000 \ud800 "\\ \u{1f30a}', "odd name ' ?": [1e21, -0.5, { x: null }] };

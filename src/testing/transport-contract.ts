@@ -4,6 +4,8 @@
  */
 import { connect } from "../client/client.ts";
 import { assert, isCode } from "../errors.ts";
+import { maxDepth } from "../json.ts";
+import type { Json } from "../operation.ts";
 import type { HoldfastEvent } from "../verbs.ts";
 import type { OperationType } from "../world.ts";
 import type { Case, TransportWorld } from "./contract.ts";
@@ -46,6 +48,13 @@ export function transportContract({
       }
     },
   }));
+}
+
+/** A list in a list in a list, made without a stack of its own. */
+function deep(depth: number): Json {
+  let value: Json = 1;
+  for (let level = 0; level < depth; level += 1) value = [value];
+  return value;
 }
 
 const cases: Readonly<Record<string, Case>> = {
@@ -137,6 +146,23 @@ const cases: Readonly<Record<string, Case>> = {
     assert(Array.isArray(wrong.details?.issues), "invalid_input without its issues");
   },
 
+  "a payload may nest as deep as everywhere else, alone and among others, and not one level deeper": async (client) => {
+    const add = (depth: number) => ({ type: "contract.apply", payload: deep(depth) });
+    const operation = await client.queue.add(add(maxDepth));
+    const { receipts } = await client.queue.addMany({ operations: [add(maxDepth), add(maxDepth)] });
+    for (const { id, settled } of [operation, ...receipts]) {
+      equal((await settled({ timeoutMs: patienceMs })).result, deep(maxDepth));
+      equal((await client.queue.get({ id })).payload, deep(maxDepth));
+    }
+    for (const depth of [maxDepth + 1, maxDepth + 50, 50_000]) {
+      const refused = await errorOf(client.queue.add(add(depth)));
+      assert(isCode(refused, "invalid_input"), `expected invalid_input, got ${String(refused)}`);
+      assert(refused.message.includes(`deeper than ${maxDepth}`), `no limit in "${refused.message.slice(0, 200)}"`);
+    }
+    equal(await codeOf(client.queue.addMany({ operations: [add(1), add(maxDepth + 1)] })), "invalid_input");
+    equal((await client.queue.list({})).operations.length, 3);
+  },
+
   "what JSON cannot carry is refused and not bent": async (client) => {
     for (const payload of [Number.NaN, 1n, new Date(0), { deep: [() => {}] }, [undefined]]) {
       equal(await codeOf(client.queue.add({ type: "contract.apply", payload: payload as never })), "invalid_input");
@@ -179,6 +205,25 @@ const cases: Readonly<Record<string, Case>> = {
       heard.filter(({ kind }) => kind === "enqueued").map(({ id }) => id),
       [second.id, third.id],
     );
+  },
+
+  "a place beyond the end of the feed is a gap, and one that no feed has is refused once": async (client) => {
+    const heard: HoldfastEvent[] = [];
+    let gaps = 0;
+    const onGap = (): void => {
+      gaps += 1;
+    };
+    for (const after of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, "3" as never]) {
+      const refused = await errorOf((async () => client.subscribe((event) => heard.push(event), { after, onGap }))());
+      assert(isCode(refused, "invalid_input"), `expected invalid_input for ${after}, got ${String(refused)}`);
+      assert(refused.message.includes("after") && refused.hint.length > 0, "an error without its place or hint");
+    }
+    const stop = client.subscribe((event) => heard.push(event), { after: Number.MAX_SAFE_INTEGER, onGap });
+    await until(async () => gaps === 1);
+    const { id } = await client.queue.add({ type: "contract.apply", payload: 1, notBefore: farAway });
+    await until(async () => heard.some((event) => event.id === id));
+    equal([gaps, heard.filter(({ kind }) => kind === "enqueued").length], [1, 1]);
+    stop();
   },
 
   "one listener that throws silences nobody": async (_, world) => {

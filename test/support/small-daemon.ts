@@ -96,7 +96,11 @@ function stream(engine: EngineLike, { request, response, streams }: Exchange): v
     const id = event.sequence === 0 ? "" : `id: ${event.sequence}\n`;
     response.write(`${id}data: ${JSON.stringify(event)}\n\n`);
   };
-  const stop = follow(engine, tell, { after });
+  const onGap = (): void => {
+    const { last } = engine.handle("events.list", { after: Number.MAX_SAFE_INTEGER, limit: 1 });
+    response.write(`event: truncated\nid: ${last}\ndata: ${JSON.stringify({ last })}\n\n`);
+  };
+  const stop = follow(engine, tell, { after, onGap });
   streams.add(stop);
   request.socket.once("close", stop);
 }

@@ -286,15 +286,31 @@ describe("a file whose last byte is out, and whose answer is lost", () => {
     expect((await send(origin, { chunkBytes: size })).answer).toMatchObject({ kind: "unknown", mayHaveLanded: true });
   });
 
-  test("is tried again as what may have landed, though a sign-in or a pause is asked for then", async () => {
-    for (const [status, headers] of [
-      [401, { "www-authenticate": "Bearer" }],
-      [429, { "retry-after": "1" }],
-    ] as const) {
-      const { origin } = await serve(silenced((_, response) => void response.writeHead(status, headers).end()));
-      const { answer } = await send(origin, { chunkBytes: size });
-      expect(answer).toMatchObject({ kind: "retry", isCharged: false, scope: "operation", problem: { status } });
-    }
+  test("waits for credentials as what may have landed when they are refused then, and looks before it sends", async () => {
+    const refuse = (_: unknown, response: ServerResponse) =>
+      void response.writeHead(401, { "www-authenticate": "Bearer" }).end();
+    const { origin } = await serve(silenced(refuse));
+    const first = await send(origin, { chunkBytes: size });
+    expect(first.answer).toMatchObject({ kind: "auth", mayHaveLanded: true, problem: { status: 401 } });
+    const whole = await serve({
+      before: (request, response) => {
+        if (request.method === "OPTIONS") return false;
+        response.writeHead(200, { "upload-offset": size, "upload-length": size }).end();
+        return true;
+      },
+    });
+    seen.length = 0;
+    const checkpoint = JSON.parse(JSON.stringify(first.checkpoints.at(-1)).replaceAll(origin, whole.origin)) as Json;
+    expect((await send(whole.origin, { chunkBytes: size }, checkpoint)).answer).toMatchObject({ kind: "applied" });
+    expect(seen).toEqual(["OPTIONS /files", "HEAD /files/1"]);
+  });
+
+  test("is tried again as what may have landed, though a pause is asked for then", async () => {
+    const { origin } = await serve(
+      silenced((_, response) => void response.writeHead(429, { "retry-after": "1" }).end()),
+    );
+    const { answer } = await send(origin, { chunkBytes: size });
+    expect(answer).toMatchObject({ kind: "retry", isCharged: false, scope: "operation", problem: { status: 429 } });
   });
 
   test("has not landed once the server says that bytes are missing", async () => {
