@@ -455,3 +455,26 @@ test("one event tells what a write has changed", () => {
     { collection: "notes", keys: ["n1"], origin: "local" },
   ]);
 });
+
+test("an id that is named by hand is named in the records that mention it, too, and stays so when they are rebased", async () => {
+  const { server, client, run } = startRecords();
+  server.naming.add("boxes");
+  server.write("notes", "n1", { n: 0 });
+  const ada = client({ collections: [{ name: "notes" }, { name: "boxes", keys: "server" }] });
+  await run();
+  ada.offline();
+  const made = ada.ask("records.write", { kind: "create", collection: "boxes", value: { size: 1 } });
+  const { operation } = ada.update("n1", { box: made.record.key });
+  ada.ask("queue.cancel", { ids: [made.operation ?? ""], dependents: "detach" });
+  ada.ask("ids.assign", { localId: made.record.key, serverId: "srv-9" });
+  expect(ada.value("n1")).toEqual({ n: 0, box: "srv-9" });
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  server.write("notes", "n1", { n: 1 });
+  ada.online();
+  await run(5_000);
+  const [change] = changesOf(ada.ask("queue.get", { id: operation ?? "" }).payload as Json);
+  expect(change).toMatchObject({ base: 2, fields: { box: "srv-9" } });
+  ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
+  await run(5_000);
+  expect(server.all("notes").n1).toEqual({ n: 1, box: "srv-9" });
+});

@@ -14,8 +14,8 @@ import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
 import { getBrief, hastenCredentials, hastenRetries, setSchedule } from "./queue.ts";
+import { nameMentions } from "./renaming.ts";
 import { channelCounter } from "./schema.ts";
-import { assignServerId } from "./settle.ts";
 import { countByStatus } from "./status.ts";
 import type { Store } from "./store.ts";
 import { readCount } from "./store.ts";
@@ -168,7 +168,7 @@ export function assignId(store: Store, input: Input<"ids.assign">): Output<"ids.
       "wait for it, or cancel it first",
     );
   }
-  const rewritten = assignServerId(store, alias.local, input.serverId);
+  const rewritten = nameMentions(store, alias.local, input.serverId);
   record(store, {
     op: alias.seq,
     id: alias.op,
