@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { silence } from "../../test/support/model-server.ts";
 import { startRecords } from "../../test/support/record-bench.ts";
 import type { Json } from "../operation.ts";
+import type { OperationType } from "../world.ts";
 
 const codeOf = (work: () => unknown): string | null => {
   try {
@@ -477,4 +478,23 @@ test("an id that is named by hand is named in the records that mention it, too, 
   ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
   await run(5_000);
   expect(server.all("notes").n1).toEqual({ n: 1, box: "srv-9" });
+});
+
+test("what another operation creates is named in the records that mention it, as soon as it has landed", async () => {
+  const { server, client, run } = startRecords();
+  const type: OperationType = {
+    type: "box.create",
+    run: async () => ({ kind: "applied", serverId: "box-1" }),
+  };
+  const ada = client({ types: [type] });
+  await run();
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  ada.ask("queue.add", { type: "box.create", payload: null, creates: "local-box" });
+  ada.put("n1", { box: "local-box" });
+  await run(3_000);
+  expect(ada.value("n1")).toEqual({ box: "box-1" });
+  ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
+  await run(3_000);
+  expect(server.all("notes").n1).toEqual({ box: "box-1" });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
 });
