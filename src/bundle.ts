@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { HoldfastError } from "./errors.ts";
 import type { Json, Operation } from "./operation.ts";
 import type { Fields } from "./record.ts";
+import { fields } from "./record-shapes.ts";
 import { redactJson } from "./redact.ts";
 
 /** Version of the line format. */
@@ -16,16 +17,34 @@ const exported = z.object({
   isRedacted: z.boolean(),
   operation: z.looseObject({ id: z.uuid(), type: z.string(), status: z.string() }),
   /** What each change of a record was made on. */
-  bases: z.optional(z.array(z.nullable(z.record(z.string(), z.unknown())))),
+  bases: z.optional(z.array(z.nullable(fields))),
+  /** The operations that it still waited for, whoever said so. */
+  waitsFor: z.optional(z.array(z.string())),
+  /** Where it stood in its lane. */
+  place: z.optional(z.number()),
 });
 
-export type ExportedLine = { readonly operation: Operation; readonly bases: readonly (Fields | null)[] };
+/** How an operation stood among the others: what it was made on, what it waited for, its place in its lane. */
+export type Standing = {
+  readonly bases: readonly (Fields | null)[];
+  /** Undefined: a line of a program that did not say it. */
+  readonly waitsFor: readonly string[] | undefined;
+  readonly place: number;
+};
+
+export type ExportedLine = Standing & { readonly operation: Operation };
 
 /** One operation as a line, without its secrets when `isRedacted`. */
-export function lineOf(operation: Operation, isRedacted: boolean, bases?: readonly unknown[]): Json {
+export function lineOf(
+  operation: Operation,
+  isRedacted: boolean,
+  standing: { readonly bases?: readonly unknown[]; readonly waitsFor: readonly string[]; readonly place: number },
+): Json {
   const plain = operation as unknown as { readonly [key: string]: Json };
+  const { bases, waitsFor, place } = standing;
   const stand = bases === undefined || isRedacted ? {} : { bases: bases as Json };
-  return { holdfast: exportVersion, isRedacted, operation: isRedacted ? redactJson(plain) : plain, ...stand };
+  const content = isRedacted ? redactJson(plain) : plain;
+  return { holdfast: exportVersion, isRedacted, operation: content, ...stand, waitsFor, place };
 }
 
 /** Reads one exported line; throws `invalid_input` that names the line and what is wrong with it. */
@@ -53,5 +72,6 @@ export function readLine(line: string, index: number): ExportedLine {
   const operation = parsed.data.operation as unknown as Operation;
   if (["completed", "cancelled", "expired"].includes(operation.status))
     return refuse("it is finished", "only unsent operations are imported");
-  return { operation, bases: (parsed.data.bases ?? []) as readonly (Fields | null)[] };
+  const { bases = [], waitsFor, place = operation.sequence } = parsed.data;
+  return { operation, bases: bases as readonly (Fields | null)[], waitsFor, place };
 }

@@ -4,9 +4,10 @@
  */
 import * as z from "zod/mini";
 import { choices, conflictKinds, conflictStatuses, deciders } from "./conflict.ts";
+import type { Json } from "./operation.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
-import { count, describe, instant, json, keepable, memberJson, name, nullable, optional } from "./shapes.ts";
+import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
 import type { Comparison } from "./where.ts";
 
 export const collectionName = z
@@ -21,7 +22,18 @@ export const recordKey = keepable.check(
   describe("Key of a record"),
 );
 const field = z.string().check(z.minLength(1), z.maxLength(recordLimits.nameLength));
-export const fields = z.record(z.string(), memberJson).check(describe("A JSON object"));
+/** Handed on as it is: a record shape would make a copy and lose a field named `__proto__` without a word. */
+export const fields = json.check((context) => {
+  const { value } = context;
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return;
+  context.issues.push({ code: "invalid_type", expected: "record", input: value });
+}) as unknown as z.ZodMiniType<Record<string, Json>, Record<string, Json>>;
+fields._zod.toJSONSchema = () => ({
+  type: "object",
+  propertyNames: { type: "string" },
+  additionalProperties: {},
+  description: "A JSON object",
+});
 
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 const orderable = z.union([z.string(), z.number()]);

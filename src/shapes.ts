@@ -3,7 +3,7 @@
  * Which verb takes and answers which of them is the table in `verbs.ts`.
  */
 import * as z from "zod/mini";
-import { isKeepable, maxDepth, toJson } from "./json.ts";
+import { isKeepable, toJson } from "./json.ts";
 import type { Json } from "./operation.ts";
 import { outcomes, priorityLimit, reasons, statuses, strategies } from "./operation.ts";
 import { retryPresets } from "./retry.ts";
@@ -23,23 +23,19 @@ export const describe = z.describe;
  * Any JSON value, handed on as it is and typed as readonly as it is treated. `z.json()` makes a copy and loses a key named
  * `__proto__` on the way; a payload has to stay what it was.
  */
-const jsonUpTo = (depth: number): z.ZodMiniType<Json, Json> =>
-  z.unknown().check((context) => {
-    try {
-      if (toJson(context.value, "value", depth) === context.value) return;
-      context.issues.push({
-        code: "custom",
-        message: "has an undefined value, which JSON cannot carry",
-        input: context.value,
-      });
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      context.issues.push({ code: "custom", message, input: context.value });
-    }
-  }) as unknown as z.ZodMiniType<Json, Json>;
-export const json = jsonUpTo(maxDepth);
-/** A member of a value that has to keep the limit as a whole. */
-export const memberJson = jsonUpTo(maxDepth - 1);
+export const json: z.ZodMiniType<Json, Json> = z.unknown().check((context) => {
+  try {
+    if (toJson(context.value, "value") === context.value) return;
+    context.issues.push({
+      code: "custom",
+      message: "has an undefined value, which JSON cannot carry",
+      input: context.value,
+    });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    context.issues.push({ code: "custom", message, input: context.value });
+  }
+}) as unknown as z.ZodMiniType<Json, Json>;
 /** Kept in a column of its own, so it must come back from there as it was. */
 export const keepable = z
   .string()

@@ -77,7 +77,7 @@ type Body = {
 async function readBody(context: Context, source: string, isJsonWanted: boolean): Promise<Body> {
   const { bytes, text, path } = await readData(context.host, source);
   if (isJsonWanted && text === null) throw usage("--data: the body is no JSON", "leave --json-body out");
-  if (isJsonWanted && text !== null) parseJson(text, "--data");
+  if (isJsonWanted && text !== null) parseJson(text, "--data", JSON.parse);
   if (text === null || bytes.length > inlineLimitBytes) {
     if (path === null && text === null)
       throw usage("--data: bytes that are no UTF-8 text", "write them to a file and give --data @file");

@@ -104,3 +104,23 @@ it("a near miss is named, a far one is not", () => {
   expect(parse.nearest("syncmode", ["syncMode", "retry"])).toBe("syncMode");
   expect(parse.nearest("zzzz", ["syncMode", "retry"])).toBeUndefined();
 });
+
+describe("a whole number that would be another one afterwards", () => {
+  it("is refused in JSON, by its digits, and is a text where texts are taken", () => {
+    for (const digits of ["12345678901234567890", "-9007199254740993"]) {
+      expect(() => parse.parseJson(`{"id":[${digits}]}`, "--data")).toThrow(`--data: the number ${digits} is too long`);
+      expect(parse.parseLoose(digits)).toBe(digits);
+    }
+  });
+
+  it("is not one that is kept as it is, nor digits of a text or of a fraction", () => {
+    for (const text of [
+      "9007199254740992",
+      "12345678901234567000",
+      "1000000000000000000000",
+      "0.30000000000000004",
+      '"12345678901234567890"',
+    ])
+      for (const read of [parse.parseLoose(text), parse.parseJson(text, "it")]) expect(read).toBe(JSON.parse(text));
+  });
+});

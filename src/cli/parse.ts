@@ -162,10 +162,10 @@ export function parseEnv(
   return Object.fromEntries(entries);
 }
 
-/** A value of a setting or an edit: JSON where it is JSON, otherwise the text itself. */
+/** A value of a setting or an edit: JSON where it is JSON that stays what it is, otherwise the text itself. */
 export function parseLoose(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return readWhole(text);
   } catch {
     return text;
   }
@@ -181,14 +181,34 @@ export function jsonTrouble(text: string): string | null {
   }
 }
 
-export function parseJson(text: string, what: string): unknown {
+export function parseJson(text: string, what: string, read: (text: string) => unknown = readWhole): unknown {
   try {
     // Editors of some systems begin a file with a mark of its encoding, which is no part of the JSON.
-    return JSON.parse(text.replace(/^\ufeff/, "")) as unknown;
+    return read(text.replace(/^\ufeff/, ""));
   } catch (cause) {
+    if (cause instanceof RangeError)
+      throw new HoldfastError(
+        "invalid_input",
+        `${what}: the number ${cause.message} is too long to be kept exactly`,
+        "write it as a text, between quotes",
+        { cause },
+      );
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new HoldfastError("invalid_input", `${what} is no JSON: ${reason}`, "check it with `jq .`", { cause });
   }
+}
+
+/** Reads JSON; throws `RangeError` with a whole number that would be another one afterwards. */
+function readWhole(text: string): unknown {
+  if (!/\d{16}/.test(text)) return JSON.parse(text) as unknown;
+  const check: Reviver = (_key, value, context) => {
+    const source = typeof value === "number" ? (context?.source ?? "") : "";
+    // What was written here comes back as it is printed here.
+    const isOther = /^-?\d+$/.test(source) && source !== String(value) && BigInt(source) !== BigInt(value as number);
+    if (isOther) throw new RangeError(source);
+    return value;
+  };
+  return JSON.parse(text, check as (key: string, value: unknown) => unknown) as unknown;
 }
 
 type Reviver = (this: unknown, key: string, value: unknown, context?: { readonly source?: string }) => unknown;

@@ -13,6 +13,7 @@ import { parseFilter } from "./queue-read.ts";
 import { renderOperations, titleOf } from "./render-operation.ts";
 import { pauseText } from "./render-status.ts";
 import { reportRefusals } from "./report.ts";
+import type { Session } from "./session.ts";
 import { plain, plural, shortId } from "./text.ts";
 
 type Bulk = Output<"queue.retry">;
@@ -47,9 +48,27 @@ export const runRetry: Handler<[readonly string[]], RetryOptions> = async (conte
     ids.length > 0
       ? { ids: [...ids] }
       : { filter: options.all === true && filter.status === undefined ? { ...filter, status: ["failed"] } : filter };
-  const answer = await (await context.session()).call("queue.retry", input);
+  const answer = await retryAll(await context.session(), input);
   return answerBulk(context, answer, "Trying again:");
 };
+
+/** What one request takes by a filter (`matchLimit` of the engine). */
+const retryPart = 10_000;
+
+/** As often as it takes, and no oftener: what has failed once more meanwhile must not be tried for ever. */
+async function retryAll(session: Session, input: Input<"queue.retry">): Promise<Bulk> {
+  const done = new Set<string>();
+  const refused = new Map<string, Bulk["refused"][number]>();
+  for (;;) {
+    const answer = await session.call("queue.retry", input);
+    const before = done.size + refused.size;
+    for (const id of answer.done) done.add(id);
+    for (const each of answer.refused) refused.set(each.id, each);
+    const isAll = input.filter === undefined || answer.done.length + answer.refused.length < retryPart;
+    if (isAll || done.size + refused.size === before) break;
+  }
+  return { done: [...done], refused: [...refused.values()] };
+}
 
 type MoveOptions = {
   readonly first?: boolean;

@@ -4,7 +4,7 @@
  */
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
-import type { Output } from "../verbs.ts";
+import type { Output, Refusal } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { sign } from "./paint.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
@@ -115,13 +115,13 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
   const read = (): number => total.imported.length + total.skipped.length + total.refused.length;
   try {
     for await (const batch of batches(lines)) {
-      const asked = options.subject === undefined ? { lines: batch } : { lines: batch, subject: options.subject };
+      const asked = { lines: batch.lines, ...(options.subject === undefined ? {} : { subject: options.subject }) };
       const answer = await session.call("queue.import", asked).catch((error: unknown) => {
         throw cutOff(error, total.imported.length + total.skipped.length);
       });
       total.imported.push(...answer.imported);
       total.skipped.push(...answer.skipped);
-      total.refused.push(...answer.refused);
+      total.refused.push(...answer.refused.map((refusal) => atItsPlace(refusal, batch.numbers)));
       step.show(`${grouped(read())} read…`);
     }
   } finally {
@@ -145,18 +145,33 @@ export const runImport: Handler<[string], ImportOptions> = async (context, [file
   return reportRefusals(context, total.refused);
 };
 
-async function* batches(lines: AsyncIterable<string>): AsyncIterable<string[]> {
-  let batch: string[] = [];
+/** The engine counts the lines of one request, a person those of the file. */
+function atItsPlace(refusal: Refusal, numbers: readonly number[]): Refusal {
+  const inFile = (text: string): string =>
+    text.replace(/^line (\d+)/, (whole, at: string) => {
+      const number = numbers[Number(at) - 1];
+      return number === undefined ? whole : `line ${number}`;
+    });
+  return { ...refusal, id: inFile(refusal.id), message: inFile(refusal.message) };
+}
+
+type Batch = { readonly lines: string[]; readonly numbers: number[] };
+
+async function* batches(lines: AsyncIterable<string>): AsyncIterable<Batch> {
+  let batch: Batch = { lines: [], numbers: [] };
   let size = 0;
+  let number = 0;
   for await (const line of lines) {
+    number += 1;
     if (line.trim() === "") continue;
-    if (batch.length > 0 && (batch.length >= importBatch || size + line.length > importBatchBytes)) {
+    if (batch.lines.length > 0 && (batch.lines.length >= importBatch || size + line.length > importBatchBytes)) {
       yield batch;
-      batch = [];
+      batch = { lines: [], numbers: [] };
       size = 0;
     }
-    batch.push(line);
+    batch.lines.push(line);
+    batch.numbers.push(number);
     size += line.length;
   }
-  if (batch.length > 0) yield batch;
+  if (batch.lines.length > 0) yield batch;
 }

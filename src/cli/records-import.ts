@@ -124,7 +124,8 @@ function fieldsOf(row: unknown, where: string): Fields {
 
 function renderReport({ paint }: Context, collection: string, report: Report): string {
   const unchanged = report.unchanged === 0 ? "" : `; ${plural(report.unchanged, "row")} changed nothing`;
-  const head = `${paint.green(sign.yes)} Imported ${plural(report.imported, "record")} into ${plain(collection)}${unchanged}`;
+  const isAny = report.refused.length < report.rows;
+  const head = `${isAny ? paint.green(sign.yes) : paint.yellow(sign.warn)} Imported ${plural(report.imported, "record")} into ${plain(collection)}${unchanged}`;
   if (report.refused.length === 0) return head;
   const shown = report.refused
     .slice(0, shownRefusals)

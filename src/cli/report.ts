@@ -82,7 +82,9 @@ export function reportRefusals(context: Context, refused: readonly Refusal[]): E
   if (!context.isJson) {
     const shown = refused.slice(0, refusalLimit);
     for (const [index, { id, message, hint }] of shown.entries()) {
-      const about = message.includes(id) ? message.replaceAll(id, shortId(id)) : `${shortId(id)}: ${message}`;
+      // A place, such as "line 1205" of a file, is no id.
+      const named = id.includes(" ") ? id : shortId(id);
+      const about = message.includes(id) ? message.replaceAll(id, named) : `${named}: ${message}`;
       context.host.stderr.write(`${context.errorPaint.red(sign.no)} ${plainLines(about)}\n`);
       // A hint that stands below several messages in a row is said once.
       if (hint !== "" && hint !== shown[index + 1]?.hint)

@@ -46,7 +46,8 @@ export const runSyncRollback: Handler<[string], { readonly yes?: boolean }> = as
   }
   const answer = await session.call("sync.rollback", { run });
   context.answer(answer, () => renderRollback(context, answer));
-  return 0;
+  // Whoever writes `sync rollback 12 && …` must not go on as if all of it was taken back.
+  return answer.skipped.length === 0 ? 0 : 1;
 };
 
 async function isThere(session: Session, run: number): Promise<boolean> {
@@ -55,7 +56,8 @@ async function isThere(session: Session, run: number): Promise<boolean> {
 }
 
 function renderRollback({ paint }: Context, { run, restored, skipped }: Output<"sync.rollback">): string {
-  const head = `${paint.green(sign.yes)} Rolled run ${run} back: ${plural(restored, "record")} restored`;
+  const mark = restored > 0 || skipped.length === 0 ? paint.green(sign.yes) : paint.yellow(sign.warn);
+  const head = `${mark} Rolled run ${run} back: ${plural(restored, "record")} restored`;
   if (skipped.length === 0) return head;
   const lines = skipped.map(
     ({ collection, key, reason }) =>

@@ -113,3 +113,54 @@ test("what is damaged, of another version, of another space or of an unknown col
   expect(elsewhere?.message).toContain('space "elsewhere"');
   expect(bare.ask("queue.import", { lines: [first] }).refused[0]).toMatchObject({ code: "not_found" });
 });
+
+test("what is written after a change that may have landed elsewhere goes out by itself: a receipt of that one does not cover it", async () => {
+  const { server, run, ada, bo } = await twoDevices();
+  const lost = { code: "timeout", message: "no answer came" };
+  server.faults.push({
+    what: "push",
+    answer: { kind: "unknown", problem: lost, mayHaveLanded: true } as never,
+    isApplied: true,
+  });
+  ada.update("a", { title: "landed unheard" });
+  await run(20);
+  ada.offline();
+  bo.offline();
+  expect(bo.ask("queue.import", { lines: ada.ask("queue.export", {}).lines }).imported).toHaveLength(1);
+  bo.update("a", { title: "newer" });
+  bo.online();
+  await run(60_000);
+  expect(server.all("notes").a).toEqual({ title: "newer", n: 1 });
+  expect(bo.value("a")).toEqual({ title: "newer", n: 1 });
+});
+
+test("what is made of a record under its local key is a change of that record here, which has the server's key by then", async () => {
+  const { server, run, ada, bo } = await twoDevices();
+  ada.offline();
+  const made = ada.ask("records.transaction", {
+    writes: [
+      { kind: "create", collection: "boxes", value: { size: 1 } },
+      { kind: "put", collection: "notes", key: "a", value: { title: "first a" } },
+    ],
+  });
+  const key = made.records[0]?.key ?? "";
+  bo.ask("queue.import", { lines: ada.ask("queue.export", {}).lines });
+  await run(30_000);
+  expect(Object.values(server.all("boxes"))).toEqual([{ size: 1 }]);
+  ada.update(key, { size: 2 }, "boxes");
+  expect(bo.ask("queue.import", { lines: ada.ask("queue.export", {}).lines })).toMatchObject({ refused: [] });
+  expect(bo.value(key, "boxes")).toEqual({ size: 2 });
+  await run(60_000);
+  expect(Object.values(server.all("boxes"))).toEqual([{ size: 2 }]);
+  expect(bo.state(key, "boxes")).toBe("synced");
+  expect(bo.ask("engine.check", {}).findings).toEqual([]);
+});
+
+test("a record that is changed twice by one operation is refused, with words and without a trace", async () => {
+  const { bo } = await twoDevices();
+  const change = { collection: "notes", key: "new", kind: "create", base: 0, fields: { n: 1 }, schema: 1 };
+  const payload = { space: "", at: 1, changes: [change, { ...change, kind: "update" }] } as never;
+  const adding = () => bo.ask("queue.add", { type: "record.write", payload });
+  expect(adding).toThrow(expect.objectContaining({ code: "invalid_input" }));
+  expect(bo.get("new")).toBeNull();
+});

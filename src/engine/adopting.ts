@@ -9,6 +9,7 @@ import { applyChange } from "../record.ts";
 import type { AddInput, Receipt } from "../verbs.ts";
 import { collectionOf, requireCollection } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
+import { rewritePayload } from "./ids.ts";
 import { groundOf, replay } from "./overlay.ts";
 import { changePending, pendingsOfOperation } from "./pending.ts";
 import { checkRecordWrite, clientId } from "./push.ts";
@@ -26,7 +27,9 @@ export type Bases = readonly (Fields | null | undefined)[];
 export function adoptWrite(store: Store, input: AddInput, bases: Bases = []): Receipt {
   const known = input.id === undefined ? null : findById(store, input.id);
   if (known !== null) return addOperation(store, input, []);
-  const payload = checkRecordWrite(input.payload as Json);
+  // A key that the server has given meanwhile, in answer to a bundle of before, is the key here.
+  const payload = checkRecordWrite(rewritePayload(store, undefined, input.payload as Json));
+  refuseRepeats(payload);
   clientId(store);
   const drafts = payload.changes.map((each, place) => draftOf(store, payload, each, bases[place]));
   // They go to this device's server, in this device's name, whoever wrote them.
@@ -42,6 +45,18 @@ export function adoptWrite(store: Store, input: AddInput, bases: Bases = []): Re
   for (const draft of drafts) keep(store, draft, { origin: "import" }, sending);
   tellRecords(store, drafts, "import");
   return receipt;
+}
+
+/** A record is changed once by what is applied all or none. */
+function refuseRepeats({ changes }: RecordWrite): void {
+  const names = changes.map(({ collection, key }) => JSON.stringify([collection, key]));
+  const repeated = changes.find((_, at) => names.indexOf(names[at] ?? "") !== at);
+  if (repeated === undefined) return;
+  throw new HoldfastError(
+    "invalid_input",
+    `the record "${repeated.key}" of "${repeated.collection}" is changed twice by one operation`,
+    "make one change of both",
+  );
 }
 
 function draftOf(store: Store, payload: RecordWrite, change: Change, base: Fields | null | undefined): Draft {
@@ -63,9 +78,10 @@ function draftOf(store: Store, payload: RecordWrite, change: Change, base: Field
 /** With what it was made on, a change that was disputed elsewhere is disputed here too, and decided by the same rules. */
 export function standOn(store: Store, seq: number, bases: Bases): void {
   for (const pending of pendingsOfOperation(store, seq)) {
-    const base = bases[pending.place];
+    const told = bases[pending.place];
     const row = getRecord(store, pending.record);
-    if (base === undefined || row === null) continue;
+    if (told === undefined || row === null) continue;
+    const base = told === null ? null : (rewritePayload(store, undefined, told) as Fields);
     changePending(store, pending, base === null ? null : JSON.stringify(base), pending.change);
     // What this device has not read yet, or only in an older version, says nothing about the change: the pull will.
     if (row.version === 0 || row.version < pending.change.base) continue;

@@ -34,6 +34,7 @@ const columns = `conflict.seq AS seq, conflict.id AS id, conflict.status AS stat
 const byId = `SELECT ${columns} FROM conflict WHERE id = ?`;
 const openOf = `SELECT ${columns} FROM conflict WHERE record = ? AND status = 'open' ORDER BY seq DESC LIMIT 1`;
 const openOfOperation = `SELECT ${columns} FROM conflict WHERE op = ? AND status = 'open' ORDER BY seq`;
+const withdrawnOf = `SELECT ${columns} FROM conflict WHERE record = ? AND op = ? AND status = 'resolved' AND decided_by = 'withdrawal'`;
 const lastDecided = `SELECT decided FROM conflict WHERE record = ? AND op = ? AND status = 'resolved' AND decided_by IN ('person', 'prechosen')
   ORDER BY seq DESC LIMIT 1`;
 const insert = `INSERT INTO conflict (id, status, kind, collection, record, op, fields, base, local, remote, remote_version, remote_author,
@@ -237,7 +238,7 @@ export function disputedOf({ sides, info, fields }: Meeting, strategy: Strategy)
 function takeChoice(store: Store, { row, remoteVersion }: Meeting): "local" | "remote" | "merge" | "void" | null {
   const found = store.db.prepare(getChoice).get(row.id);
   if (found === undefined) return null;
-  store.db.prepare(dropChoice).run(row.id);
+  forgetChoice(store, row.id);
   const isFresh = store.world.now() - integer(found.at) <= getSettings(store).conflictStaleMs;
   return isFresh && integer(found.version) === remoteVersion
     ? (text(found.choose) as "local" | "remote" | "merge")
@@ -249,6 +250,9 @@ function isDecisionStale(store: Store, { row, op }: Meeting): boolean {
   const decided = integerOrNull(store.db.prepare(lastDecided).get(row.id, op.seq)?.decided);
   return decided !== null && store.world.now() - decided > getSettings(store).conflictStaleMs;
 }
+
+/** A choice was about what was unsent then: what is written once that has landed is another change. */
+export const forgetChoice = (store: Store, record: number): void => void store.db.prepare(dropChoice).run(record);
 
 export function chooseBeforehand(
   store: Store,
@@ -408,6 +412,11 @@ export function openConflictsOfOperation(store: Store, op: number): readonly Con
   return store.db.prepare(openOfOperation).all(op).map(toConflict);
 }
 
+/** What was asked about a record for an operation that was given up. */
+export function withdrawnOn(store: Store, record: number, op: number | null): readonly ConflictRow[] {
+  return store.db.prepare(withdrawnOf).all(record, op).map(toConflict);
+}
+
 export function openConflictsOf(store: Store, collection: number): number {
   return integer(store.db.prepare(countOpen).get(collection)?.n);
 }
@@ -436,14 +445,15 @@ export function closeConflicts(
   how: {
     readonly by: "agreement" | "withdrawal";
     readonly choice: Choice;
-    readonly outcome: Fields | null;
+    readonly outcomeOf: (record: number) => Fields | null;
     readonly record?: number;
   },
 ): void {
-  const { by, choice, outcome, record } = how;
+  const { by, choice, outcomeOf, record } = how;
   for (const conflict of openConflictsOfOperation(store, op)) {
     if (record !== undefined && conflict.record !== record) continue;
     const detail = { before: conflict.local };
+    const outcome = outcomeOf(conflict.record);
     settleConflict(store, conflict, { status: "resolved", by, choice, outcome, detail });
   }
 }

@@ -142,6 +142,35 @@ describe("deduplication", () => {
     expect(bench.get(first.id)).toMatchObject({ status: "cancelled", outcome: "replaced" });
   });
 
+  test("what waits for an operation waits for the one that replaces it, and what mentions its local id gets that one's", async () => {
+    const bench = startBench();
+    const create = { ...keyed(1, "replace-pending"), creates: "local-1", lane: "a" };
+    bench.answers.push(refused);
+    const first = bench.add(create);
+    const child = bench.add({ payload: "child", after: [first.id] });
+    bench.add({ payload: { ref: "local-1" }, lane: "a" });
+    await bench.run();
+    bench.answers.push({ kind: "applied", serverId: "S1" });
+    const second = bench.add({ ...create, payload: 2 });
+    expect(bench.ask("queue.why", { id: child.id }).blockers).toMatchObject([{ kind: "dependency", id: second.id }]);
+    await bench.run();
+    expect(bench.get(first.id)).toMatchObject({ outcome: "replaced" });
+    expect(bench.order().slice(0, 2)).toEqual([1, 2]);
+    expect(bench.order().slice(2)).toEqual(expect.arrayContaining(["child", { ref: "S1" }]));
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
+  test("a replacement that would wait for what waits for the old one is refused, and changes nothing", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const first = bench.add(keyed(1, "replace-pending"));
+    const child = bench.add({ payload: "child", after: [first.id] });
+    await bench.run();
+    expect(() => bench.add({ ...keyed(2, "replace-pending"), after: [child.id] })).toThrow(thrown("dependency_cycle"));
+    expect(bench.get(first.id)).toMatchObject({ status: "failed", dedupe: "k" });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
   test("while one is on the wire, replace-pending queues behind it and is replaced there", async () => {
     const bench = startBench();
     bench.answers.push(

@@ -20,7 +20,6 @@ import { channelFor, getChannel, wholePolicy } from "./meta.ts";
 import type { Brief, NewRow, Options, PlainRows } from "./queue.ts";
 import {
   briefs,
-  dropDedupe,
   findById,
   getBrief,
   getRow,
@@ -30,9 +29,10 @@ import {
   replacePayload,
   replaceTerms,
   selectBrief,
+  setDedupe,
   writeRest,
 } from "./queue.ts";
-import { adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
+import { adoptDependents, adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
@@ -135,10 +135,15 @@ function repeated(store: Store, known: Brief, prepared: Prepared): Receipt {
 /** Replaces what has never been sent in place; what was tried before makes way for a fresh operation with a fresh key. */
 function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   const isUntouched =
-    old.attempts === 0 && old.type === prepared.input.type && old.state !== State.parked && old.state !== State.aside;
+    old.attempts === 0 &&
+    !old.isUnsure &&
+    old.type === prepared.input.type &&
+    old.state !== State.parked &&
+    old.state !== State.aside;
   if (!isUntouched) {
-    dropDedupe(store, old.seq);
+    setDedupe(store, old.seq, null);
     const receipt = insertNew(store, prepared, { inPlaceOf: old });
+    adoptDependents(store, { from: old.seq, to: receipt.sequence });
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
     return takeTurn(store, receipt);
   }
@@ -242,7 +247,10 @@ function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], r
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
   if (input.creates !== undefined) {
-    const former = declareLocalId(store, input.creates, { seq, id, isFree: (other) => isGone(store, other) });
+    const former = declareLocalId(store, input.creates, {
+      ...{ seq, id },
+      isFree: (other) => other === inPlaceOf?.seq || isGone(store, other),
+    });
     if (former !== null) adoptReferrers(store, input.creates, { from: former, to: seq });
   }
   if (priority > 0 && place.state === State.waiting) liftPredecessors(store, seq, rankOf(seq, priority, store.ageing));

@@ -11,6 +11,7 @@ import { integer, text } from "./store.ts";
 const columns = "collection, key, record, seal";
 const note = `INSERT OR REPLACE INTO evicted (${columns}) VALUES (?, ?, ?, ?)`;
 const find = `SELECT ${columns} FROM evicted WHERE collection = ? AND key = ?`;
+const byNumber = `SELECT ${columns} FROM evicted WHERE record = ?`;
 const take = `DELETE FROM evicted WHERE collection = ? AND key = ? RETURNING ${columns}`;
 const page = `SELECT ${columns} FROM evicted WHERE record > ? ORDER BY record LIMIT 500`;
 // Without an index: the one of the numbers may be what storage has changed.
@@ -54,6 +55,15 @@ const intactNote = (row: Row): Row => (isIntactNote(row) ? row : refuseBroken("e
 export function findEvicted(store: Store, collection: number, key: string): number | null {
   const row = store.db.prepare(find).get(collection, key);
   return row === undefined ? null : integer(intactNote(row).record);
+}
+
+/** Which record's history stands under a number. */
+export function findEvictedAs(
+  store: Store,
+  record: number,
+): { readonly collection: number; readonly key: string } | null {
+  const row = store.db.prepare(byNumber).get(record);
+  return row === undefined ? null : { collection: integer(intactNote(row).collection), key: text(row.key) };
 }
 
 /** Whether looking is worth it: most collections never let anything go. */

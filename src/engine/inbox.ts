@@ -3,7 +3,7 @@
  * The rows are kept by `conflicts.ts`; a decision becomes a change in `overlay.ts` or, when undone, in `writes.ts`.
  */
 import { isSameJson } from "../canonical.ts";
-import type { Choice, ConflictView } from "../conflict.ts";
+import type { Choice, ConflictStatus, ConflictView } from "../conflict.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Side } from "../merge.ts";
 import { chooseSide, mergeFields } from "../merge.ts";
@@ -11,7 +11,7 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { applyChange } from "../record.ts";
-import type { Input, Output } from "../verbs.ts";
+import type { Input, Output, RecordWriteInput } from "../verbs.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf, requireCollection } from "./collections.ts";
 import type { ConflictRow } from "./conflicts.ts";
@@ -25,20 +25,23 @@ import {
   settleConflict,
   toConflict,
   toConflictView,
+  withdrawnOn,
 } from "./conflicts.ts";
+import { knowsAliases } from "./ids.ts";
 import { followOperation } from "./landing.ts";
 import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
-import { getBrief } from "./queue.ts";
+import { getBrief, getRow } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, findRecord, getRecord, shownValue } from "./records.ts";
+import { fieldsOf, findRecord, getRecord, noteMentions, sharedFields, shownValue } from "./records.ts";
+import { relinkReferences } from "./references.ts";
 import { free } from "./resend.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
-import { apart, integer, text } from "./store.ts";
-import { tellKeys, writeRecords } from "./writes.ts";
+import { apart, integer, json, text } from "./store.ts";
+import { checked, tellKeys, writeRecords } from "./writes.ts";
 
 /** Conflicts that one bulk decision takes; the rest is left for the next one. */
 export const resolveLimit = 10_000;
@@ -172,7 +175,8 @@ export function resolveMany(store: Store, input: Input<"conflicts.resolve">): Ou
     ...(named ? { fields: input.fields as Wanted["fields"] & object } : {}),
     ...(input.value === undefined ? {} : { value: input.value as Fields | null }),
   };
-  return each(store, [...(input.ids ?? []), ...found], (conflict) => resolveOne(store, conflict, wanted));
+  const act = (conflict: ConflictRow): void => resolveOne(store, conflict, wanted);
+  return each(store, [...new Set([...(input.ids ?? []), ...found])], { from: "open", act });
 }
 
 /** What a person wants of a conflict; `fields` names the side of single fields. */
@@ -182,20 +186,34 @@ type Wanted = {
   readonly value?: Fields | null;
 };
 
-function each(store: Store, ids: readonly string[], act: (conflict: ConflictRow) => void): Output<"conflicts.resolve"> {
+function each(
+  store: Store,
+  ids: readonly string[],
+  { from, act }: { readonly from: ConflictStatus; readonly act: (conflict: ConflictRow) => void },
+): Output<"conflicts.resolve"> {
   const done: string[] = [];
   const refused: Output<"conflicts.resolve">["refused"] = [];
+  const asked = new Set(ids.filter((given) => isOf(store, given, from)));
   for (const given of ids) {
     let id = given;
     const refusal = apart(store, () => {
       const conflict = requireConflict(store, given);
       id = conflict.id;
-      act(conflict);
+      // What belongs together is decided, and taken back, together: an earlier id of the same request may have done it.
+      if (conflict.status === from || !asked.has(given)) act(conflict);
     });
     if (refusal === null) done.push(id);
     else refused.push({ id: given, ...refusal });
   }
   return { done, refused };
+}
+
+function isOf(store: Store, given: string, status: ConflictStatus): boolean {
+  let found: ConflictStatus | null = null;
+  apart(store, () => {
+    found = requireConflict(store, given).status;
+  });
+  return found === status;
 }
 
 function refuse(conflict: ConflictRow, what: string, hint: string): never {
@@ -215,18 +233,37 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   const pending = pendings.find(({ record }) => record === row.id);
   if (pending === undefined) refuse(conflict, "its change has landed meanwhile", "see `holdfast records history`");
   const info = collectionOf(store, row.collection);
-  const before = row.value;
+  const before = fieldsOf(row.value);
   const wanted = wantedValue(conflict, by, { info, row, pending });
-  const outcome = wanted === null ? null : (info.declared?.check?.(wanted) ?? wanted);
+  let outcome = isSameJson(wanted as Json, fieldsOf(groundOf(row).snapshot) as Json)
+    ? wanted
+    : checked(store, info, row.key, wanted);
   // What belongs together is applied all or none: giving up one of its records gives up all of them.
-  if (by.choose === "remote" && by.fields === undefined && pendings.length > 1)
+  const isGivenUp = by.choose === "remote" && by.fields === undefined && pendings.length > 1;
+  const others = isGivenUp
+    ? pendings
+        .filter(({ record }) => record !== row.id)
+        .map(({ record }) => ({ record, before: shownNow(store, record) }))
+    : [];
+  if (isGivenUp) {
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
-  else {
+    outcome = shownNow(store, row.id);
+  } else {
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
+    linkMentions(store, op.seq, { record: row.id, value: outcome });
   }
-  const detail = { before: fieldsOf(before), ...(by.fields === undefined ? {} : { fields: by.fields }) };
+  // Later changes of ours stay on top of what is decided, before as after.
+  const after = shownNow(store, row.id);
+  const detail = {
+    before,
+    ...(isSameJson(after as Json, outcome as Json) ? {} : { after }),
+    ...(by.fields === undefined ? {} : { fields: by.fields }),
+    ...(others.length === 0
+      ? {}
+      : { others: others.map((each) => ({ ...each, outcome: shownNow(store, each.record) })) }),
+  };
   // Of two sides together something is made that neither of them is.
   const choice = by.fields === undefined ? by.choose : "value";
   const open = findConflict(store, conflict.id) ?? conflict;
@@ -235,6 +272,16 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   if (now !== null) followOperation(store, now);
   tellKeys(store, info.name, [row.key], "resolve");
 }
+
+/** What a value made by hand mentions may not be created yet: the operation waits for that, and takes the server's key. */
+function linkMentions(store: Store, seq: number, of: { readonly record: number; readonly value: Fields | null }): void {
+  const op = knowsAliases(store) ? getBrief(store, seq) : null;
+  if (op === null || op.state === State.done) return;
+  relinkReferences(store, op, { type: undefined, payload: json(getRow(store, seq), "payload") });
+  noteMentions(store, of.record, of.value);
+}
+
+const shownNow = (store: Store, record: number): Fields | null => fieldsOf(getRecord(store, record)?.value ?? null);
 
 /** What a choice makes of the change, over what the server has by now: the inbox has followed it. */
 function wantedValue(conflict: ConflictRow, by: Wanted, at: Place): Fields | null {
@@ -304,28 +351,56 @@ export function resolveOperation(store: Store, op: Brief, input: Input<"queue.re
 // ---- taking back, and deciding beforehand ---------------------------------------------------------------------
 
 export function undoConflicts(store: Store, input: Input<"conflicts.undo">): Output<"conflicts.undo"> {
-  return each(store, input.ids, (conflict) => undoOne(store, conflict));
+  return each(store, [...new Set(input.ids)], { from: "resolved", act: (conflict) => undoOne(store, conflict) });
 }
 
-/** Writes again what stood before the decision, in the fields that it changed. What has changed in them since is not overwritten. */
+/** A record that a decision changed, with what stood before and what it made of it. */
+type Decided = { readonly record: number; readonly before: Fields | null; readonly outcome: Fields | null };
+
+/**
+ * Writes again what stood before the decision, in the fields that it changed. What has changed in them since is not overwritten. A
+ * transaction that was given up with it comes back as one.
+ */
 function undoOne(store: Store, conflict: ConflictRow): void {
   if (conflict.status !== "resolved") refuse(conflict, `it is ${conflict.status}`, "only a decision can be taken back");
-  const row = getRecord(store, conflict.record);
+  const {
+    before,
+    after,
+    others = [],
+  } = (conflict.detail ?? {}) as {
+    readonly before?: Fields | null;
+    readonly after?: Fields | null;
+    readonly others?: readonly Decided[];
+  };
+  if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
+  const outcome = after === undefined ? conflict.outcome : after;
+  const decided = [{ record: conflict.record, before, outcome }, ...others];
+  const writes = decided.flatMap((each) => writeBack(store, conflict, each));
+  if (writes.length > 0) writeRecords(store, writes, { origin: "undo", detail: { conflict: conflict.id } });
+  const together = others.flatMap(({ record }) => withdrawnOn(store, record, conflict.op));
+  for (const each of [conflict, ...together]) {
+    const { decidedBy: by, choice, detail } = each;
+    settleConflict(store, each, { status: "undone", by, choice, outcome: each.outcome, detail });
+  }
+}
+
+function writeBack(
+  store: Store,
+  conflict: ConflictRow,
+  { record, before, outcome }: Decided,
+): readonly RecordWriteInput[] {
+  const row = getRecord(store, record);
   if (row === null) refuse(conflict, "its record is gone", "see `holdfast records history`");
   const info = collectionOf(store, row.collection);
-  const { before } = (conflict.detail ?? {}) as { readonly before?: Fields | null };
-  if (before === undefined) refuse(conflict, "what stood before is not known", "see `holdfast records history`");
-  const sides = { before, outcome: conflict.outcome as Fields | null, now: shownValue(info, row) };
-  const back = backFrom(sides);
+  // What never leaves this device was in nobody's dispute.
+  const shared = (value: Fields | null): Fields | null => sharedFields(info, value);
+  const back = backFrom({ before: shared(before), outcome: shared(outcome), now: shared(shownValue(info, row)) });
   if (back === "changed") {
     refuse(conflict, `"${row.key}" has changed since`, "restore what you want: `holdfast records restore`");
   }
-  if (back !== null) {
-    const cause = { origin: "undo", detail: { conflict: conflict.id } } as const;
-    writeRecords(store, [{ ...back, collection: info.name, key: row.key }], cause);
-  }
-  const { decidedBy: by, choice, outcome, detail } = conflict;
-  settleConflict(store, conflict, { status: "undone", by, choice, outcome, detail });
+  const place = { collection: info.name, key: row.key };
+  if (back === null) return [];
+  return [back.kind === "put" && before !== null ? { ...place, kind: "put", value: before } : { ...back, ...place }];
 }
 
 type Undone = { readonly before: Fields | null; readonly outcome: Fields | null; readonly now: Fields | null };

@@ -7,14 +7,22 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { collectionOf } from "./collections.ts";
-import { closeConflicts } from "./conflicts.ts";
+import { closeConflicts, forgetChoice } from "./conflicts.ts";
 import type { Ground } from "./overlay.ts";
 import { groundOf, replay, takeOut } from "./overlay.ts";
-import { ackPending, dropPending, pendingsOf, pendingsOfOperation, statusFor, wholeOf } from "./pending.ts";
+import {
+  ackPending,
+  dropPending,
+  newestOperation,
+  pendingsOf,
+  pendingsOfOperation,
+  statusFor,
+  wholeOf,
+} from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
-import { getRecord, markStatus } from "./records.ts";
+import { fieldsOf, getRecord, markStatus } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
 import { sendAgain } from "./resend.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
@@ -55,6 +63,7 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     const isGone = entry?.version === 0;
     if (isGone) dropPending(store, pending);
     else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
+    if (newestOperation(store, row.id) === null) forgetChoice(store, row.id);
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
     const ground = { ...groundOf(named), confirmed: now, ...(isGone ? { snapshot: null } : {}) };
@@ -62,8 +71,10 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     store.memory.transaction?.landed.push({ info, key: named.key });
     wantPull(store, info.space, ackPullMs);
   }
-  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcome: null });
+  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcomeOf: (record) => shownOf(store, record) });
 }
+
+const shownOf = (store: Store, record: number): Fields | null => fieldsOf(getRecord(store, record)?.value ?? null);
 
 /** An operation was parked, retried or put back: its records say so. */
 export function followOperation(store: Store, op: Brief): void {
@@ -120,7 +131,7 @@ export function dropChanges(store: Store, op: Brief): void {
     replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, hasLeft: true, detail });
     tellKeys(store, info.name, [row.key], "local");
   }
-  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcome: null });
+  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcomeOf: (record) => shownOf(store, record) });
 }
 
 function giveUpLater(store: Store, op: Brief, row: RecordRow): void {

@@ -141,6 +141,19 @@ describe("priority", () => {
     expect(bench.order()).toEqual(["lane 1", "parent", "lane 2", "urgent", "other"]);
   });
 
+  test("an edit leaves an operation the priority that it has inherited", async () => {
+    for (const edit of [{ title: "another" }, { priority: 10 }]) {
+      const bench = startBench({ isStopped: true, settings: { concurrency: 1 } });
+      const low = bench.add({ payload: "low", priority: -5 });
+      bench.add({ payload: "urgent", after: [low.id], priority: 50 });
+      bench.add({ payload: "other", priority: 20 });
+      bench.ask("queue.edit", { id: low.id, ...edit });
+      bench.engine.start();
+      await bench.run();
+      expect(bench.order()).toEqual(["low", "urgent", "other"]);
+    }
+  });
+
   test("nothing starves: an old operation overtakes newer ones of a higher priority", async () => {
     const bench = startBench({ settings: { concurrency: 1 }, isStopped: true, ageing: 2 });
     bench.add({ payload: "old" });
@@ -353,6 +366,18 @@ describe("groups", () => {
       });
     expect(add).toThrow(expect.objectContaining({ code: "not_found" }));
     expect(bench.ask("queue.status", {}).unsent).toBe(0);
+  });
+
+  test("cancelling several members cancels their group once, and refuses none of them", () => {
+    const bench = startBench({ isStopped: true });
+    const [first, second] = [1, 2, 3].map((payload) => bench.add({ payload, group: "g" }).id);
+    const behind = bench.add({ payload: "behind", group: "g", after: [first ?? ""] });
+    const ids = [first ?? "", second ?? "", behind.id];
+    expect(bench.ask("queue.cancel", { ids, dependents: "cancel" })).toEqual({ done: ids, refused: [] });
+    expect(bench.ask("queue.status", {}).counts).toMatchObject({ cancelled: 4, pending: 0 });
+    expect(bench.events.filter(({ kind, id }) => kind === "cancelled" && id === behind.id)).toHaveLength(1);
+    // What was cancelled before is refused as ever.
+    expect(bench.ask("queue.cancel", { ids: ids.slice(0, 1) }).refused).toMatchObject([{ code: "refused_by_state" }]);
   });
 
   test("a member cannot leave its group's lane", () => {

@@ -15,8 +15,8 @@ import { integer, text } from "./store.ts";
 /** Rows of a page when the caller names no number. */
 export const pageSize = 100;
 
-/** Rows looked at for one request of operations by filter. */
-export const matchLimit = 1_000;
+/** Operations that one request takes by a filter; the rest is left for the next one. */
+export const matchLimit = 10_000;
 
 const statesOf: { readonly [status in Status]: readonly string[] } = {
   pending: ["op.state IN (0, 1, 2, 4)"],

@@ -124,13 +124,16 @@ function editPayload(store: Store, op: Brief, given: Json, isForced: boolean): v
   const channel = channelFor(store, type?.remoteOf?.(payload) ?? old.remote, op.type, old.subject);
   replacePayload(store, { ...op, version: type?.version ?? 1, channel: channel.id }, written);
   // Another body under the same key would be refused by every remote that keeps receipts.
-  if (op.attempts > 0) resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
+  if (op.attempts > 0 || op.isUnsure)
+    resetBudget(store, op.seq, { generation: op.generation + 1, isUnsure: false, rounds: 0 });
   relinkReferences(store, op, { type, payload });
 }
 
 function editTerms(store: Store, op: Brief, input: Input<"queue.edit">): void {
   const priority = input.priority ?? op.priority;
-  const rank = rankOf(op.seq, priority, store.ageing);
+  // It may go ahead of its own priority for the sake of what waits for it.
+  const waiting = dependentsOf(store, op.seq).map((seq) => getBrief(store, seq)?.rank ?? op.rank);
+  const rank = input.priority === undefined ? op.rank : Math.min(rankOf(op.seq, priority, store.ageing), ...waiting);
   const { conflict: oldConflict, notBefore: oldNotBefore, ...rest } = op.options;
   const conflict = input.conflict === undefined ? oldConflict : input.conflict;
   const notBefore = input.notBefore === undefined ? oldNotBefore : input.notBefore;
@@ -243,19 +246,22 @@ function refuseBeforeFlying(op: Brief): void {
 }
 
 export function cancelOperations(store: Store, input: Input<"queue.cancel">): Output<"queue.cancel"> {
-  return each(store, input.ids, (op) => cancelOne(store, op, input.dependents ?? "hold"));
+  const open = new Set<string>();
+  each(store, input.ids, (op) => void (op.state === State.done || open.add(op.id)));
+  // A member of a group or a dependent may have been cancelled by an earlier id of the same request.
+  const isCancelled = (op: Brief): boolean => op.outcome === "cancelled" && open.has(op.id);
+  return each(store, input.ids, (op) => isCancelled(op) || cancelOne(store, op, input.dependents ?? "hold"));
 }
 
 function cancelOne(store: Store, op: Brief, dependents: "hold" | "cancel" | "detach"): void {
-  const now = getBrief(store, op.seq);
-  // A member of a group or a dependent may have been cancelled by an earlier id of the same request.
-  if (now !== null && now.state === State.done && now.outcome === "cancelled" && op.state !== State.done) return;
   refuseSettledOrFlying(op, "cancelled");
   const members = op.group === null ? [op] : briefs(store.db.prepare(unsentOfGroup).all(op.group));
   const flying = members.find((member) => member.state === State.inFlight);
   if (flying !== undefined)
     refuse(flying, "a member of the group is on the wire", "wait for its answer, then cancel the rest");
   for (const member of members) {
+    // It may depend on one before it, and be cancelled with that already.
+    if (getBrief(store, member.seq)?.state === State.done) continue;
     const children = dependentsOf(store, member.seq);
     giveUp(store, member, { outcome: "cancelled", detail: { by: "request", group: op.group } });
     if (dependents !== "hold") treatDependents(store, member, { children, isCancelled: dependents === "cancel" });

@@ -34,7 +34,7 @@ export function takeLostWrites(store: Store): readonly LostWrite[] {
   const writes = lost.map((op) => readLost(store, op, all));
   for (const op of lost) {
     for (const { record } of pendingsOfOperation(store, op)) dropSealed(store, "pending", { record, op });
-    closeConflicts(store, op, { by: "withdrawal", choice: "remote", outcome: null });
+    closeConflicts(store, op, { by: "withdrawal", choice: "remote", outcomeOf: () => null });
   }
   return writes;
 }

@@ -15,6 +15,7 @@ import {
   closeConflicts,
   decideSides,
   disputedOf,
+  forgetChoice,
   isRefusal,
   noteDecision,
   openConflict,
@@ -138,6 +139,7 @@ function write(store: Store, { info, row, ground, cause, count, local, sight }: 
     pendings: count,
   };
   saveRecord(store, row, after);
+  if (count === 0 && row.pendings > 0) forgetChoice(store, row.id);
   if (!isSame) {
     const { origin, run, detail = null } = cause;
     const sides = { before: row.value, after: value, former: row.schema, schema: ground.schema };
@@ -318,12 +320,13 @@ function aim(
   if (change !== null) return put(store, step, change);
   takeOut(store, pending);
   const left = rewriteChange(store, { op: op.seq, collection: info.name, key: row.key }, null);
+  const agreed = { by: "agreement", choice: "remote", outcomeOf: () => under.value } as const;
   if (left === 0) {
     supersede(store, op, { value: under.value });
-    closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value });
+    closeConflicts(store, op.seq, agreed);
     return null;
   }
-  closeConflicts(store, op.seq, { by: "agreement", choice: "remote", outcome: under.value, record: row.id });
+  closeConflicts(store, op.seq, { ...agreed, record: row.id });
   const now = getBrief(store, op.seq);
   // Nobody could decide for it any more: the rest of it goes on, unless it is in dispute itself.
   if (now?.state === State.parked && now.reason === "conflict" && openConflictsOfOperation(store, op.seq).length === 0)

@@ -106,7 +106,7 @@ const setReset =
   "UPDATE op SET failures = 0, streak = 0, generation = ?, unsure = ?, rounds = ?, problem = NULL, remote_version = NULL WHERE seq = ?";
 const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
-const clearDedupe = "UPDATE op SET dedupe = NULL WHERE seq = ?";
+const setKey = "UPDATE op SET dedupe = ? WHERE seq = ?";
 const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
 const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network', 'auth')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
@@ -455,8 +455,9 @@ export function saveCheckpoint(
   return store.db.prepare(setCheckpoint).run(JSON.stringify(state.checkpoint), progress, seq, epoch).changes === 1;
 }
 
-export function dropDedupe(store: Store, seq: number): void {
-  changeHashed(store, seq, () => store.db.prepare(clearDedupe).run(seq));
+/** `null`: whatever is queued under its key from now on has nothing to do with it. */
+export function setDedupe(store: Store, seq: number, key: string | null): void {
+  changeHashed(store, seq, () => store.db.prepare(setKey).run(key, seq));
 }
 
 /** The wall clock went back: what was planned after a delay keeps that delay. Times that a person chose stay. */

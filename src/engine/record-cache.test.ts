@@ -54,6 +54,22 @@ test("what is unsent, refused or pinned is never evicted, and no pin hides from 
   expect(bench.ask("records.count", { collection: "docs" }).count).toBe(kept.length);
 });
 
+test("a record with a field that never leaves this device stays: the server could not give it back", async () => {
+  using bench = startReader([{ ...docs, localOnly: ["mine", 'a "b"'] }], { isSynced: true });
+  for (const key of ["own", "other", "plain"]) bench.elsewhere("docs", key, { fat });
+  await bench.run(2_000);
+  const note = (key: string, fields: Record<string, string>) =>
+    bench.ask("records.write", { kind: "update", collection: "docs", key, fields });
+  note("own", { mine: "only here" });
+  note("other", { 'a "b"': "" });
+  for (let n = 0; n < 30; n += 1) bench.elsewhere("docs", `k${n}`, { fat });
+  await bench.run(5_000);
+  expect(keysOf(bench)).toEqual(expect.arrayContaining(["own", "other"]));
+  expect(keysOf(bench)).not.toContain("plain");
+  expect(bench.value("docs", "own")).toEqual({ fat, mine: "only here" });
+  expect(bytesOf(bench)).toBeLessThanOrEqual(docs.maxBytes);
+});
+
 test("what was written here stays until it has landed, and counts against the budget from then on", async () => {
   using bench = startReader([docs], { isSynced: true });
   bench.ask("network.offline", {});

@@ -12,6 +12,7 @@ import { noteEvicted } from "./evicted.ts";
 import { record } from "./history.ts";
 import { completeLog } from "./record-log.ts";
 import { findRecords } from "./record-query.ts";
+import { pathOf } from "./record-terms.ts";
 import type { RecordRow } from "./records.ts";
 import { dropRecord, findRecord, markPinned, markUsed, toRecordView } from "./records.ts";
 import type { Store } from "./store.ts";
@@ -157,7 +158,7 @@ function byKey(store: Store, info: CollectionInfo, key: string): RecordRow | nul
 
 /**
  * Evicts until a collection is within its budget, the least recently used first and some at a time: never what is unsent, failed, in
- * conflict, only here, or pinned. Returns how many went.
+ * conflict, only here (be it one field), or pinned. Returns how many went.
  */
 export function keepBudget(store: Store, collection: string): number {
   const info = requireCollection(store, collection);
@@ -168,9 +169,7 @@ export function keepBudget(store: Store, collection: string): number {
   flushUses(store);
   const target = Math.floor(maxBytes * cacheLimits.keptShare);
   let evicted = 0;
-  for (const row of store.db
-    .prepare(evictable(info.id))
-    .all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
+  for (const row of store.db.prepare(evictable(info)).all(cacheLimits.evictions) as unknown as readonly RecordRow[]) {
     if (bytes <= target) break;
     completeLog(store, row.id);
     dropRecord(store, row);
@@ -185,10 +184,16 @@ export function keepBudget(store: Store, collection: string): number {
   return evicted;
 }
 
-/** The terms are literals, because they are those of the collection's partial index `record_<id>_used`. */
-const evictable = (collection: number): string => `SELECT record.* FROM record INDEXED BY record_${collection}_used
-  WHERE record.collection = ${collection} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL
-  ORDER BY record.used, record.id LIMIT +?`;
+/**
+ * The terms are literals, because they are those of the collection's partial index `record_<id>_used`. What the server does not have could
+ * not be fetched again: a record with fields of this device alone stays.
+ */
+function evictable({ id, spec }: CollectionInfo): string {
+  const own = (spec.localOnly ?? []).map((field) => ` AND json_type(record.value, ${pathOf(field)}) IS NULL`);
+  return `SELECT record.* FROM record INDEXED BY record_${id}_used
+    WHERE record.collection = ${id} AND record.status = 0 AND record.pinned = 0 AND record.pendings = 0 AND record.value IS NOT NULL${own.join("")}
+    ORDER BY record.used, record.id LIMIT +?`;
+}
 
 function flushUses(store: Store): void {
   const { uses } = reads(store);

@@ -2,6 +2,7 @@
  * Owns the rules of imports: every row becomes one record, once, whatever is repeated or broken off, and nobody's later work is undone.
  */
 import { expect, test } from "vitest";
+import { startRecords } from "../../test/support/record-bench.ts";
 import { startReader } from "../../test/support/record-reader.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Fields } from "../record.ts";
@@ -81,4 +82,62 @@ test("a row that is refused is named with its position and stops no other", () =
     [44, "invalid_input"],
   ]);
   expect(bench.ask("records.count", { collection: "people" })).toEqual({ count: 2 });
+});
+
+test("a key that stands in several rows is imported once in their order, and a repetition takes back nobody's edit", () => {
+  using bench = startReader([people]);
+  const twice = [
+    { id: "a", name: "Ada" },
+    { id: "a", name: "Ada B." },
+  ];
+  expect(bench.ask("records.import", { ...base, rows: twice, key: "id" })).toMatchObject({ imported: 2 });
+  expect(bench.value("people", "a")).toEqual({ id: "a", name: "Ada B." });
+  bench.ask("records.write", { kind: "update", collection: "people", key: "a", fields: { name: "Countess" } });
+  expect(bench.ask("records.import", { ...base, rows: twice, key: "id" })).toMatchObject({ imported: 0, unchanged: 2 });
+  expect(bench.value("people", "a")).toEqual({ id: "a", name: "Countess" });
+  // What the file says now is new, also where it says what it once said.
+  for (const name of ["Ada C.", "Ada B."]) {
+    const changed = [twice[0], { id: "a", name }] as typeof twice;
+    expect(bench.ask("records.import", { ...base, rows: changed, key: "id" })).toMatchObject({ imported: 1 });
+    expect(bench.value("people", "a")).toEqual({ id: "a", name });
+  }
+});
+
+test("a number that is too long to be told from its neighbours is no key: two rows would become one record", () => {
+  using bench = startReader([people]);
+  const long = [...["9007199254740993", "9007199254740992", "1e21"].map((id) => JSON.parse(`{"id":${id}}`) as Fields)];
+  const answer = bench.ask("records.import", { ...base, rows: [...long, { id: 9_007_199_254_740_991 }], key: "id" });
+  expect(answer).toMatchObject({ imported: 1 });
+  expect(answer.refused.map(({ position, code }) => [position, code])).toEqual([
+    [0, "invalid_input"],
+    [1, "invalid_input"],
+    [2, "invalid_input"],
+  ]);
+  expect(bench.value("people", "9007199254740991")).not.toBeNull();
+});
+
+test("a row whose record was let go for want of room has been imported, too", async () => {
+  using bench = startReader([{ ...people, maxBytes: 300 }], { isSynced: true });
+  const given = { ...base, rows: [{ id: "a", name: "x".repeat(100) }], key: "id" };
+  bench.ask("records.import", given);
+  await bench.run(3_000);
+  bench.elsewhere("people", "a", { id: "a", name: "edited" });
+  await bench.run(3_000);
+  for (const key of ["b", "c", "d", "e"]) bench.elsewhere("people", key, { name: "x".repeat(100) });
+  await bench.run(3_000);
+  expect(bench.rows("SELECT key FROM record WHERE key = 'a'")).toEqual([]);
+  expect(bench.ask("records.import", given)).toMatchObject({ imported: 0, unchanged: 1 });
+});
+
+test("a row that was imported by an older schema has been imported: an upgrade takes back nobody's edit", async () => {
+  const { client, run } = startRecords();
+  const ada = client({ collections: [people], isAlone: true });
+  const given = { ...base, rows: rows.slice(0, 1), key: "id" };
+  ada.ask("records.import", given);
+  ada.update("a", { name: "Countess" }, "people");
+  const rated = (value: unknown): Fields => ({ stars: 0, ...(value as Fields) });
+  ada.crash({ collections: [{ ...people, version: 2, check: rated, upcast: rated }] });
+  await run();
+  expect(ada.ask("records.import", given)).toMatchObject({ imported: 0, unchanged: 1 });
+  expect(ada.value("a", "people")).toEqual({ id: "a", name: "Countess", stars: 0 });
 });

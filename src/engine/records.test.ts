@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { silence } from "../../test/support/model-server.ts";
 import { startRecords } from "../../test/support/record-bench.ts";
 import type { Json } from "../operation.ts";
+import type { OperationType } from "../world.ts";
 
 const codeOf = (work: () => unknown): string | null => {
   try {
@@ -454,4 +455,46 @@ test("one event tells what a write has changed", () => {
   expect(ada.events.filter(({ kind }) => kind === "record").map(({ detail }) => detail)).toEqual([
     { collection: "notes", keys: ["n1"], origin: "local" },
   ]);
+});
+
+test("an id that is named by hand is named in the records that mention it, too, and stays so when they are rebased", async () => {
+  const { server, client, run } = startRecords();
+  server.naming.add("boxes");
+  server.write("notes", "n1", { n: 0 });
+  const ada = client({ collections: [{ name: "notes" }, { name: "boxes", keys: "server" }] });
+  await run();
+  ada.offline();
+  const made = ada.ask("records.write", { kind: "create", collection: "boxes", value: { size: 1 } });
+  const { operation } = ada.update("n1", { box: made.record.key });
+  ada.ask("queue.cancel", { ids: [made.operation ?? ""], dependents: "detach" });
+  ada.ask("ids.assign", { localId: made.record.key, serverId: "srv-9" });
+  expect(ada.value("n1")).toEqual({ n: 0, box: "srv-9" });
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  server.write("notes", "n1", { n: 1 });
+  ada.online();
+  await run(5_000);
+  const [change] = changesOf(ada.ask("queue.get", { id: operation ?? "" }).payload as Json);
+  expect(change).toMatchObject({ base: 2, fields: { box: "srv-9" } });
+  ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
+  await run(5_000);
+  expect(server.all("notes").n1).toEqual({ n: 1, box: "srv-9" });
+});
+
+test("what another operation creates is named in the records that mention it, as soon as it has landed", async () => {
+  const { server, client, run } = startRecords();
+  const type: OperationType = {
+    type: "box.create",
+    run: async () => ({ kind: "applied", serverId: "box-1" }),
+  };
+  const ada = client({ types: [type] });
+  await run();
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  ada.ask("queue.add", { type: "box.create", payload: null, creates: "local-box" });
+  ada.put("n1", { box: "local-box" });
+  await run(3_000);
+  expect(ada.value("n1")).toEqual({ box: "box-1" });
+  ada.ask("queue.resume", { scope: { kind: "type", name: "record.write" } });
+  await run(3_000);
+  expect(server.all("notes").n1).toEqual({ box: "box-1" });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
 });

@@ -407,7 +407,14 @@ export function renamedText(written: string | null, local: string, server: strin
 export function localFieldsOf(info: CollectionInfo, value: Fields | null): Fields {
   const names = info.spec.localOnly;
   if (names === undefined || value === null) return {};
-  return Object.fromEntries(names.flatMap((name) => (name in value ? [[name, value[name] as Json]] : [])));
+  return Object.fromEntries(names.flatMap((name) => (Object.hasOwn(value, name) ? [[name, value[name] as Json]] : [])));
+}
+
+/** All the others. */
+export function sharedFields(info: CollectionInfo, value: Fields | null): Fields | null {
+  const { localOnly = [] } = info.spec;
+  if (value === null || localOnly.length === 0) return value;
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !localOnly.includes(name)));
 }
 
 /** Reads a stored value; this program wrote it, so a text that cannot be read was changed by the storage. */

@@ -7,7 +7,7 @@ import { State } from "../operation.ts";
 import type { OperationType } from "../world.ts";
 import type { Alias } from "./ids.ts";
 import { addReference, dropReferencesOf, mentionsIn, referrersOf } from "./ids.ts";
-import { addDependency, detachFrom, refuseCycle } from "./lanes.ts";
+import { addDependency, dependentsOf, detachFrom, refuseCycle } from "./lanes.ts";
 import type { Brief } from "./queue.ts";
 import { addWaits, getBrief, setSchedule } from "./queue.ts";
 import type { Store } from "./store.ts";
@@ -26,12 +26,19 @@ export function adoptReferrers(
   local: string,
   creation: { readonly from: number; readonly to: number },
 ): void {
-  for (const seq of referrersOf(store, local)) {
-    const op = seq === creation.to ? null : getBrief(store, seq);
-    if (op === null || op.state === State.done || op.state === State.inFlight) continue;
-    if (addDependency(store, creation.to, seq)) waitForMore(store, op, 1);
-    detachFrom(store, creation.from, seq);
-  }
+  for (const seq of referrersOf(store, local)) waitInstead(store, seq, creation);
+}
+
+/** Another operation goes out in place of one that was tried: what waits for that waits for the other from now on. */
+export function adoptDependents(store: Store, place: { readonly from: number; readonly to: number }): void {
+  for (const seq of dependentsOf(store, place.from)) waitInstead(store, seq, place);
+}
+
+function waitInstead(store: Store, seq: number, { from, to }: { readonly from: number; readonly to: number }): void {
+  const op = seq === to ? null : getBrief(store, seq);
+  if (op === null || op.state === State.done || op.state === State.inFlight) return;
+  if (addDependency(store, to, seq)) waitForMore(store, op, 1);
+  detachFrom(store, from, seq);
 }
 
 /** A payload was replaced: what it mentions now is what counts, and the operation waits for the creators of that. */

@@ -27,14 +27,20 @@ type Renaming = {
 export function renameRecord(store: Store, { info, row, op, server }: Renaming): RecordRow {
   if (server === row.key) return row;
   if (getAlias(store, row.key) === null) declareLocalId(store, row.key, { seq: op.seq, id: op.id, isFree: () => true });
-  const mentioning = takeMentions(store, row.key);
-  assignServerId(store, row.key, server);
-  for (const each of mentioning) renameIn(store, each, { local: row.key, server });
+  nameMentions(store, row.key, server);
   const mine = getRecord(store, row.id) ?? row;
   const twin = findRecord(store, info, server);
   const merged = twin === null || twin.id === row.id ? mine : absorb(store, mine, twin);
   setRecordKey(store, row.id, server);
   return { ...merged, key: server };
+}
+
+/** A local id has a server's id: what is queued and every record that mentions it says so. Returns how many operations changed. */
+export function nameMentions(store: Store, local: string, server: string): number {
+  const mentioning = takeMentions(store, local);
+  const rewritten = assignServerId(store, local, server);
+  for (const each of mentioning) renameIn(store, each, { local, server });
+  return rewritten;
 }
 
 /** The server's record came by pull before the answer that names it: both rows are one. */

@@ -91,3 +91,31 @@ test("a rollback can itself be undone by the history of each record", async () =
   await bench.run(60_000);
   expect(bench.there("notes", "a")).toEqual({ n: 2, key: "a" });
 });
+
+test("a rollback is a run, and rolling that one back brings what it took away, here and at the server", async () => {
+  const { bench, run } = await changedElsewhere();
+  using _ = bench;
+  bench.ask("sync.rollback", { run });
+  await bench.run(60_000);
+  const by = bench.ask("sync.runs", {}).runs.find(({ id }) => id === run)?.rolledBackBy ?? 0;
+  expect(bench.ask("sync.rollback", { run: by })).toEqual({ run: by, restored: 4, skipped: [] });
+  await bench.run(60_000);
+  for (const key of ["a", "b", "c"]) expect(bench.there("notes", key)).toEqual({ n: 2, key });
+  expect(bench.there("notes", "d")).toBeNull();
+  expect(bench.value("notes", "d")).toBeNull();
+});
+
+test("what was let go for want of room since is named, and not told as rolled back", async () => {
+  using bench = startReader([{ ...notes, maxBytes: 300 }], { isSynced: true });
+  bench.put("notes", "a", { n: 1 });
+  await bench.run(60_000);
+  bench.elsewhere("notes", "a", { n: 2 });
+  await bench.run(60_000);
+  const [newest] = bench.ask("sync.runs", {}).runs;
+  for (const key of ["b", "c", "d", "e"]) bench.elsewhere("notes", key, { fat: "x".repeat(100) });
+  await bench.run(60_000);
+  const { restored, skipped } = bench.ask("sync.rollback", { run: newest?.id ?? 0 });
+  expect(restored).toBe(0);
+  expect(skipped).toMatchObject([{ collection: "notes", key: "a" }]);
+  expect(skipped[0]?.reason).toContain("not kept here");
+});

@@ -2,9 +2,11 @@
  * Owns `sync.rollback`: what a run of synchronisation changed here is made what it was before, record by record, as new writes.
  * Runs are `runs.ts`; how a record is made what it was is `record-history.ts`.
  */
+import type { SqlValue } from "../database.ts";
 import { HoldfastError } from "../errors.ts";
 import type { Input, Output } from "../verbs.ts";
 import { collectionOf } from "./collections.ts";
+import { findEvictedAs } from "./evicted.ts";
 import { isBrokenEntry } from "./mending-rows.ts";
 import { restoreValue } from "./record-history.ts";
 import { afterOf, isHiddenEntry, schemaOfSide } from "./record-log.ts";
@@ -46,7 +48,7 @@ export function rollBackRun(store: Store, input: Input<"sync.rollback">): Output
   let restored = 0;
   const by = touched.length === 0 ? null : ensureRun(store);
   for (const each of touched) {
-    const skip = restore(store, run, each);
+    const skip = by === null ? "unchanged" : restore(store, { run, by }, each);
     if (skip === null) restored += 1;
     else if (skip !== "unchanged") skipped.push(skip);
   }
@@ -73,34 +75,47 @@ function requireEndedRun(store: Store, id: number): Run {
 }
 
 /** Restores one record; `null` when it did, otherwise what kept it from doing so. */
-function restore(store: Store, run: Run, touched: Touched): Skipped | "unchanged" | null {
+function restore(
+  store: Store,
+  { run, by }: { readonly run: Run; readonly by: number },
+  touched: Touched,
+): Skipped | "unchanged" | null {
   const row = getRecord(store, touched.record);
-  // Without its row a record was evicted or became another one: there is nothing here that could be wrong.
-  if (row === null) return "unchanged";
-  const info = collectionOf(store, row.collection);
   const [first, last] = [touched.first, touched.last].map((seq) => store.db.prepare(sidesOf).get(seq) ?? {});
   const entries = [first, last].map((entry) => intact("record_history", entry ?? {}));
   const before = textOrNull(entries[0]?.before);
   const after = textOrNull(entries[1]?.shown);
   if (before === after) return "unchanged";
+  if (row === null) return before === null ? "unchanged" : evicted(store, touched);
+  const info = collectionOf(store, row.collection);
   const skip = (reason: string): Skipped => ({ collection: info.name, key: row.key, reason });
   if (entries.some(isBrokenEntry)) return skip("the storage has changed its history");
   if (isHiddenEntry(entries[1] ?? {})) return skip("it is out of reach: filter or rights do not show it any more");
-  const obstacle = obstacleTo(store, touched, row, { before, after });
+  const obstacle = obstacleTo(store, touched, row, { before, after, origin: entries[0]?.origin });
   if (obstacle !== null) return skip(obstacle);
   const refusal = apart(store, () => {
     const written = fieldsOf(before);
     const value = written === null ? null : raised(info, written, schemaOfSide(store, entries[0] ?? {}, "before"));
-    restoreValue(store, { info, row, value }, { origin: "rollback", detail: { run: run.id } });
+    // The writes belong to the run that rolls back, so that rolling that one back takes them back.
+    restoreValue(store, { info, row, value }, { origin: "rollback", run: by, detail: { run: run.id } });
   });
   return refusal === null ? null : skip(refusal.message);
+}
+
+/** What the server has by now of a record that was let go for want of room is not known here. One that became another one is that one's. */
+function evicted(store: Store, { record }: Touched): Skipped | "unchanged" {
+  const place = findEvictedAs(store, record);
+  if (place === null) return "unchanged";
+  const { name } = collectionOf(store, place.collection);
+  const reason = `it is not kept here at the moment; fetch it (\`holdfast collections sync ${name} ${place.key}\`), then restore it from its history`;
+  return { collection: name, key: place.key, reason };
 }
 
 function obstacleTo(
   store: Store,
   touched: Touched,
   row: RecordRow,
-  sides: { readonly before: string | null; readonly after: string | null },
+  sides: { readonly before: string | null; readonly after: string | null; readonly origin: SqlValue | undefined },
 ): string | null {
   if (row.pendings > 0 || (row.status !== Status.synced && row.status !== Status.localOnly)) {
     return "it has changes that are not settled at the server";
@@ -109,7 +124,9 @@ function obstacleTo(
   if (newest !== touched.last || row.value !== sides.after) return "it has changed since";
   const between = integer(store.db.prepare(entriesBetween).get(row.id, touched.first, touched.last)?.n);
   if (between !== touched.entries) return "it was also changed here while the run was under way";
-  // What came with a run need not be new at the server: it may have been evicted here, or be read for the first time.
-  if (sides.before === null) return "it came with that run; remove it if nobody needs it";
+  // What came with a run need not be new at the server: it may have been evicted here, or be read for the first time. What a rollback
+  // has brought back is.
+  if (sides.before === null && sides.origin !== "rollback")
+    return "it came with that run; remove it if nobody needs it";
   return null;
 }

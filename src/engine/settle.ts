@@ -28,6 +28,7 @@ import {
   setSchedule,
   toOperation,
 } from "./queue.ts";
+import { nameMentions } from "./renaming.ts";
 import { isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { integer, json, text } from "./store.ts";
@@ -148,7 +149,7 @@ function release(store: Store, op: Brief): void {
 function nameCreated(store: Store, op: Landed, serverId: string | null): void {
   for (const local of unnamedBy(store, op.seq)) {
     if (serverId !== null) {
-      assignServerId(store, local, serverId);
+      nameMentions(store, local, serverId);
       continue;
     }
     for (const seq of referrersOf(store, local)) {

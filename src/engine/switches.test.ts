@@ -218,6 +218,23 @@ describe("sync", () => {
   });
 });
 
+describe("many that have failed", () => {
+  test("are all taken along, and tried again by one filter, beyond what a page holds", async () => {
+    const bench = startBench({ settings: { concurrency: 500, concurrencyPerRemote: 500 } });
+    const operations = Array.from({ length: 600 }, () => ({ type: "note", payload: null }));
+    for (const ask of ["run", "retry"]) {
+      bench.answers.push(...Array.from({ length: 1_200 }, () => refused));
+      for (let time = 0; time < 2; time += 1) bench.ask("queue.addMany", { operations });
+      await bench.run(5_000);
+      expect(bench.ask("queue.status", {}).counts.failed).toBe(1_200);
+      if (ask === "run") expect(bench.ask("sync.run", { retryFailed: true }).pending).toBe(1_200);
+      else expect(bench.ask("queue.retry", { filter: { status: ["failed"] } }).done).toHaveLength(1_200);
+      expect(bench.ask("queue.status", {}).counts.failed).toBe(0);
+      await bench.run(5_000);
+    }
+  });
+});
+
 describe("the light", () => {
   test("is green only when nothing is unsent and nothing failed", async () => {
     const bench = startBench();

@@ -9,13 +9,13 @@ import { record } from "./history.ts";
 import { getAlias } from "./ids.ts";
 import { laneHeadOf } from "./lane-rows.ts";
 import { activate } from "./lanes.ts";
-import { matching } from "./list.ts";
+import { matching, matchLimit } from "./list.ts";
 import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
 import { getBrief, hastenCredentials, hastenRetries, setSchedule } from "./queue.ts";
+import { nameMentions } from "./renaming.ts";
 import { channelCounter } from "./schema.ts";
-import { assignServerId } from "./settle.ts";
 import { countByStatus } from "./status.ts";
 import type { Store } from "./store.ts";
 import { readCount } from "./store.ts";
@@ -115,10 +115,8 @@ export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.ru
     acceptCredentials(store, subject, remote);
     hastenCredentials(store, subject);
   }
-  if (input.retryFailed === true) {
-    const failed = matching(store, { status: ["failed"] }).map((op) => op.id);
-    if (failed.length > 0) retryOperations(store, { ids: failed });
-  }
+  const failed = input.retryFailed === true ? matching(store, { status: ["failed"] }).map((op) => op.id) : [];
+  if (failed.length > 0) retryOperations(store, { ids: failed });
   // Drafts, and what has failed, are unsent as well, and no run sends them.
   const counts = countByStatus(store);
   const pending = counts.pending + counts.in_progress;
@@ -131,8 +129,9 @@ export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.ru
   }
   openRun(store, pending);
   lookAgain(store);
-  const sentence =
-    pending === 0 ? "Nothing to send." : `Sending ${pending} ${pending === 1 ? "operation" : "operations"}.`;
+  const what = pending === 0 ? "Nothing to send." : `Sending ${pending} ${pending === 1 ? "operation" : "operations"}.`;
+  const left = failed.length < matchLimit ? 0 : counts.failed;
+  const sentence = left === 0 ? what : `${what} ${left} that failed are left for the next time.`;
   return { pending, isOffline: false, sentence };
 }
 
@@ -169,7 +168,7 @@ export function assignId(store: Store, input: Input<"ids.assign">): Output<"ids.
       "wait for it, or cancel it first",
     );
   }
-  const rewritten = assignServerId(store, alias.local, input.serverId);
+  const rewritten = nameMentions(store, alias.local, input.serverId);
   record(store, {
     op: alias.seq,
     id: alias.op,

@@ -93,7 +93,7 @@ function blockersOf(store: Store, op: Brief): readonly Blocker[] {
   }
 }
 
-const parkedKinds = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "no_server_id"] as const;
+const parkedKinds = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "no_server_id", "dependency"] as const;
 
 function parkedBlocker(store: Store, op: Brief): Blocker {
   const problem = toOperation(store, getRow(store, op.seq)).problem;
@@ -105,6 +105,7 @@ function parkedBlocker(store: Store, op: Brief): Blocker {
     unsure: "It was on the wire when the process ended, so it may or may not have landed",
     corrupt: "It cannot be sent",
     no_server_id: "It cannot be sent yet",
+    dependency: "It cannot be sent yet",
   } as const;
   const hint = problem?.hint === undefined ? "" : `; ${problem.hint}`;
   return { kind, detail: `${words[kind]}: ${problem?.message ?? "no reason was given"}${hint}` };

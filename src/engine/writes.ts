@@ -196,7 +196,7 @@ function patched(value: Fields, patch: Json): Fields {
 }
 
 /** The value as it is stored: by the program's own check, with known local ids replaced, within the limit. */
-function checked(store: Store, info: CollectionInfo, key: string, value: Fields | null): Fields | null {
+export function checked(store: Store, info: CollectionInfo, key: string, value: Fields | null): Fields | null {
   if (value === null) return null;
   const own = info.declared?.check?.(value) ?? value;
   const named = knowsAliases(store) ? (rewritePayload(store, undefined, own) as Fields) : own;
@@ -304,9 +304,13 @@ function coalesce(store: Store, draft: Draft): Sending | null {
   return { id: op.id, seq: op.seq, warning: null, changes: null };
 }
 
-/** A transaction stays what it was: an operation with changes of several records takes no more of one of them. */
+/**
+ * A transaction stays what it was: an operation with changes of several records takes no more of one of them. And what another device has
+ * tried may have landed under its key: a server with a receipt of it would not look at what has joined it since.
+ */
 const canJoin = (store: Store, op: Brief, last: Pending): boolean =>
   op.attempts === 0 &&
+  !op.isUnsure &&
   op.state <= State.held &&
   op.state !== State.inFlight &&
   pendingsOfOperation(store, last.op).length === 1;

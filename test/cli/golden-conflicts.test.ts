@@ -216,6 +216,14 @@ describe("rolling a run back", () => {
     expect((await play(["sync", "rollback", "12", "-y"], { answers })).exit).toBe(0);
   });
 
+  it("ends with 1 when records were left alone", async () => {
+    const skipped = [{ collection: "bookings", key: "b1", reason: "it has changed since" }];
+    const none = { ...answers, "sync.rollback": { run: 12, restored: 0, skipped } };
+    const played = await play(["sync", "rollback", "12", "-y"], { answers: none });
+    expect(played.exit).toBe(1);
+    expect(played.out).toContain("! Rolled run 12 back: 0 records restored\n1 record left alone:");
+  });
+
   it("asks nobody about a run that is not there", async () => {
     const played = await play(["sync", "rollback", "999"], { isTty: true, answers });
     expect([played.exit, played.asked]).toEqual([4, []]);

@@ -4,6 +4,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { HoldfastError } from "../../src/errors.ts";
 import * as has from "./support/fixtures.ts";
+import { record } from "./support/record-fixtures.ts";
 import type { Answers, Script } from "./support/script.ts";
 import { now, play } from "./support/script.ts";
 
@@ -316,6 +317,39 @@ it("a list goes on over pages until its limit, and --limit 0 reads all", async (
   expect(JSON.parse(some.out).operations).toHaveLength(1_200);
 });
 
+it("a retry by a filter goes on until nothing new is left, and tries nothing for ever that fails again at once", async () => {
+  const ids = Array.from({ length: 12_000 }, (_, at) => `0190a1b2-c3d4-7e5f-8a9b-${String(at).padStart(12, "0")}`);
+  for (const isFailingAgain of [false, true]) {
+    let at = 0;
+    const next = (): string[] => {
+      const taken = isFailingAgain ? ids.slice(0, 10_000) : ids.slice(at, at + 10_000);
+      at += taken.length;
+      return taken;
+    };
+    const played = await play(["queue", "retry", "--all"], {
+      answers: { "queue.retry": () => ({ done: next(), refused: [] }) },
+    });
+    expect(played.calls.filter(([verb]) => verb === "queue.retry")).toHaveLength(2);
+    expect(played.out).toBe(`✓ Trying again: ${isFailingAgain ? "10,000" : "12,000"} operations\n`);
+  }
+});
+
+it("a number that would be another one afterwards is refused in a record, and is a text where texts are taken", async () => {
+  const digits = "1234567890123456789";
+  const answers = {
+    "records.write": () => ({ record: record(), operation: null, warning: null }),
+  };
+  const put = await play(["records", "put", "notes", "n1", `{"id":${digits}}`], { answers });
+  expect([put.exit, put.calls]).toEqual([2, []]);
+  expect(put.err).toContain(`the number ${digits} is too long to be kept exactly`);
+  const { calls } = await play(["records", "update", "notes", "n1", "--set", `id=${digits}`], { answers });
+  expect(calls).toMatchObject([["records.write", { fields: { id: digits } }]]);
+  const imported = await play(["records", "import", "notes", "-", "--source", "s"], {
+    stdin: `{"id":1}\n{"id":${digits}}`,
+  });
+  expect([imported.exit, imported.err.includes(`-:2: the number ${digits}`)]).toEqual([2, true]);
+});
+
 it("an import goes in batches and skips empty lines", async () => {
   const stdin = Array.from({ length: 450 }, (_, at) => `{"n":${at}}`).join("\n\n");
   const played = await play(["queue", "import", "-"], {
@@ -324,6 +358,31 @@ it("an import goes in batches and skips empty lines", async () => {
   });
   expect(played.calls.map(([, input]) => (input as { lines: string[] }).lines.length)).toEqual([200, 200, 50]);
   expect(played.out).toBe("✓ Imported 450 operations\n");
+});
+
+it("a line that is refused is named by its number in the file, whatever batch it went with", async () => {
+  const stdin = Array.from({ length: 1_230 }, (_, at) => `{"n":${at}}`).join("\n\n");
+  const bad = { code: "invalid_input", message: "line 5: it is no exported operation", hint: "" };
+  const taken = { code: "invalid_input", message: "it is taken", hint: "" };
+  const played = await play(["queue", "import", "-"], {
+    stdin,
+    answers: {
+      "queue.import": ({ lines }) =>
+        lines.length === 200
+          ? { imported: lines.map(() => has.ids.note), skipped: [], refused: [] }
+          : {
+              imported: [],
+              skipped: [],
+              refused: [
+                { id: "line 5", ...bad },
+                { id: "line 6", ...taken },
+              ],
+            },
+    },
+  });
+  expect(played.exit).toBe(2);
+  expect(played.err).toContain("line 2409: it is no exported operation");
+  expect(played.err).toContain("✗ line 2411: it is taken");
 });
 
 it("a secret comes from stdin without its newline, or from a prompt, and is never printed", async () => {
