@@ -167,10 +167,10 @@ function changeHashed(store: Store, seq: number, change: () => void): void {
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
-  if (isPlainRow(row)) return writeRest(store, cellsOf(store, row));
+  const isPlain = isPlainRow(row);
   const { lane, state, waits, due, expires, dedupe, grp, creates, reason } = row;
-  const more = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
-  store.db.prepare(insert).run(...cellsOf(store, row), ...more);
+  const all = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
+  store.db.prepare(isPlain ? insertOnePlain : insert).run(...cellsOf(store, row), ...(isPlain ? [] : all));
 }
 
 /** Counts a new row and returns its cells of `plainColumns`. */
