@@ -167,13 +167,14 @@ function changeHashed(store: Store, seq: number, change: () => void): void {
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
+  const isPlain = isPlainRow(row);
   const { lane, state, waits, due, expires, dedupe, grp, creates, reason } = row;
-  const more = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
-  store.db.prepare(insert).run(...cellsOf(store, row), ...more);
+  const all = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
+  store.db.prepare(isPlain ? insertOnePlain : insert).run(...cellsOf(store, row), ...(isPlain ? [] : all));
 }
 
 /** Counts a new row and returns its cells of `plainColumns`. */
-function cellsOf(store: Store, row: NewRow): readonly SqlValue[] {
+function cellsOf(store: Store, row: NewRow): PlainRows {
   const { seq, id, type, version, channel, position, priority, rank, now, created, options, payload, bytes } = row;
   countRow(store, { state: row.state, outcome: null, channel, bytes }, 1);
   const hash = store.world.hash(hashedText(row));

@@ -97,7 +97,7 @@ export const mutants: readonly Mutant[] = [
         replace: 'import { integer, json, text, transact } from "./store.ts";',
       },
     ],
-    rules: ["I9", "payload"],
+    rules: ["I9", "I12", "payload"],
   },
   {
     name: "book the late answer of a lost lease",
