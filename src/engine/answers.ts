@@ -12,10 +12,9 @@ import { decideSides, noteDecision, openConflict } from "./conflicts.ts";
 import { meetAnswer } from "./landing.ts";
 import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
-import { pendingsOf, pendingsOfOperation } from "./pending.ts";
+import { pendingsOfOperation } from "./pending.ts";
 import { laterAnswer, otherHistory, renewClient, staleClient } from "./push.ts";
 import type { Brief } from "./queue.ts";
-import { isOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord } from "./records.ts";
 import { sendAgain } from "./resend.ts";
@@ -119,13 +118,9 @@ function meetConflict(store: Store, op: Brief, { said, found, settled, problem }
   const { row } = found;
   ensureRun(store);
   const snapshot = remote.value === null ? null : JSON.stringify(remote.value);
-  const { schema, author } = remote;
-  // A server that has forgotten the removal knows no version of it; what is out of reach no pull will tell of, so its word counts.
-  const isForgotten = remote.version === 0 && isOutOfReach(row);
-  const acked = isForgotten ? pendingsOf(store, row.id).map((pending) => pending.acked) : [];
-  const version = isForgotten ? Math.max(row.version, ...acked) : remote.version;
+  const { version, schema, author } = remote;
   const ground = { version, snapshot, schema, author, confirmed: store.world.now(), mark: row.mark };
-  keepSeen(store, collectionOf(store, row.collection).space, remote.version);
+  keepSeen(store, collectionOf(store, row.collection).space, version);
   meetAnswer(store, op, { row, kind, ground });
   return true;
 }

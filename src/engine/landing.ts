@@ -21,6 +21,7 @@ import {
 } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
+import { isOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
 import { fieldsOf, getRecord, markStatus } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
@@ -99,8 +100,9 @@ export function meetAnswer(store: Store, op: Brief, met: Met): void {
   const known = groundOf(row);
   // An answer that is older than what a pull has brought was overtaken by it. But a server that was restored, or has forgotten the
   // removal, would give the same answer for ever: only a pull can tell, so it is asked for one before the change goes out again.
-  const isOlder = ground.version < known.version;
-  const newest = isOlder ? known : { ...ground, version: reachedBy(store, op, met), mark: row.mark };
+  const version = reachedBy(store, op, met);
+  const isOlder = version < known.version;
+  const newest = isOlder ? known : { ...ground, version, mark: row.mark };
   if (isOlder) wantPull(store, info.space);
   replay(store, info, row, newest, { origin: "merge", run, answered: { op: op.seq, kind } });
   tellKeys(store, info.name, [row.key], "merge");
@@ -114,7 +116,8 @@ export function meetAnswer(store: Store, op: Brief, met: Met): void {
 function reachedBy(store: Store, op: Brief, { row, ground }: Met): number {
   if (ground.version > 0) return ground.version;
   const before = pendingsOf(store, row.id).filter((each) => each.op < op.seq);
-  return Math.max(0, ...before.map(({ acked }) => acked));
+  // What is out of reach no pull will tell of, so its word counts there, whatever was known.
+  return Math.max(isOutOfReach(row) ? row.version : 0, ...before.map(({ acked }) => acked));
 }
 
 /** An operation leaves without having landed: its changes are taken back, and the losing values are in the history. */

@@ -172,7 +172,14 @@ function nextPollAt(store: Store, space: string): number {
 }
 
 /** What stays the same for all records of a page, and what of it is still to be inserted. */
-type Page = { readonly run: number; readonly at: number; lastId: number; readonly fresh: Fresh[] };
+type Page = {
+  readonly run: number;
+  readonly at: number;
+  lastId: number;
+  readonly fresh: Fresh[];
+  /** Records that were told as hidden and stay for the unsent work on them. */
+  readonly hidden: RecordRow[];
+};
 type Place = {
   readonly info: CollectionInfo;
   readonly keys: string[];
@@ -185,7 +192,13 @@ type Fresh = { readonly place: Place; readonly record: WireRecord; readonly row:
 /** Takes records as the server has them; returns how many were news. One event tells of each collection. */
 export function applyRecords(store: Store, infos: readonly CollectionInfo[], records: readonly WireRecord[]): number {
   if (records.length === 0) return 0;
-  const page: Page = { run: ensureRun(store), at: store.world.now(), lastId: lastRecordId(store), fresh: [] };
+  const page: Page = {
+    run: ensureRun(store),
+    at: store.world.now(),
+    lastId: lastRecordId(store),
+    fresh: [],
+    hidden: [],
+  };
   const firstId = page.lastId + 1;
   const places = new Map(
     infos.map((info): [string, Place] => [
@@ -198,6 +211,7 @@ export function applyRecords(store: Store, infos: readonly CollectionInfo[], rec
     if (place !== undefined) applyRecord(store, place, record, page);
   }
   for (const fresh of page.fresh.splice(0)) insertFresh(store, page, [fresh]);
+  keepOutOfReach(store, page.hidden);
   logPulled(store, { first: firstId, last: page.lastId, at: page.at, run: page.run });
   let news = 0;
   for (const { info, keys, records: count, bytes } of places.values()) {
@@ -273,7 +287,7 @@ function meetRecord(store: Store, { place, record, row, page }: Meeting): void {
   // It lives on where this reader does not see it: what is unsent of it is the server's to judge.
   if (record.isHidden === true && pendingsOf(store, row.id).some(({ acked }) => acked === 0)) {
     // Marks say in such a reading what is of the other history.
-    if (!isForeign(info.resync)) keepOutOfReach(store, row);
+    if (!isForeign(info.resync)) page.hidden.push(row);
     return;
   }
   const snapshot = value === null ? null : JSON.stringify(value);

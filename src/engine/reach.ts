@@ -18,10 +18,11 @@ const outOfReach = -1;
 const keptRecords = (store: Store): readonly number[] =>
   parsed<readonly number[]>(getMeta(store, listName) ?? "[]", []);
 
-export function keepOutOfReach(store: Store, { id, confirmed }: RecordRow): void {
-  markMet(store, id, outOfReach, confirmed);
-  const kept = keptRecords(store);
-  if (!kept.includes(id)) setMeta(store, listName, JSON.stringify([...kept, id]));
+export function keepOutOfReach(store: Store, rows: readonly RecordRow[]): void {
+  if (rows.length === 0) return;
+  for (const { id, confirmed } of rows) markMet(store, id, outOfReach, confirmed);
+  const kept = new Set([...keptRecords(store), ...rows.map(({ id }) => id)]);
+  setMeta(store, listName, JSON.stringify([...kept]));
 }
 
 /** Whether the server has told of a record that it lives on where it is not shown, and nothing of it since. */

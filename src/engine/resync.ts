@@ -213,8 +213,9 @@ export function finishResync(store: Store, info: CollectionInfo, upTo: number): 
 
 /** What the reading did not tell and has work on it goes when that has ended, unless it is told by then, as what is new here will be. */
 function keepUnsent(store: Store, info: CollectionInfo): void {
-  for (const id of pendingRecords(store)) {
-    const row = getRecord(store, id);
-    if (row !== null && row.collection === info.id && row.mark !== info.mark) keepOutOfReach(store, row);
-  }
+  const unsent = pendingRecords(store).flatMap((id) => getRecord(store, id) ?? []);
+  keepOutOfReach(
+    store,
+    unsent.filter((row) => row.collection === info.id && row.mark !== info.mark),
+  );
 }
