@@ -7,6 +7,10 @@ import type { Facts, Violation } from "./invariants.ts";
 const witness = `CREATE TEMP TABLE dropped (id TEXT PRIMARY KEY, state INTEGER, outcome TEXT, failures INTEGER, attempts INTEGER, reason TEXT);
   CREATE TEMP TRIGGER note_dropped AFTER DELETE ON main.op BEGIN
     INSERT OR REPLACE INTO dropped VALUES (old.id, old.state, old.outcome, old.failures, old.attempts, old.reason);
+  END;
+  CREATE TEMP TABLE replaced (id TEXT PRIMARY KEY, by TEXT);
+  CREATE TEMP TRIGGER note_replaced AFTER INSERT ON main.history WHEN new.kind = 'cancelled' BEGIN
+    INSERT OR REPLACE INTO replaced SELECT new.id, new.detail ->> '$.by' FROM op WHERE op.seq = new.op AND op.outcome = 'replaced';
   END`;
 const droppedRow = "SELECT id, state, outcome, failures, attempts, reason FROM temp.dropped WHERE id = ?";
 const landedRow = `SELECT state, outcome FROM op WHERE id = ?1
@@ -14,6 +18,7 @@ const landedRow = `SELECT state, outcome FROM op WHERE id = ?1
 const all = "SELECT count(*) AS n FROM op";
 /** What may not be dropped: it has not ended, or something that waits names it as its reason. */
 const kept = "SELECT count(*) AS n FROM op WHERE state < 8 OR EXISTS (SELECT 1 FROM dep WHERE dep.needs = op.seq)";
+const replacedBy = "SELECT by FROM temp.replaced WHERE id = ?";
 const one = "SELECT 1 AS n FROM op WHERE id = ?";
 
 export function watchDrops(db: Database): void {
@@ -23,8 +28,13 @@ export function watchDrops(db: Database): void {
 /** An operation as it was when it left the store; undefined while it is there. */
 export const readDropped = (db: Database, id: string): Row | undefined => db.prepare(droppedRow).get(id);
 
-/** How an operation stands, or stood when it left. */
-export const readLanded = (db: Database, id: string): Row | undefined => db.prepare(landedRow).get(id);
+/** How an operation stands, or stood when it left; of one that was replaced, how the one in its place stands. */
+export function readLanded(db: Database, id: string): Row | undefined {
+  let last = id;
+  for (let by = db.prepare(replacedBy).get(id); by !== undefined; by = db.prepare(replacedBy).get(last))
+    last = String(by.by);
+  return db.prepare(landedRow).get(last);
+}
 
 const countOf = (db: Database, sql: string): number => Number(db.prepare(sql).get()?.n);
 
