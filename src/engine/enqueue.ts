@@ -248,7 +248,8 @@ function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], r
   for (const alias of mentions) addReference(store, alias.local, seq);
   if (input.creates !== undefined) {
     const former = declareLocalId(store, input.creates, {
-      ...{ seq, id },
+      seq,
+      id,
       isFree: (other) => other === inPlaceOf?.seq || isGone(store, other),
     });
     if (former !== null) adoptReferrers(store, input.creates, { from: former, to: seq });
