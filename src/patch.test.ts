@@ -85,6 +85,16 @@ test("steps that nest a value deeper than JSON may be here are refused as a valu
   expect(() => applyPatch({ a: 1 }, copies(maxDepth))).toThrow(tooDeep);
 });
 
+test("steps that double a value again and again are refused before they fill the memory", () => {
+  const doublings = Array.from({ length: 60 }, (_, step) => ({ op: "copy", from: "", path: `/${step}` }) as const);
+  const tooMuch = expect.objectContaining({
+    code: "invalid_input",
+    message: expect.stringContaining("copies more than"),
+  });
+  expect(() => applyPatch([], doublings)).toThrow(tooMuch);
+  expect(applyPatch([], doublings.slice(0, 3))).toEqual([[], [[]], [[], [[]]]]);
+});
+
 test("the patch that is made leads from one value to the other", () => {
   const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<Json>;
   fc.assert(

@@ -16,6 +16,12 @@ export type PatchStep =
   | { readonly op: "move" | "copy"; readonly from: string; readonly path: string };
 
 /**
+ * What the steps of one patch may copy together, in values and characters: copied into itself, a value doubles, and a few dozen steps would
+ * fill the memory. A record has a quarter of it at most.
+ */
+const copyLimit = 4_194_304;
+
+/**
  * Applies a merge patch: members of `patch` replace those of `target`, `null` removes (RFC 7396, section 2).
  * @example
  * applyMergePatch({ a: "b", c: { d: 1, e: 2 } }, { a: null, c: { d: 3 } }) // { c: { d: 3, e: 2 } }
@@ -37,7 +43,8 @@ export function applyMergePatch(target: Json, patch: Json): Json {
  * applyPatch({ tags: ["a"] }, [{ op: "add", path: "/tags/-", value: "b" }]) // { tags: ["a", "b"] }
  */
 export function applyPatch(document: Json, patch: readonly unknown[]): Json {
-  const patched = patch.reduce<Json>((value, step, index) => applyStep(value, step, index), document);
+  const budget = { left: copyLimit };
+  const patched = patch.reduce<Json>((value, step, index) => applyStep(value, { step, index, budget }), document);
   // Steps may nest what alone is flat enough: copied into itself, a value doubles its depth.
   return toJson(patched, "what the patch makes") as Json;
 }
@@ -55,7 +62,9 @@ export function makePatch(before: Json, after: Json, path = ""): readonly PatchS
   return [...gone.map((name) => ({ op: "remove", path: `${path}/${escapeToken(name)}` }) as const), ...steps];
 }
 
-function applyStep(document: Json, given: unknown, index: number): Json {
+type Applying = { readonly step: unknown; readonly index: number; readonly budget: { left: number } };
+
+function applyStep(document: Json, { step: given, index, budget }: Applying): Json {
   const refuse: Refuse = (what) => {
     throw new HoldfastError(
       "invalid_input",
@@ -73,8 +82,12 @@ function applyStep(document: Json, given: unknown, index: number): Json {
       return path.length === 0 ? step.value : add(remove(document, path, refuse), path, { value: step.value, refuse });
     case "remove":
       return remove(document, path, refuse);
-    case "copy":
-      return add(document, path, { value: read(document, parsePointer(step.from, refuse), refuse), refuse });
+    case "copy": {
+      const value = read(document, parsePointer(step.from, refuse), refuse);
+      budget.left = weigh(value, budget.left);
+      if (budget.left < 0) refuse(`the patch copies more than ${copyLimit} characters and values`);
+      return add(document, path, { value, refuse });
+    }
     case "move": {
       if (step.path.startsWith(`${step.from}/`)) refuse(`cannot move "${step.from}" into itself`);
       const from = parsePointer(step.from, refuse);
@@ -93,6 +106,19 @@ function applyStep(document: Json, given: unknown, index: number): Json {
       return document;
     }
   }
+}
+
+/** What is left of a budget when the value is taken from it, or less than nothing; told without a stack, which a deep value would overflow. */
+function weigh(value: Json, budget: number): number {
+  let left = budget;
+  const open = [value];
+  for (let next = open.pop(); next !== undefined && left >= 0; next = open.pop()) {
+    left -= typeof next === "string" ? next.length + 1 : 1;
+    if (typeof next !== "object" || next === null) continue;
+    left -= Array.isArray(next) ? 0 : Object.keys(next).join("").length;
+    for (const child of Object.values(next)) open.push(child);
+  }
+  return left;
 }
 
 type Refuse = (what: string) => never;
