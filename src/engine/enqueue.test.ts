@@ -160,6 +160,29 @@ describe("deduplication", () => {
     expect(bench.ask("engine.check", {}).findings).toEqual([]);
   });
 
+  test("what mentions the local id of one that was replaced by one that creates nothing is held, and never goes out with it", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const first = bench.add({ ...keyed(1, "replace-pending"), creates: "local-1" });
+    const child = bench.add({ payload: { ref: "local-1" } });
+    await bench.run();
+    bench.add(keyed(2, "replace-pending"));
+    await bench.run();
+    expect(bench.order()).toEqual([1, 2]);
+    expect(bench.ask("queue.why", { id: child.id }).blockers).toMatchObject([{ kind: "dependency", id: first.id }]);
+  });
+
+  test("a replacement that comes after the one that it replaces does not wait for itself", async () => {
+    const bench = startBench();
+    bench.answers.push(refused);
+    const first = bench.add(keyed(1, "replace-pending"));
+    await bench.run();
+    bench.add({ ...keyed(2, "replace-pending"), after: [first.id] });
+    await bench.run();
+    expect(bench.order()).toEqual([1, 2]);
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
   test("a replacement that would wait for what waits for the old one is refused, and changes nothing", async () => {
     const bench = startBench();
     bench.answers.push(refused);

@@ -143,7 +143,7 @@ function replacePending(store: Store, old: Brief, prepared: Prepared): Receipt {
   if (!isUntouched) {
     setDedupe(store, old.seq, null);
     const receipt = insertNew(store, prepared, { inPlaceOf: old });
-    adoptDependents(store, { from: old.seq, to: receipt.sequence });
+    adoptDependents(store, { from: old, to: receipt.sequence });
     giveUp(store, old, { outcome: "replaced", detail: { by: receipt.id } });
     return takeTurn(store, receipt);
   }

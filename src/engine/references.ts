@@ -29,15 +29,21 @@ export function adoptReferrers(
   for (const seq of referrersOf(store, local)) waitInstead(store, seq, creation);
 }
 
-/** Another operation goes out in place of one that was tried: what waits for that waits for the other from now on. */
-export function adoptDependents(store: Store, place: { readonly from: number; readonly to: number }): void {
-  for (const seq of dependentsOf(store, place.from)) waitInstead(store, seq, place);
+/**
+ * Another operation goes out in place of one that was tried: what waits for that waits for the other from now on. But what mentions the local
+ * id that it was to create stays held until somebody creates that: the other one's landing would not bring the id.
+ */
+export function adoptDependents(store: Store, { from, to }: { readonly from: Brief; readonly to: number }): void {
+  const referrers = from.creates === null ? [] : referrersOf(store, from.creates);
+  for (const seq of dependentsOf(store, from.seq))
+    if (!referrers.includes(seq)) waitInstead(store, seq, { from: from.seq, to });
 }
 
 function waitInstead(store: Store, seq: number, { from, to }: { readonly from: number; readonly to: number }): void {
-  const op = seq === to ? null : getBrief(store, seq);
+  const op = getBrief(store, seq);
   if (op === null || op.state === State.done || op.state === State.inFlight) return;
-  if (addDependency(store, to, seq)) waitForMore(store, op, 1);
+  // What was to come after the one that it replaces does not wait for itself.
+  if (seq !== to && addDependency(store, to, seq)) waitForMore(store, op, 1);
   detachFrom(store, from, seq);
 }
 

@@ -28,12 +28,15 @@ export function watchDrops(db: Database): void {
 /** An operation as it was when it left the store; undefined while it is there. */
 export const readDropped = (db: Database, id: string): Row | undefined => db.prepare(droppedRow).get(id);
 
-/** How an operation stands, or stood when it left; of one that was replaced, how the one in its place stands. */
-export function readLanded(db: Database, id: string): Row | undefined {
+/** How an operation stands, or stood when it left. */
+export const readLanded = (db: Database, id: string): Row | undefined => db.prepare(landedRow).get(id);
+
+/** The operation that goes out in the place of one: itself, unless it was replaced. */
+export function replacementOf(db: Database, id: string): string {
   let last = id;
   for (let by = db.prepare(replacedBy).get(id); by !== undefined; by = db.prepare(replacedBy).get(last))
     last = String(by.by);
-  return db.prepare(landedRow).get(last);
+  return last;
 }
 
 const countOf = (db: Database, sql: string): number => Number(db.prepare(sql).get()?.n);

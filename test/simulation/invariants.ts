@@ -3,7 +3,7 @@
 import type { Database, Row } from "../../src/database.ts";
 import type { Answer } from "../../src/operation.ts";
 import type { Attempt } from "../../src/world.ts";
-import { readDropped, readLanded } from "./drops.ts";
+import { readDropped, readLanded, replacementOf } from "./drops.ts";
 import type { Model, ModelOperation } from "./model.ts";
 import { adopt, adoptLane, mentioned, resolved, withoutBase } from "./model.ts";
 import type { Body, ModelServer, Request } from "./model-server.ts";
@@ -117,8 +117,17 @@ function judgeLane(facts: Facts, op: ModelOperation, together: readonly string[]
   return null;
 }
 
+const creatorsOf = ({ model }: Facts, op: ModelOperation): readonly string[] =>
+  mentioned(op.body).flatMap((local) => model.creators.get(local) ?? []);
+
+/** What an operation comes after. One that was replaced is waited for as the one in its place, unless it creates what is mentioned. */
+function needsOf(facts: Facts, op: ModelOperation): readonly string[] {
+  const creators = creatorsOf(facts, op);
+  return [...op.needs].map((need) => (creators.includes(need) ? need : replacementOf(facts.db, need)));
+}
+
 function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
-  for (const need of op.needs) {
+  for (const need of needsOf(facts, op)) {
     const known = facts.model.operations.get(need);
     const row = readLanded(facts.db, need);
     const outcome = row === undefined ? (known?.outcome ?? null) : number(row.state) === 8 ? text(row.outcome) : null;
@@ -236,9 +245,8 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
  */
 function judgeWait(facts: Facts, op: ModelOperation, row: Row): Violation | null {
   if (number(row.state) !== 1 || isHeldByLane(facts, op)) return null;
-  const creators = mentioned(op.body).map((local) => facts.model.creators.get(local));
-  for (const need of [...op.needs, ...creators]) {
-    const found = need === undefined || need === op.id ? undefined : readLanded(facts.db, need);
+  for (const need of [...needsOf(facts, op), ...creatorsOf(facts, op)]) {
+    const found = need === op.id ? undefined : readLanded(facts.db, need);
     if (found !== undefined && !(number(found.state) === 8 && landed.includes(text(found.outcome)))) return null;
   }
   return says("I12", `${op.id} waits, although neither its lane "${op.lane}" nor anything that it depends on holds it`);

@@ -86,6 +86,8 @@ function rootOf(engine: Engine, id: string, seen: Set<string>): string | null {
 
 function answerOf(engine: Engine, blocker: Output<"queue.why">["blockers"][number], seen: Set<string>): string | null {
   if (decided.includes(blocker.kind)) return null;
+  // What came from elsewhere without what it had to come after is parked, and waits for nobody else.
+  if (blocker.kind === "dependency" && blocker.id === undefined) return null;
   if (blocker.id !== undefined) return rootOf(engine, blocker.id, new Set(seen));
   return blocker.detail;
 }
