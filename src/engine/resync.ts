@@ -195,8 +195,8 @@ export function finishResync(store: Store, info: CollectionInfo, upTo: number): 
       keepLost(store, { info, row, ground, run });
       continue;
     }
-    // What no longer meets the filter, or may not be read any more, is not gone: work on it goes on.
-    if (isOfReach(resync) || isOutOfReach(row)) continue;
+    // What no longer meets the filter, or may not be read any more, is not gone: work on it goes on. But its version is of this history only.
+    if (isOfReach(resync) || (isOutOfReach(row) && !isForeign(resync))) continue;
     replay(store, info, row, ground, { origin: "pull", run });
     tellKeys(store, info.name, [row.key], "pull");
   }

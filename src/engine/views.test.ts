@@ -314,3 +314,22 @@ test("whoever asks for a sync and waits for it has what came into reach", async 
   expect(ada.ask("sync.runs", {}).runs[0]?.endedAt).not.toBeNull();
   expect(keysOf(ada)).toEqual(["ann", "bob"]);
 });
+
+test("what stays for unsent work although it is out of reach keeps no version of a history that is gone", async () => {
+  const { server, ada, run } = await startReader();
+  const before = server.backup();
+  ada.ask("queue.pause", { scope: { kind: "type", name: "record.write" } });
+  server.write("notes", "ann", null);
+  await run(viewRestMs);
+  ada.put("ann", { owner: "ann", n: 2 });
+  // A reading from the beginning does not tell of a removal.
+  server.floor = server.head();
+  server.reach.set("notes", of("bob"));
+  await run(viewRestMs);
+  server.floor = 0;
+  server.restore(before, "h2");
+  await run(60 * minuteMs);
+  const versions = ada.rows("SELECT version FROM record").map(({ version }) => Number(version));
+  expect(Math.max(...versions)).toBeLessThanOrEqual(server.head());
+  isSound(ada);
+});

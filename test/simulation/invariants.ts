@@ -118,12 +118,15 @@ function judgeLane(facts: Facts, op: ModelOperation, together: readonly string[]
 }
 
 const creatorsOf = ({ model }: Facts, op: ModelOperation): readonly string[] =>
-  mentioned(op.body).flatMap((local) => model.creators.get(local) ?? []);
+  mentioned(op.body)
+    .flatMap((local) => model.creators.get(local) ?? [])
+    .filter((creator) => creator !== op.id);
 
 /** What an operation comes after. One that was replaced is waited for as the one in its place, unless it creates what is mentioned. */
 function needsOf(facts: Facts, op: ModelOperation): readonly string[] {
   const creators = creatorsOf(facts, op);
-  return [...op.needs].map((need) => (creators.includes(need) ? need : replacementOf(facts.db, need)));
+  const needs = [...op.needs].map((need) => (creators.includes(need) ? need : replacementOf(facts.db, need)));
+  return needs.filter((need) => need !== op.id);
 }
 
 function judgeNeeds(facts: Facts, op: ModelOperation): Violation | null {
@@ -246,7 +249,7 @@ function judgeRow(facts: Facts, op: ModelOperation, row: Row): Violation | null 
 function judgeWait(facts: Facts, op: ModelOperation, row: Row): Violation | null {
   if (number(row.state) !== 1 || isHeldByLane(facts, op)) return null;
   for (const need of [...needsOf(facts, op), ...creatorsOf(facts, op)]) {
-    const found = need === op.id ? undefined : readLanded(facts.db, need);
+    const found = readLanded(facts.db, need);
     if (found !== undefined && !(number(found.state) === 8 && landed.includes(text(found.outcome)))) return null;
   }
   return says("I12", `${op.id} waits, although neither its lane "${op.lane}" nor anything that it depends on holds it`);
