@@ -7,7 +7,7 @@ import type { Input, Output } from "../../src/verbs.ts";
 import type { Violation } from "./judge.ts";
 import type { Stage } from "./moves.ts";
 import { decided, freshValue, meterKeys, noteKeys, outcome, pickReplica, pickSlot } from "./moves.ts";
-import { collectionNames } from "./programs.ts";
+import { collectionNames, inNewestWords } from "./programs.ts";
 import type { Replica } from "./replica.ts";
 
 export function decideConflict(stage: Stage): Violation | null {
@@ -193,7 +193,7 @@ function viewOf(replica: Replica): View | null {
     const answered = replica.ask("records.query", { collection, limit: 1000 });
     if (answered.kind !== "ok") return null;
     for (const { key, value } of answered.output.records)
-      shown.set(`${collection}/${key}`, canonicalText(value as Json));
+      shown.set(`${collection}/${key}`, canonicalText(inNewestWords(collection, value as Fields) as Json));
   }
   return shown;
 }

@@ -10,7 +10,7 @@ import type { Output } from "../../src/verbs.ts";
 import type { PushAnswer } from "../../src/wire.ts";
 import type { HistoryEvent } from "./history.ts";
 import type { Promises, Stage } from "./moves.ts";
-import { collectionNames, isInReach, raiseNote } from "./programs.ts";
+import { collectionNames, inNewestWords, isInReach } from "./programs.ts";
 import type { Replica } from "./replica.ts";
 import type { All } from "./server-base.ts";
 import type { ServerHost } from "./server-host.ts";
@@ -81,7 +81,7 @@ async function judgeRows(
     for (const key of promises.localKeys)
       if (record.endsWith(`/${key}`) || text.includes(key))
         return { rule: "I9", detail: `the server has the local key ${key} in ${record}: ${text}` };
-    const value = row.value === null ? null : raisedValue(String(row.collection), JSON.parse(text) as Fields);
+    const value = row.value === null ? null : inNewestWords(String(row.collection), JSON.parse(text) as Fields);
     events.push({ kind: "commit", history, record, version, value });
   }
   noteLandings(await server.base.receiptsAfter(all, witnesses.landed.get(history) ?? 0), events, witnesses);
@@ -104,10 +104,6 @@ const refusalLimit = 100;
 
 /** A person who decides, and lost answers, send an operation a few times more; nothing sends it for ever. */
 const pushLimit = 150;
-
-/** Version 2 of a note says its mood; both sides are compared in the newest words. */
-const raisedValue = (collection: string, value: Fields): Fields =>
-  collection === "notes" ? raiseNote(value, 1) : value;
 
 /** Receipts say which operation landed at which version. */
 function noteLandings(rows: readonly ServerRow[], events: HistoryEvent[], witnesses: Witnesses): void {
@@ -145,7 +141,7 @@ export function observeReplica({ events, isPolitical, server }: Stage, replica: 
     if (witnesses.shown.get(`${client} ${record}`) === facts) continue;
     witnesses.shown.set(`${client} ${record}`, facts);
     const value =
-      row.value === null ? null : raisedValue(String(row.collection), JSON.parse(String(row.value)) as Fields);
+      row.value === null ? null : inNewestWords(String(row.collection), JSON.parse(String(row.value)) as Fields);
     const isSettled = Number(row.pendings) === 0;
     // It is gone from here, or only from what this client may read: what is shown then says nothing of what the server has.
     if (isPolitical && value === null && row.collection === "tasks") {
@@ -210,8 +206,7 @@ export async function judgeEquality(server: ServerHost, replicas: readonly Repli
 }
 
 /** A value in the newest words: what an older program shows is the same note. */
-const textOf = (collection: string, value: Fields): string =>
-  canonicalText((collection === "notes" ? raiseNote(value, 1) : value) as Json);
+const textOf = (collection: string, value: Fields): string => canonicalText(inNewestWords(collection, value) as Json);
 
 async function serverState(server: ServerHost): Promise<ReadonlyMap<string, string>> {
   const rows = await server.base.look((all) => all(serverRows, space, 0));

@@ -13,6 +13,7 @@ import type { VirtualMachine } from "../../src/testing/virtual-machine.ts";
 import { newVirtualMachine } from "../../src/testing/virtual-machine.ts";
 import type { VirtualProcess } from "../../src/testing/virtual-world.ts";
 import { bootProcess, isDeath } from "../../src/testing/virtual-world.ts";
+import type { Attempt } from "../../src/world.ts";
 import type { Commands } from "./commands.ts";
 import { ask, runCommand, subjects } from "./commands.ts";
 import { watchDrops } from "./drops.ts";
@@ -75,7 +76,7 @@ export type Simulation = {
   /** By the slot that a process runs in; a restart takes the slot over. */
   readonly slots: (Living | null)[];
   readonly tokens: Map<string, number>;
-  /** Under which lease each process has each operation on the wire. */
+  /** Under which lease each process has made each attempt. */
   readonly leases: Map<string, number>;
   /** Who made the latest attempt of each operation. */
   readonly latest: Map<string, string>;
@@ -299,14 +300,19 @@ function leaseOf(sim: Simulation, id: string): number | null {
   return row === undefined ? null : Number(row.lease);
 }
 
+/** A process may hear of an attempt late, when it has begun another one of the same operation. */
+const attemptName = ({ name }: VirtualProcess, { operation }: Attempt): string =>
+  `${name}/${operation.id}/${operation.attempts}`;
+
 function watcherOf(sim: Simulation): Watcher {
   return {
     onSend: (process, attempts) => {
       sim.counts.sends += attempts.length;
-      for (const { operation, idempotencyKey } of attempts) {
+      for (const attempt of attempts) {
+        const { operation, idempotencyKey } = attempt;
         sim.trace.note(`${process.name} sends ${operation.type} ${idempotencyKey}`);
         sim.latest.set(operation.id, process.name);
-        sim.leases.set(`${process.name}/${operation.id}`, leaseOf(sim, operation.id) ?? 0);
+        sim.leases.set(attemptName(process, attempt), leaseOf(sim, operation.id) ?? 0);
       }
       report(sim, judgeSend(sim.facts, attempts));
     },
@@ -316,7 +322,7 @@ function watcherOf(sim: Simulation): Watcher {
       // After an abort only a yes still counts.
       const isYes = answer.kind === "applied" || answer.kind === "duplicate";
       if (op === undefined || (attempt.signal.aborted && !isYes)) return;
-      if (leaseOf(sim, op.id) === sim.leases.get(`${process.name}/${op.id}`))
+      if (leaseOf(sim, op.id) === sim.leases.get(attemptName(process, attempt)))
         noteAnswer(op, answer, sim.machine.lock.holder === process.name);
     },
   };
