@@ -25,23 +25,23 @@ const exported = z.object({
 });
 
 /** How an operation stood among the others: what it was made on, what it waited for, its place in its lane. */
-export type Standing = {
+export type Ties = {
   readonly bases: readonly (Fields | null)[];
   /** Undefined: a line of a program that did not say it. */
   readonly waitsFor: readonly string[] | undefined;
   readonly place: number;
 };
 
-export type ExportedLine = Standing & { readonly operation: Operation };
+export type ExportedLine = Ties & { readonly operation: Operation };
 
 /** One operation as a line, without its secrets when `isRedacted`. */
 export function lineOf(
   operation: Operation,
   isRedacted: boolean,
-  standing: { readonly bases?: readonly unknown[]; readonly waitsFor: readonly string[]; readonly place: number },
+  ties: { readonly bases?: readonly unknown[]; readonly waitsFor: readonly string[]; readonly place: number },
 ): Json {
   const plain = operation as unknown as { readonly [key: string]: Json };
-  const { bases, waitsFor, place } = standing;
+  const { bases, waitsFor, place } = ties;
   const stand = bases === undefined || isRedacted ? {} : { bases: bases as Json };
   const content = isRedacted ? redactJson(plain) : plain;
   return { holdfast: exportVersion, isRedacted, operation: content, ...stand, waitsFor, place };

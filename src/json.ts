@@ -8,7 +8,7 @@ import { HoldfastError } from "./errors.ts";
 export const maxDepth = 500;
 
 /** A request holds its values a few levels down: who reads it as a whole refuses none for what stands around them. */
-export const requestDepth = 508;
+export const requestDepth = maxDepth + 8;
 
 const halfCharacter = /\p{Surrogate}/u;
 

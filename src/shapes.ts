@@ -16,6 +16,8 @@ export const limits = {
   dependencies: 100,
   batch: 1_000,
   page: 1_000,
+  /** Operations that one request takes by a filter; the rest is left for the next one. */
+  matched: 10_000,
 } as const;
 
 export const describe = z.describe;

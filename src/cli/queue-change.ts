@@ -3,6 +3,7 @@
  * What may lose unsent work is in `queue-clear.ts`; editing is in `queue-edit.ts`.
  */
 import type { ExitCode } from "../errors.ts";
+import { limits } from "../shapes.ts";
 import type { Input, Output } from "../verbs.ts";
 import type { Context, Handler } from "./context.ts";
 import { readJson } from "./data.ts";
@@ -52,9 +53,6 @@ export const runRetry: Handler<[readonly string[]], RetryOptions> = async (conte
   return answerBulk(context, answer, "Trying again:");
 };
 
-/** What one request takes by a filter (`matchLimit` of the engine). */
-const retryPart = 10_000;
-
 /** As often as it takes, and no oftener: what has failed once more meanwhile must not be tried for ever. */
 async function retryAll(session: Session, input: Input<"queue.retry">): Promise<Bulk> {
   const done = new Set<string>();
@@ -64,7 +62,7 @@ async function retryAll(session: Session, input: Input<"queue.retry">): Promise<
     const before = done.size + refused.size;
     for (const id of answer.done) done.add(id);
     for (const each of answer.refused) refused.set(each.id, each);
-    const isAll = input.filter === undefined || answer.done.length + answer.refused.length < retryPart;
+    const isAll = input.filter === undefined || answer.done.length + answer.refused.length < limits.matched;
     if (isAll || done.size + refused.size === before) break;
   }
   return { done: [...done], refused: [...refused.values()] };

@@ -3,15 +3,22 @@
  * Who is told, and when a listener is called, is `feed.ts`'s and `live-query.ts`'s.
  */
 
-/** Tells `onError` what the task throws, and the console what `onError` throws: there is nobody left to hear of that. */
-export function guarded(task: () => void, onError: (error: unknown) => void): void {
+type OnError = (error: unknown) => void;
+
+/** Tells `onError` what the task throws. */
+export function guarded(task: () => void, onError: OnError): void {
   try {
     task();
   } catch (error) {
-    try {
-      onError(error);
-    } catch (worse) {
-      console.error(worse);
-    }
+    report(error, onError);
+  }
+}
+
+/** Tells `onError`, and the console what that throws in turn: there is nobody left to hear of it. */
+export function report(error: unknown, onError: OnError): void {
+  try {
+    onError(error);
+  } catch (worse) {
+    console.error(worse);
   }
 }

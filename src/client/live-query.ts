@@ -5,7 +5,7 @@
  */
 import type { HoldfastEvent } from "../verbs.ts";
 import type { Feed } from "./feed.ts";
-import { guarded } from "./guarded.ts";
+import { guarded, report } from "./guarded.ts";
 import { delay, linkSignals } from "./waiting.ts";
 
 /** A burst of changes is answered by one page per this time; the first change after a quiet while is answered at once. */
@@ -91,9 +91,7 @@ async function keepAsking<P extends Shows>(query: LiveQuery<P>, news: News, sign
       await delay(restMs, signal);
     } catch (error) {
       if (signal.aborted) return;
-      guarded(() => {
-        throw error;
-      }, query.onError);
+      report(error, query.onError);
       news.isWide = true;
       await delay(retryMs, signal);
       retryMs = Math.min(retryMs * 2, longestRetryMs);

@@ -19,17 +19,9 @@ import { laneAfter } from "./lane-rows.ts";
 import { leaveLane, restingPlace, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings } from "./meta.ts";
 import { noteEvidence, remoteGate, waitingForNetwork } from "./network.ts";
+import { toOperation } from "./operations.ts";
 import type { Brief } from "./queue.ts";
-import {
-  changeChannel,
-  failOperation,
-  getBrief,
-  getRow,
-  leaseOperation,
-  setSchedule,
-  toBrief,
-  toOperation,
-} from "./queue.ts";
+import { changeChannel, failOperation, getBrief, getRow, leaseOperation, setSchedule, toBrief } from "./queue.ts";
 import { corruptProblem, isGenuine } from "./row-hash.ts";
 import type { Channel, Store } from "./store.ts";
 import { integer, text } from "./store.ts";

@@ -10,14 +10,14 @@ import type { Store } from "./store.ts";
 import { addCount, integer, textOrNull } from "./store.ts";
 
 /** What the counters count of a row: where it is, how it ended, whose it is, how large it is. */
-export type Standing = {
+export type Counted = {
   readonly state: State;
   readonly outcome: Outcome | null;
   readonly channel: number;
   readonly bytes: number;
 };
 
-export const toStanding = (row: Row): Standing => ({
+export const toCounted = (row: Row): Counted => ({
   state: integer(row.state) as State,
   outcome: textOrNull(row.outcome) as Outcome | null,
   channel: integer(row.channel),
@@ -25,7 +25,7 @@ export const toStanding = (row: Row): Standing => ({
 });
 
 /** Adds a row to the counters, or takes it out of them. */
-export function countRow(store: Store, row: Standing, by: 1 | -1): void {
+export function countRow(store: Store, row: Counted, by: 1 | -1): void {
   addCount(store, row.state, by);
   addCount(store, Counter.bytes, by * row.bytes);
   if (row.state === State.done) addCount(store, endCounter(row.outcome), by);
@@ -33,7 +33,7 @@ export function countRow(store: Store, row: Standing, by: 1 | -1): void {
 }
 
 /** Counts a change of a row; nothing is counted for one that is not there. */
-export function countChange(store: Store, before: Standing | null, change: Partial<Standing>): void {
+export function countChange(store: Store, before: Counted | null, change: Partial<Counted>): void {
   if (before === null) return;
   countRow(store, before, -1);
   const { state = before.state, outcome = before.outcome, channel = before.channel, bytes = before.bytes } = change;

@@ -35,7 +35,7 @@ import { pendingsOfOperation } from "./pending.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, getRow } from "./queue.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, findRecord, getRecord, noteMentions, sharedFields, shownValue } from "./records.ts";
+import { fieldsOf, findRecord, getRecord, noteMentions, sharedFields, shownValue, valueNow } from "./records.ts";
 import { relinkReferences } from "./references.ts";
 import { free } from "./resend.ts";
 import { giveUp } from "./settle.ts";
@@ -243,11 +243,11 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
   const others = isGivenUp
     ? pendings
         .filter(({ record }) => record !== row.id)
-        .map(({ record }) => ({ record, before: shownNow(store, record) }))
+        .map(({ record }) => ({ record, before: valueNow(store, record) }))
     : [];
   if (isGivenUp) {
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
-    outcome = shownNow(store, row.id);
+    outcome = valueNow(store, row.id);
   } else {
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
@@ -255,14 +255,14 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
     linkMentions(store, op.seq, { record: row.id, value: outcome });
   }
   // Later changes of ours stay on top of what is decided, before as after.
-  const after = shownNow(store, row.id);
+  const after = valueNow(store, row.id);
   const detail = {
     before,
     ...(isSameJson(after as Json, outcome as Json) ? {} : { after }),
     ...(by.fields === undefined ? {} : { fields: by.fields }),
     ...(others.length === 0
       ? {}
-      : { others: others.map((each) => ({ ...each, outcome: shownNow(store, each.record) })) }),
+      : { others: others.map((each) => ({ ...each, outcome: valueNow(store, each.record) })) }),
   };
   // Of two sides together something is made that neither of them is.
   const choice = by.fields === undefined ? by.choose : "value";
@@ -280,8 +280,6 @@ function linkMentions(store: Store, seq: number, of: { readonly record: number; 
   relinkReferences(store, op, { type: undefined, payload: json(getRow(store, seq), "payload") });
   noteMentions(store, of.record, of.value);
 }
-
-const shownNow = (store: Store, record: number): Fields | null => fieldsOf(getRecord(store, record)?.value ?? null);
 
 /** What a choice makes of the change, over what the server has by now: the inbox has followed it. */
 function wantedValue(conflict: ConflictRow, by: Wanted, at: Place): Fields | null {

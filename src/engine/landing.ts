@@ -23,7 +23,7 @@ import type { Brief } from "./queue.ts";
 import { getBrief } from "./queue.ts";
 import { isOutOfReach } from "./reach.ts";
 import type { RecordRow } from "./records.ts";
-import { fieldsOf, getRecord, markStatus } from "./records.ts";
+import { getRecord, markStatus, valueNow } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
 import { sendAgain } from "./resend.ts";
 import { countInSyncRun, openRunId } from "./runs.ts";
@@ -72,10 +72,8 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     store.memory.transaction?.landed.push({ info, key: named.key });
     wantPull(store, info.space, ackPullMs);
   }
-  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcomeOf: (record) => shownOf(store, record) });
+  closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcomeOf: (record) => valueNow(store, record) });
 }
-
-const shownOf = (store: Store, record: number): Fields | null => fieldsOf(getRecord(store, record)?.value ?? null);
 
 /** An operation was parked, retried or put back: its records say so. */
 export function followOperation(store: Store, op: Brief): void {
@@ -134,7 +132,7 @@ export function dropChanges(store: Store, op: Brief): void {
     replay(store, info, now, groundOf(now), { origin: "local", run: null, isOurs: true, hasLeft: true, detail });
     tellKeys(store, info.name, [row.key], "local");
   }
-  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcomeOf: (record) => shownOf(store, record) });
+  closeConflicts(store, op.seq, { by: "withdrawal", choice: "remote", outcomeOf: (record) => valueNow(store, record) });
 }
 
 function giveUpLater(store: Store, op: Brief, row: RecordRow): void {

@@ -7,7 +7,7 @@ import { State } from "../operation.ts";
 import { isLanePaused } from "./gates.ts";
 import { flyingInLane, isTaken, laneAfter, laneHeadOf, laneJustBefore } from "./lane-rows.ts";
 import type { Brief } from "./queue.ts";
-import { addWaits, getBrief, lowerRank, placeOperation, setSchedule, shiftPlaces } from "./queue.ts";
+import { addWaits, getBrief, isStanding, lowerRank, placeOperation, setSchedule, shiftPlaces } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer } from "./store.ts";
 
@@ -274,9 +274,9 @@ export function firstWaitingFor(store: Store, op: Brief): Brief | null {
     const next = seq === undefined || seen.has(seq) ? null : getBrief(store, seq);
     if (next === null) continue;
     seen.add(next.seq);
-    const isStanding = next.lane !== "" && next.state < State.aside;
-    if (isStanding && next.lane === op.lane && (first === null || next.position < first.position)) first = next;
-    const behind = isStanding ? laneAfter(store, next.lane, next.position, 1) : [];
+    const isInLane = isStanding(next);
+    if (isInLane && next.lane === op.lane && (first === null || next.position < first.position)) first = next;
+    const behind = isInLane ? laneAfter(store, next.lane, next.position, 1) : [];
     open.push(...dependentsOf(store, next.seq), ...behind.map((each) => each.seq));
   }
   return first;

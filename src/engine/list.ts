@@ -4,19 +4,18 @@
 import { HoldfastError } from "../errors.ts";
 import type { Operation, Status } from "../operation.ts";
 import { State } from "../operation.ts";
+import { limits } from "../shapes.ts";
 import type { Input, Output } from "../verbs.ts";
 import { closedBy } from "./claim.ts";
 import { readGates } from "./gates.ts";
 import { getChannel, getSettings } from "./meta.ts";
-import { getRow, toOperation } from "./queue.ts";
+import { toOperation } from "./operations.ts";
+import { getRow } from "./queue.ts";
 import type { Store } from "./store.ts";
 import { integer, text } from "./store.ts";
 
 /** Rows of a page when the caller names no number. */
 export const pageSize = 100;
-
-/** Operations that one request takes by a filter; the rest is left for the next one. */
-export const matchLimit = 10_000;
 
 const statesOf: { readonly [status in Status]: readonly string[] } = {
   pending: ["op.state IN (0, 1, 2, 4)"],
@@ -113,13 +112,13 @@ function numberIn(cursor: string): number {
   throw new HoldfastError("invalid_input", `"${cursor}" is no cursor`, "pass `next` of the page before, unchanged");
 }
 
-/** Operations that fit a filter, at most `matchLimit`. */
+/** Operations that fit a filter, at most `limits.matched`. */
 export function matching(store: Store, filter: Filter): readonly { readonly seq: number; readonly id: string }[] {
   const query = queryOf(filter);
   const sql = `SELECT op.seq AS seq, op.id AS id FROM op JOIN channel ON channel.id = op.channel WHERE ${query.where} ORDER BY op.seq LIMIT +?`;
   return store.db
     .prepare(sql)
-    .all(...query.values, matchLimit)
+    .all(...query.values, limits.matched)
     .map((row) => ({ seq: integer(row.seq), id: text(row.id) }));
 }
 

@@ -1,20 +1,18 @@
 /**
- * Owns the table `op`: reading rows, turning them into operations, and every write to them, one statement each.
+ * Owns the table `op`: reading rows, and every write to them, one statement each. The operation that a row shows is `operations.ts`.
  * The rules of enqueue, claim and settle are in the files of those names; they change rows only through these functions.
  */
 import type { Row, SqlValue } from "../database.ts";
 import { assert } from "../errors.ts";
-import type { Json, Operation, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
-import { idempotencyKeyOf, State, statusOf, textBytes } from "../operation.ts";
+import type { Json, Outcome, Problem, Progress, Reason, Strategy } from "../operation.ts";
+import { State, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
-import type { Standing } from "./counters.ts";
-import { countChange, countRow, toStanding } from "./counters.ts";
-import { serverIdOf } from "./ids.ts";
-import { getChannel, policyOf } from "./meta.ts";
+import type { Counted } from "./counters.ts";
+import { countChange, countRow, toCounted } from "./counters.ts";
 import type { HashedRow } from "./row-hash.ts";
 import { hashedColumns, hashedText, isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
-import { addCount, integer, integerOrNull, json, parsed, text, textOrNull } from "./store.ts";
+import { addCount, integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
 /** What rarely matters to scheduling is kept as JSON in one column. */
 export type Options = {
@@ -72,7 +70,7 @@ export const briefColumns =
 export const plainTogether = 20;
 const plainColumns =
   "seq, id, type, version, channel, position, priority, rank, since, created, options, payload, hash, bytes";
-const plainCells = 14;
+const plainCells = plainColumns.split(",").length;
 const insertPlain = (rows: number): string => `INSERT INTO op (${plainColumns}, lane, state, waits, due)
   VALUES ${Array.from({ length: rows }, () => `(${"?,".repeat(plainCells)}'',0,0,0)`).join(",")}`;
 const insertOnePlain = insertPlain(1);
@@ -200,16 +198,17 @@ export function writeRest(store: Store, rows: PlainRows): void {
 }
 
 /** Whether a row counts in its lane. The column `standing` says so too: an index that named the state would be written at each change of it. */
-const isStanding = ({ lane, state }: Pick<Brief, "lane" | "state">): boolean => lane !== "" && state < State.aside;
+export const isStanding = ({ lane, state }: Pick<Brief, "lane" | "state">): boolean =>
+  lane !== "" && state < State.aside;
 
 /** A row has gone from one state to another; coming to its lane or leaving it is rare. */
 function changeStanding(store: Store, seq: number, { from, to }: { readonly from: State; readonly to: State }): void {
   if (from < State.aside !== to < State.aside) store.db.prepare(setStanding).run(seq);
 }
 
-function getStanding(store: Store, seq: number): Standing | null {
+function getCounted(store: Store, seq: number): Counted | null {
   const row = store.db.prepare(standingOf).get(seq);
-  return row === undefined ? null : toStanding(row);
+  return row === undefined ? null : toCounted(row);
 }
 
 export function getBrief(store: Store, seq: number): Brief | null {
@@ -229,62 +228,6 @@ export function getRow(store: Store, seq: number): Row {
   return row;
 }
 
-/** The whole operation of a row; `brief` is what the caller has read from the same row already. */
-export function toOperation(store: Store, row: Row, brief: Brief = toBrief(row)): Operation {
-  const channel = getChannel(store, brief.channel);
-  const payload = json(row, "payload");
-  const isTimed = brief.state === State.scheduled || (brief.state === State.waiting && brief.due > 0);
-  return {
-    id: brief.id,
-    sequence: brief.seq,
-    type: brief.type,
-    version: integer(row.version),
-    status: statusOf(brief.state, brief.outcome),
-    reason: brief.reason,
-    payload,
-    title: brief.options.title ?? titleOf(store, brief.type, payload),
-    lane: brief.lane === "" ? null : brief.lane,
-    priority: brief.priority,
-    subject: channel.subject,
-    remote: channel.remote,
-    dependsOn: brief.options.after ?? [],
-    creates: brief.creates,
-    serverId: brief.creates === null ? null : serverIdOf(store, brief.creates),
-    group: brief.group,
-    dedupe: brief.dedupe,
-    notBefore: brief.options.notBefore ?? null,
-    expiresAt: brief.expires,
-    retry: policyOf(store, brief.type, brief.options.retry ?? null),
-    onFailure: brief.options.onFailure ?? "hold",
-    onCrash: brief.options.onCrash ?? "resend",
-    conflict: brief.options.conflict ?? null,
-    attempts: brief.attempts,
-    failures: brief.failures,
-    mayHaveLanded: brief.isUnsure,
-    revision: brief.revision,
-    idempotencyKey: idempotencyKeyOf(brief.id, brief.generation),
-    createdAt: brief.created,
-    since: brief.since,
-    nextAttemptAt: isTimed ? brief.due : null,
-    settledAt: integerOrNull(row.settled),
-    outcome: brief.outcome,
-    problem: json(row, "problem") as Problem | null,
-    progress: json(row, "progress") as Progress | null,
-    checkpoint: json(row, "checkpoint"),
-    result: json(row, "result"),
-    remoteVersion: json(row, "remote_version"),
-  };
-}
-
-/** A line for people; a type whose title fails must not hide the operation. */
-export function titleOf(store: Store, type: string, payload: Json): string {
-  try {
-    return store.types.get(type)?.title?.(payload) ?? type;
-  } catch {
-    return type;
-  }
-}
-
 /** Makes room behind a position: for those that stand in the lane and those that may come back to it. */
 export function shiftPlaces(store: Store, lane: string, position: number, room: number): void {
   for (const shift of [shiftStanding, shiftAside]) store.db.prepare(shift).run(room, lane, position);
@@ -295,7 +238,7 @@ export function setSchedule(
   seq: number,
   to: { readonly state: State; readonly reason: Reason | null; readonly due: number },
 ): void {
-  const before = getStanding(store, seq);
+  const before = getCounted(store, seq);
   if (before === null) return;
   countChange(store, before, { state: to.state });
   store.db.prepare(schedule).run(to.state, to.reason, to.due, store.world.now(), seq);
@@ -363,7 +306,7 @@ export type Failure = {
 };
 
 export function failOperation(store: Store, seq: number, failure: Failure): void {
-  const before = getStanding(store, seq);
+  const before = getCounted(store, seq);
   if (before === null) return;
   countChange(store, before, { state: failure.state });
   const remote = failure.remoteVersion === null ? null : JSON.stringify(failure.remoteVersion);
@@ -405,7 +348,7 @@ export function replacePayload(
   const before = store.db.prepare(hashedBySeq).get(seq);
   if (before === undefined) return;
   const bytes = textBytes(payload);
-  countChange(store, toStanding(before), { channel, bytes });
+  countChange(store, toCounted(before), { channel, bytes });
   const hash = store.world.hash(hashedText({ ...before, version, channel, payload }));
   store.db.prepare(setPayload).run(payload, bytes, version, hash, seq);
   // Naming a column has SQLite write the indexes that hold it again, even where its value stays.
@@ -414,7 +357,7 @@ export function replacePayload(
 
 /** The operation stays where it stands in its lane; other gates decide now whether it may go. */
 export function changeChannel(store: Store, seq: number, channel: number): void {
-  countChange(store, getStanding(store, seq), { channel });
+  countChange(store, getCounted(store, seq), { channel });
   changeHashed(store, seq, () => store.db.prepare(setChannel).run(channel, seq));
 }
 
@@ -489,7 +432,7 @@ export function moveChannel(store: Store, from: number, to: number): void {
 
 export function deleteOperation(store: Store, seq: number): void {
   const removed = store.db.prepare(removeRow).get(seq);
-  if (removed !== undefined) countRow(store, toStanding(removed), -1);
+  if (removed !== undefined) countRow(store, toCounted(removed), -1);
 }
 
 /** Reads briefs with a query of another file; the text must select `briefColumns`. */

@@ -136,6 +136,9 @@ export function getRecord(store: Store, id: number): RecordRow | null {
   return row === undefined ? null : toRow(row);
 }
 
+/** A record's value as it stands now; `null`: removed, or gone. */
+export const valueNow = (store: Store, id: number): Fields | null => fieldsOf(getRecord(store, id)?.value ?? null);
+
 /** What a person reads on a record that storage has changed, until the server has told it again. */
 const corruptRecord = {
   code: "record_corrupt",

@@ -16,6 +16,7 @@ import { dropChanges, followOperation, landRecords } from "./landing.ts";
 import { laneJustBefore } from "./lane-rows.ts";
 import { dropDependencies, leaveLane, promoteLane, releaseDependents, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, getSettings, policyOf } from "./meta.ts";
+import { toOperation } from "./operations.ts";
 import type { Brief } from "./queue.ts";
 import {
   failOperation,
@@ -26,7 +27,6 @@ import {
   replacePayload,
   resetBudget,
   setSchedule,
-  toOperation,
 } from "./queue.ts";
 import { nameMentions } from "./renaming.ts";
 import { isGenuine } from "./row-hash.ts";

@@ -3,13 +3,14 @@
  */
 import { HoldfastError } from "../errors.ts";
 import { State } from "../operation.ts";
+import { limits } from "../shapes.ts";
 import type { Input, Output } from "../verbs.ts";
 import { acceptCredentials, closeGate, freshCredentials, isWorkingOffline, openGate, readGates } from "./gates.ts";
 import { record } from "./history.ts";
 import { getAlias } from "./ids.ts";
 import { laneHeadOf } from "./lane-rows.ts";
 import { activate } from "./lanes.ts";
-import { matching, matchLimit } from "./list.ts";
+import { matching } from "./list.ts";
 import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
@@ -130,7 +131,7 @@ export function runSync(store: Store, input: Input<"sync.run">): Output<"sync.ru
   openRun(store, pending);
   lookAgain(store);
   const what = pending === 0 ? "Nothing to send." : `Sending ${pending} ${pending === 1 ? "operation" : "operations"}.`;
-  const left = failed.length < matchLimit ? 0 : counts.failed;
+  const left = failed.length < limits.matched ? 0 : counts.failed;
   const sentence = left === 0 ? what : `${what} ${left} that failed are left for the next time.`;
   return { pending, isOffline: false, sentence };
 }

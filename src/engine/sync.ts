@@ -5,8 +5,9 @@
 import type { Output, SyncRun } from "../verbs.ts";
 import { record } from "./history.ts";
 import { getMeta, getSettings, setMeta } from "./meta.ts";
+import { toOperation } from "./operations.ts";
 import type { Brief } from "./queue.ts";
-import { getRow, toOperation } from "./queue.ts";
+import { getRow } from "./queue.ts";
 import { lastRunId, movedSince, runSince } from "./runs.ts";
 import type { Store } from "./store.ts";
 import { parsed } from "./store.ts";

@@ -28,14 +28,14 @@ export function exportOperations(store: Store, input: Input<"queue.export">): Ou
   const isRedacted = redact === true;
   const lines = page.operations.map((operation) =>
     JSON.stringify(
-      lineOf(hidden(store, operation as Operation, isRedacted), isRedacted, standingOf(store, operation as Operation)),
+      lineOf(hidden(store, operation as Operation, isRedacted), isRedacted, tiesOf(store, operation as Operation)),
     ),
   );
   return { lines, next: page.next };
 }
 
 /** What changes of records stand on travels with them: elsewhere they meet the server's side without it as if they had none. */
-function standingOf(store: Store, { type, sequence }: Operation): Parameters<typeof lineOf>[2] {
+function tiesOf(store: Store, { type, sequence }: Operation): Parameters<typeof lineOf>[2] {
   const waitsFor = dependenciesOf(store, sequence).flatMap((needs) => getBrief(store, needs)?.id ?? []);
   const place = getBrief(store, sequence)?.position ?? sequence;
   if (type !== recordWriteType) return { waitsFor, place };

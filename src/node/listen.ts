@@ -326,10 +326,10 @@ const listenHints: { readonly [code: string]: string } = {
   ENFILE: "too many files are open on this machine",
 };
 
-function cannotListen(where: Where, error: unknown): HoldfastError {
+export function cannotListen(where: Where, error: unknown): HoldfastError {
   const code = (error as NodeJS.ErrnoException).code ?? "unknown";
   const place = "path" in where ? where.path : `${where.host}:${where.port}`;
-  const hint = listenHints[code] ?? "check `host` and `port` in config.toml";
+  const hint = listenHints[code] ?? "check the host and the port";
   return new HoldfastError("config_invalid", `cannot listen on ${place}: ${code}`, hint, { cause: error });
 }
 

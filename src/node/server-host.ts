@@ -15,6 +15,7 @@ import { openServer } from "../server/server.ts";
 import type { ServerStore } from "../server/store.ts";
 import { addToken, listTokens, tokenIdOf } from "../server/tokens.ts";
 import { isLoopback } from "./guard.ts";
+import { cannotListen } from "./listen.ts";
 import { packageVersion } from "./package-version.ts";
 import type { ServerConfig } from "./server-config.ts";
 import type { StorePlace } from "./server-store.ts";
@@ -154,7 +155,7 @@ async function listen(server: SyncServer, { host, port, log }: HostOptions): Pro
   socket.maxHeadersCount = hostLimits.headers;
   socket.maxConnections = hostLimits.connections;
   await new Promise<void>((resolve, reject) => {
-    const refuse = (error: NodeJS.ErrnoException): void => reject(cannotListen(host, port, error));
+    const refuse = (error: NodeJS.ErrnoException): void => reject(cannotListen({ host, port }, error));
     socket.once("error", refuse);
     socket.listen({ host, port }, () => {
       socket.off("error", refuse);
@@ -207,15 +208,5 @@ function closeSocket(server: Server, owed: Owed): Promise<void> {
       clearInterval(sweep);
       resolve();
     });
-  });
-}
-
-function cannotListen(host: string, port: number, error: NodeJS.ErrnoException): HoldfastError {
-  const hint =
-    error.code === "EADDRINUSE"
-      ? "another program has this port: choose another with --port"
-      : "check --host and --port";
-  return new HoldfastError("config_invalid", `cannot listen on ${host}:${port}: ${error.code ?? "unknown"}`, hint, {
-    cause: error,
   });
 }

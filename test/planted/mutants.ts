@@ -49,7 +49,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "send again under a new key after a success that was not heard",
-    file: "src/engine/queue.ts",
+    file: "src/engine/operations.ts",
     find: "idempotencyKey: idempotencyKeyOf(brief.id, brief.generation),",
     replace: "idempotencyKey: idempotencyKeyOf(brief.id, brief.attempts),",
     rules: ["I2"],
