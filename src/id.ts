@@ -13,26 +13,28 @@ export const uuidRandomBytes = 10;
 /** 2 ** 48 - 1: what fits into the 48 bits that RFC 9562 gives the clock. */
 const latestInstant = 281_474_976_710_655;
 
+/** Two digits for each byte. */
+const digits = Array.from({ length: 256 }, (_, byte) => hex(byte, 2));
+
 /**
- * Makes a UUIDv7 (RFC 9562) from a wall-clock instant and ten random bytes.
+ * Makes a UUIDv7 (RFC 9562) from a wall-clock instant and the ten random bytes that begin at `from`. Their first 26 bits decide the
+ * order within a millisecond.
  * @example
  * newUuidV7(0, new Uint8Array(10)) // "00000000-0000-7000-8000-000000000000"
  */
-export function newUuidV7(now: number, randomBytes: Uint8Array): string {
-  if (randomBytes.length < uuidRandomBytes) {
-    throw new TypeError(`newUuidV7 takes ${uuidRandomBytes} random bytes, not ${randomBytes.length}`);
+export function newUuidV7(now: number, bytes: Uint8Array, from = 0): string {
+  if (bytes.length - from < uuidRandomBytes) {
+    throw new TypeError(`newUuidV7 takes ${uuidRandomBytes} random bytes, not ${bytes.length - from}`);
   }
   // A clock before 1970 or after the year 10889 still gives a valid id: sequences order operations, not ids.
   const time = hex(Math.min(Math.max(Math.trunc(now), 0), latestInstant), 12);
-  const random = Array.from(randomBytes.subarray(0, uuidRandomBytes));
-  const [first = 0, second = 0, third = 0, ...rest] = random;
-  const version = hex(0x7000 | ((first & 0x0f) << 8) | second, 4);
-  const variant = hex(0x80 | (third & 0x3f), 2) + hex(rest[0] ?? 0, 2);
-  const node = rest
-    .slice(1)
-    .map((byte) => hex(byte, 2))
-    .join("");
-  return `${time.slice(0, 8)}-${time.slice(8)}-${version}-${variant}-${node}`;
+  const byte = (at: number): number => bytes[from + at] as number;
+  const two = (at: number): string => digits[byte(at)] as string;
+  return `${time.slice(0, 8)}-${time.slice(8)}-${digits[0x70 | (byte(0) & 0x0f)]}${two(1)}-${digits[0x80 | (byte(2) & 0x3f)]}${two(3)}-${two(4)}${two(5)}${two(6)}${two(7)}${two(8)}${two(9)}`;
+}
+
+function hex(value: number, length: number): string {
+  return value.toString(16).padStart(length, "0");
 }
 
 /** Tells whether a string could be a reference at all; everything else needs no look-up. */
@@ -102,8 +104,4 @@ function copyWith(value: Json, known: ReadonlyMap<string, string>): Json {
     }
   }
   return root;
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
 }

@@ -32,6 +32,12 @@ export function countRow(store: Store, row: Counted, by: 1 | -1): void {
   else addCount(store, channelCounter(row.channel), by);
 }
 
+/** Adds rows to the counters that are alike but for their sizes; `bytes` is that of all together. */
+export function countRows(store: Store, alike: Counted, rows: number): void {
+  countRow(store, alike, 1);
+  for (const counter of [alike.state, channelCounter(alike.channel)]) addCount(store, counter, rows - 1);
+}
+
 /** Counts a change of a row; nothing is counted for one that is not there. */
 export function countChange(store: Store, before: Counted | null, change: Partial<Counted>): void {
   if (before === null) return;

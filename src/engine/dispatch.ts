@@ -3,9 +3,10 @@
  */
 import type { CollectionSpec } from "../record.ts";
 import type { Input, Output, Verb } from "../verbs.ts";
+import { addOperations } from "./batch.ts";
 import { checkStore, engineInfo } from "./check.ts";
 import { declareCollection, listCollections } from "./collections.ts";
-import { addOperation, addOperations } from "./enqueue.ts";
+import { addOperation } from "./enqueue.ts";
 import { requireOperation } from "./find.ts";
 import { historyOf, isTruncated, lastSequence, readFeedAfter } from "./history.ts";
 import { getConflict, groupConflicts, listConflicts, preferSide, resolveMany, undoConflicts } from "./inbox.ts";

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { lost, refused, silent, startBench } from "../../test/support/virtual-engine.ts";
 import { limits } from "../shapes.ts";
 import type { AddInput } from "../verbs.ts";
-import { plainTogether } from "./queue.ts";
+import { alikeTogether } from "./queue.ts";
 
 const thrown = (code: string): unknown => expect.objectContaining({ code });
 
@@ -32,7 +32,7 @@ describe("a batch", () => {
   const note = { type: "note" } as const;
   /** More plain ones than one statement takes, with everything between them that has to find what stands before it. */
   const operations: AddInput[] = [
-    ...Array.from({ length: plainTogether + 3 }, (_, payload) => ({ ...note, payload })),
+    ...Array.from({ length: alikeTogether.most + 3 }, (_, payload) => ({ ...note, payload })),
     { ...note, payload: "named", id },
     { ...note, payload: "plain" },
     { ...note, payload: "needs the named", after: [id] },
@@ -45,7 +45,7 @@ describe("a batch", () => {
     { ...note, payload: { mentions: "local-1" } },
     { ...note, payload: "past", notBefore: 1, expiresAt: 9_000_000_000_000 },
     { ...note, payload: "group", group: "g" },
-    ...Array.from({ length: 2 * plainTogether }, (_, payload) => ({ ...note, payload })),
+    ...Array.from({ length: 2 * alikeTogether.most }, (_, payload) => ({ ...note, payload })),
   ];
 
   test("leaves behind what its operations leave behind one by one", () => {
@@ -65,7 +65,10 @@ describe("a batch", () => {
     expect(receipts).toHaveLength(operations.length);
     const known = receipts.filter(({ isNew }) => isNew);
     expect(known.map((each) => bench.get(each.id).sequence)).toEqual(known.map(({ sequence }) => sequence));
-    expect(bench.get(receipts[plainTogether + 5]?.id ?? "")).toMatchObject({ dependsOn: [id], reason: "dependency" });
+    expect(bench.get(receipts[alikeTogether.most + 5]?.id ?? "")).toMatchObject({
+      dependsOn: [id],
+      reason: "dependency",
+    });
   });
 
   test("counts what is not written yet: one operation too many, and nothing of it is queued", () => {

@@ -17,20 +17,17 @@ import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.
 import { laneHeadOf } from "./lane-rows.ts";
 import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
-import type { Brief, NewRow, Options, PlainRows } from "./queue.ts";
+import type { Brief, Options } from "./queue.ts";
 import {
   briefs,
   findById,
   getBrief,
   getRow,
-  insertLater,
   insertOperation,
-  isPlainRow,
   replacePayload,
   replaceTerms,
   selectBrief,
   setDedupe,
-  writeRest,
 } from "./queue.ts";
 import { adoptDependents, adoptReferrers, creatorsOf, relinkReferences } from "./references.ts";
 import { makeRoom } from "./retention.ts";
@@ -42,7 +39,7 @@ const openDedupe = `${selectBrief} WHERE dedupe = ? AND dedupe IS NOT NULL AND s
 const groupLane = "SELECT lane FROM op WHERE grp = ? AND grp IS NOT NULL ORDER BY seq LIMIT 1";
 
 /** The parts of a new operation that do not depend on what is queued. */
-type Prepared = {
+export type Prepared = {
   readonly input: AddInput;
   readonly type: OperationType | undefined;
   readonly payload: Json;
@@ -68,24 +65,6 @@ export function addOperation(store: Store, input: AddInput, needed?: readonly Br
   return insertNew(store, prepared, { needed });
 }
 
-/** With these alone nothing has to be looked up among what is queued. */
-const plainFields: ReadonlySet<string> = new Set<keyof AddInput>(["type", "payload", "lane", "subject"]);
-
-const isPlain = (input: AddInput): boolean =>
-  input.type !== recordWriteType && Object.keys(input).every((field) => plainFields.has(field));
-
-/** Queues several in their order. Plain ones that stand side by side are written together, since nothing asks for them in between. */
-export function addOperations(store: Store, inputs: readonly AddInput[]): Receipt[] {
-  const rows: PlainRows = [];
-  const receipts = inputs.map((input) => {
-    if (isPlain(input)) return insertNew(store, prepare(store, input, false), { rows });
-    writeRest(store, rows);
-    return addOperation(store, input);
-  });
-  writeRest(store, rows);
-  return receipts;
-}
-
 /** Unsent operations of one subject under a deduplication key: nobody's write may be swallowed by another's. */
 function openUnder(store: Store, key: string, subject: string): readonly Brief[] {
   return briefs(store.db.prepare(openDedupe).all(key)).filter(
@@ -93,7 +72,7 @@ function openUnder(store: Store, key: string, subject: string): readonly Brief[]
   );
 }
 
-function prepare(store: Store, input: AddInput, isChecked: boolean): Prepared {
+export function prepare(store: Store, input: AddInput, isChecked = false): Prepared {
   const type = store.types.get(input.type);
   const checked = isChecked || type?.check === undefined ? (input.payload as Json) : type.check(input.payload as Json);
   const payload = rewritePayload(store, type, checked);
@@ -187,14 +166,9 @@ function takeTurn(store: Store, receipt: Receipt): Receipt {
   return now === null ? receipt : receiptOf(now, true, receipt.warning);
 }
 
-type Among = {
-  readonly inPlaceOf?: Brief;
-  readonly needed?: readonly Brief[] | undefined;
-  /** Plain rows that are written together. */
-  readonly rows?: PlainRows;
-};
+type Among = { readonly inPlaceOf?: Brief; readonly needed?: readonly Brief[] | undefined };
 
-function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], rows }: Among): Receipt {
+export function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [] }: Among = {}): Receipt {
   const { input, type } = prepared;
   const { written: payload, bytes } = weighPayload(prepared.payload);
   const warning = makeRoom(store, bytes);
@@ -215,7 +189,7 @@ function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], r
     due,
     isDraft: input.isDraft === true,
   });
-  const row: NewRow = {
+  insertOperation(store, {
     seq,
     id,
     type: input.type,
@@ -241,9 +215,7 @@ function insertNew(store: Store, prepared: Prepared, { inPlaceOf, needed = [], r
     options: JSON.stringify(optionsOf(store, prepared, needs)),
     payload,
     bytes,
-  };
-  if (rows !== undefined && isPlainRow(row)) insertLater(store, rows, row);
-  else insertOperation(store, row);
+  });
   for (const need of waitsFor) addDependency(store, need, seq);
   for (const alias of mentions) addReference(store, alias.local, seq);
   if (input.creates !== undefined) {
@@ -285,7 +257,7 @@ function findNeeds(store: Store, input: AddInput): readonly Brief[] {
     });
 }
 
-function optionsOf(store: Store, { input, type }: Prepared, needs: readonly Brief[]): Options {
+export function optionsOf(store: Store, { input, type }: Prepared, needs: readonly Brief[]): Options {
   const onFailure = input.group === undefined ? (input.onFailure ?? type?.onFailure) : "hold";
   const onCrash = input.onCrash ?? type?.onCrash;
   const options: { -readonly [K in keyof Options]: Options[K] } = {};
@@ -305,7 +277,7 @@ export function payloadText(payload: Json): string {
   return weighPayload(payload).written;
 }
 
-function weighPayload(payload: Json): { readonly written: string; readonly bytes: number } {
+export function weighPayload(payload: Json): { readonly written: string; readonly bytes: number } {
   const written = JSON.stringify(payload);
   const bytes = textBytes(written);
   if (bytes > limits.payloadBytes) {

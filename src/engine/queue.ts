@@ -8,7 +8,7 @@ import type { Json, Outcome, Problem, Progress, Reason, Strategy } from "../oper
 import { State, textBytes } from "../operation.ts";
 import type { RetryPolicy } from "../retry.ts";
 import type { Counted } from "./counters.ts";
-import { countChange, countRow, toCounted } from "./counters.ts";
+import { countChange, countRow, countRows, toCounted } from "./counters.ts";
 import type { HashedRow } from "./row-hash.ts";
 import { hashedColumns, hashedText, isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
@@ -66,17 +66,20 @@ export type NewRow = HashedRow &
 
 export const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
-/** Plain rows that are written by one statement: that costs two thirds of one each. */
-export const plainTogether = 20;
-const plainColumns =
+const givenColumns =
   "seq, id, type, version, channel, position, priority, rank, since, created, options, payload, hash, bytes";
-const plainCells = plainColumns.split(",").length;
-const insertPlain = (rows: number): string => `INSERT INTO op (${plainColumns}, lane, state, waits, due)
-  VALUES ${Array.from({ length: rows }, () => `(${"?,".repeat(plainCells)}'',0,0,0)`).join(",")}`;
-const insertOnePlain = insertPlain(1);
-const insertManyPlain = insertPlain(plainTogether);
-const insert = `INSERT INTO op (${plainColumns}, lane, state, waits, due, expires, dedupe, grp, creates, reason, standing)
-  VALUES (${"?,".repeat(plainCells)}?,?,?,?,?,?,?,?,?,?)`;
+const given = "?,?,?,?,?,?,?,?,?,?,?,?,?,?";
+const insertPlain = `INSERT INTO op (${givenColumns}, lane, state, waits, due) VALUES (${given}, '', 0, 0, 0)`;
+const insert = `INSERT INTO op (${givenColumns}, lane, state, waits, due, expires, dedupe, grp, creates, reason, standing)
+  VALUES (${given}, ?,?,?,?,?,?,?,?,?,?)`;
+/** What the rows have in common is bound once: binding a cell costs about as much as storing it. */
+const insertAlike = (rows: number): string => `INSERT INTO op
+  (type, version, channel, priority, since, created, options, seq, id, position, rank, payload, hash, bytes, lane, state, waits, due)
+  SELECT ?,?,?,?,?,?,?, column1, column2, column3, column4, column5, column6, column7, '', 0, 0, 0
+  FROM (VALUES ${Array.from({ length: rows }, () => "(?,?,?,?,?,?,?)").join(",")})`;
+/** Rows that are written by one statement, the most and the fewest: a row in a hundred costs half of one by itself. */
+export const alikeTogether = { most: 100, fewest: 10 } as const;
+const insertsOfAlike = [alikeTogether.most, alikeTogether.fewest].map((rows) => ({ rows, sql: insertAlike(rows) }));
 const briefBySeq = `SELECT ${briefColumns} FROM op WHERE seq = ?`;
 const briefById = `SELECT ${briefColumns} FROM op WHERE id = ?`;
 const fullBySeq = "SELECT * FROM op WHERE seq = ?";
@@ -165,36 +168,60 @@ function changeHashed(store: Store, seq: number, change: () => void): void {
 }
 
 export function insertOperation(store: Store, row: NewRow): void {
-  const isPlain = isPlainRow(row);
-  const { lane, state, waits, due, expires, dedupe, grp, creates, reason } = row;
-  const all = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
-  store.db.prepare(isPlain ? insertOnePlain : insert).run(...cellsOf(store, row), ...(isPlain ? [] : all));
-}
-
-/** Counts a new row and returns its cells of `plainColumns`. */
-function cellsOf(store: Store, row: NewRow): PlainRows {
   const { seq, id, type, version, channel, position, priority, rank, now, created, options, payload, bytes } = row;
   countRow(store, { state: row.state, outcome: null, channel, bytes }, 1);
   const hash = store.world.hash(hashedText(row));
-  return [seq, id, type, version, channel, position, priority, rank, now, created, options, payload, hash, bytes];
+  const cells = [
+    seq,
+    id,
+    type,
+    version,
+    channel,
+    position,
+    priority,
+    rank,
+    now,
+    created,
+    options,
+    payload,
+    hash,
+    bytes,
+  ];
+  if (isPlainRow(row)) {
+    store.db.prepare(insertPlain).run(...cells);
+    return;
+  }
+  const { lane, state, waits, due, expires, dedupe, grp, creates, reason } = row;
+  const rest = [lane, state, waits, due, expires, dedupe, grp, creates, reason, isStanding(row) ? 1 : 0];
+  store.db.prepare(insert).run(...cells, ...rest);
 }
 
-/** Whether a row is ready in no lane, and nothing can ask for it before the request that brings it has ended. */
-export const isPlainRow = ({ state, lane, due, expires, dedupe, grp, creates }: NewRow): boolean =>
+/** Whether a row is ready in no lane and says nothing that is rarely said. */
+const isPlainRow = ({ state, lane, due, expires, dedupe, grp, creates }: NewRow): boolean =>
   state === State.ready && lane === "" && due === 0 && (expires ?? dedupe ?? grp ?? creates) === null;
 
-/** Plain rows that are counted and not written yet, as their cells one after the other. */
-export type PlainRows = SqlValue[];
-
-/** Adds a plain row to those that are written together, and writes them when they are enough for one statement. */
-export function insertLater(store: Store, rows: PlainRows, row: NewRow): void {
-  rows.push(...cellsOf(store, row));
-  if (rows.length === plainTogether * plainCells) store.db.prepare(insertManyPlain).run(...rows.splice(0));
+/** Writes plain rows that differ in place, id and payload alone, many by one statement. */
+export function insertAlikeRows(store: Store, rows: readonly NewRow[]): void {
+  let from = 0;
+  for (const { rows: many, sql } of insertsOfAlike) {
+    for (; rows.length - from >= many; from += many) insertTogether(store, rows.slice(from, from + many), sql);
+  }
+  for (const row of rows.slice(from)) insertOperation(store, row);
 }
 
-/** Writes the plain rows that are left. */
-export function writeRest(store: Store, rows: PlainRows): void {
-  while (rows.length > 0) store.db.prepare(insertOnePlain).run(...rows.splice(0, plainCells));
+function insertTogether(store: Store, rows: readonly NewRow[], sql: string): void {
+  const [first] = rows;
+  assert(first !== undefined, "rows are written together where there are some");
+  const { type, version, channel, priority, now, created, options } = first;
+  const cells: SqlValue[] = [type, version, channel, priority, now, created, options];
+  let bytes = 0;
+  for (const row of rows) {
+    bytes += row.bytes;
+    const hash = store.world.hash(hashedText(row));
+    cells.push(row.seq, row.id, row.position, row.rank, row.payload, hash, row.bytes);
+  }
+  countRows(store, { state: State.ready, outcome: null, channel, bytes }, rows.length);
+  store.db.prepare(sql).run(...cells);
 }
 
 /** Whether a row counts in its lane. The column `standing` says so too: an index that named the state would be written at each change of it. */

@@ -56,6 +56,18 @@ export function makeRoom(store: Store, bytes: number): string | null {
   return share >= warnShare ? `the queue is ${Math.floor(share * 100)} % full` : null;
 }
 
+/** How much more fits before anybody has to be warned. */
+export type Room = { readonly operations: number; readonly bytes: number };
+
+/** What needs more than this, or exactly as many bytes, asks `makeRoom`. Refuses an enqueue where the disk is full. */
+export function roomLeft(store: Store): Room {
+  refuseFullDisk(store);
+  const { maxOperations, maxBytes } = getSettings(store);
+  const { unsent, operations, bytes } = readFullness(store);
+  const untold = Math.ceil(warnShare * maxOperations - unsent) - 1;
+  return { operations: Math.min(maxOperations - operations, untold), bytes: warnShare * maxBytes - bytes };
+}
+
 /** The last megabytes of a disk belong to what is queued already: its book-keeping must still fit. */
 function refuseFullDisk(store: Store): void {
   const free = store.world.disk.freeBytes();

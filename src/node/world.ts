@@ -5,8 +5,8 @@
 import { hash, randomBytes, randomFillSync } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { v7 as uuidv7 } from "uuid";
 import { isCode } from "../errors.ts";
+import { newUuidV7, uuidRandomBytes } from "../id.ts";
 import type { DrainerLock, LogLevel, World } from "../world.ts";
 import { defaultReserveBytes, openDisk } from "./disk.ts";
 import { makeFolder } from "./folder.ts";
@@ -19,10 +19,8 @@ import { openWitness } from "./witness.ts";
 const drainerLockName = "drainer.lock";
 /** The longest delay that Node's timers can hold; longer ones are waited for in several steps. */
 const longestDelayMs = 2 ** 31 - 1;
-/** What the library for ids takes for one. */
-const idRandomBytes = 16;
-/** The part of an id that counts within a millisecond has 32 bits; it begins in the lower quarter, so that it never runs out. */
-const idSequenceLimit = 0x7fff_ffff;
+/** The part of an id that counts within a millisecond has 26 bits; it begins in the lower half, so that it never runs out. */
+const idCounterLimit = 0x3ff_ffff;
 
 export type Log = World["log"];
 
@@ -87,25 +85,32 @@ type Timers = {
 };
 
 /**
- * Ids that grow also within a millisecond and when the clock goes back. Random bytes are drawn for many at once, because asking
- * the system for them costs more than all the rest of an id.
+ * Ids that grow also within a millisecond and when the clock goes back: their first random bits are drawn for each millisecond and then
+ * counted up (RFC 9562, section 6.2). Random bytes are drawn for many at once, because asking the system for them costs more than all
+ * the rest of an id.
  */
 function makeIds(): () => string {
-  const pool = Buffer.alloc(idRandomBytes * 256);
+  const pool = Buffer.alloc(uuidRandomBytes * 400);
   let used = pool.length;
-  let last = { msecs: 0, seq: 0 };
+  let last = 0;
+  let counter = 0;
   return () => {
     if (used === pool.length) {
       randomFillSync(pool);
       used = 0;
     }
-    const random = pool.subarray(used, used + idRandomBytes);
-    used += idRandomBytes;
+    const from = used;
+    used += uuidRandomBytes;
     const now = Date.now();
-    const isFull = last.seq >= idSequenceLimit;
-    if (now > last.msecs || isFull) last = { msecs: Math.max(now, last.msecs + 1), seq: random.readUInt32BE(0) >>> 2 };
-    else last = { msecs: last.msecs, seq: last.seq + 1 };
-    return uuidv7({ random, ...last });
+    if (now > last || counter === idCounterLimit) {
+      last = Math.max(now, last + 1);
+      counter = pool.readUInt32BE(from) & (idCounterLimit >>> 1);
+    } else counter += 1;
+    pool[from] = counter >>> 22;
+    pool[from + 1] = counter >>> 14;
+    pool[from + 2] = counter >>> 8;
+    pool[from + 3] = counter;
+    return newUuidV7(last, pool, from);
   };
 }
 

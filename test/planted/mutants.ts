@@ -172,8 +172,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "acknowledge a batch whose last rows are not written",
-    file: "src/engine/enqueue.ts",
-    find: "  writeRest(store, rows);\n  return receipts;",
+    file: "src/engine/batch.ts",
+    find: "  write(store, batch);\n  return receipts;",
     replace: "  return receipts;",
     rules: ["I1"],
   },

@@ -32,7 +32,6 @@ export const packageHomes: Readonly<Record<string, readonly string[]>> = {
   "zod/mini": ["rules", "src/node/", "src/cli/", "src/server/openapi.ts"],
   "@standard-schema/spec": ["rules"],
   "eventsource-parser": ["src/client/", "src/node/sync-watch.ts"],
-  uuid: ["src/node/world.ts"],
   jose: ["src/server/auth.ts"],
   "env-paths": ["src/node/"],
   "smol-toml": ["src/node/"],
