@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { EngineOptions } from "../../src/engine/engine.ts";
 import { openEngine } from "../../src/engine/engine.ts";
+import type { SqliteDatabase } from "../../src/node/sqlite.ts";
 import { openDatabase } from "../../src/node/sqlite.ts";
 import { nodeWorld } from "../../src/node/world.ts";
 import type { Fields } from "../../src/record.ts";
@@ -20,10 +21,12 @@ export const madeValue = (n: number) => ({ ...note, status: n % (size / open) ==
 /** Spread over all records, each of them once. */
 export const spread = (n: number): number => (n * 7919) % size;
 
+const asItIs = (database: SqliteDatabase): SqliteDatabase => database;
+
 /** Ours, offline once everything is here. */
-export async function openRecords(directory: string, more: Pick<EngineOptions, "types"> = {}) {
+export async function openRecords(directory: string, more: Pick<EngineOptions, "types"> = {}, watch = asItIs) {
   const file = join(directory, "holdfast.db");
-  const database = openDatabase(file);
+  const database = watch(openDatabase(file));
   const world = nodeWorld({ directory, log: () => {} });
   const records = Array.from({ length: size }, (_, n) => ({ key: `seed-${n}`, value: madeValue(n) }));
   const engine = openEngine({
