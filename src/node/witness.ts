@@ -24,7 +24,7 @@ const witnessName = "holdfast.witness";
 
 /**
  * The file is one page of slots. Each process writes a pair of its own in turns: a torn write spoils one slot of a pair at
- * most, and no process ever overwrites what another one has just said.
+ * most. Once all pairs have been used, a new process takes one at random; whoever had it finds that out and takes another.
  */
 const slotBytes = 64;
 const pairs = 32;
@@ -35,9 +35,11 @@ const magic = 0x48465731;
 const checkedBytes = 28;
 
 const syncAfterMs = 1_000;
+/** How often a process looks whether its pair is still its own: at each write that would cost as much as the write. */
+const ownAgainMs = 100;
 /** For file systems that tell nothing about changes (network shares, some containers). */
 const pollMs = 1_500;
-/** Foreign commits that come in a burst are told once per this long, the first one at once. */
+/** Commits that come in a burst are looked at, and those of others told, once per this long, the first one at once. */
 const quietMs = 10;
 
 export type NodeWitness = Witness & {
@@ -58,6 +60,8 @@ type Held = {
   highest: number;
   /** What this process wrote last into its pair; anything else there means that another process took it. */
   readonly own: Buffer;
+  /** When it was looked whether that is there, by the monotonic clock. */
+  ownAt: number;
   /** The whole file as it was looked at last, to tell what others wrote since. */
   seen: Buffer;
   syncTimer: NodeJS.Timeout | null;
@@ -78,6 +82,7 @@ export function openWitness(directory: string, log: Log): NodeWitness {
     turn: 0,
     highest: 0,
     own: Buffer.alloc(pairBytes),
+    ownAt: Number.NEGATIVE_INFINITY,
     seen: Buffer.alloc(fileBytes),
     syncTimer: null,
     listeners: new Set(),
@@ -114,7 +119,7 @@ function readHighest(held: Held): number {
 }
 
 function writeMark(held: Held, sequence: number): void {
-  if (held.pair < 0 || !isOwn(held)) choosePair(held, readAll(held.file));
+  if (!isOwn(held)) choosePair(held, readAll(held.file));
   held.highest = Math.max(held.highest, sequence);
   held.turn += 1;
   const slot = held.turn % 2;
@@ -125,6 +130,10 @@ function writeMark(held: Held, sequence: number): void {
 }
 
 function isOwn(held: Held): boolean {
+  if (held.pair < 0) return false;
+  const now = performance.now();
+  if (now - held.ownAt < ownAgainMs) return true;
+  held.ownAt = now;
   const pair = Buffer.allocUnsafe(pairBytes);
   readSync(held.file, pair, 0, pairBytes, held.pair * pairBytes);
   return pair.equals(held.own);
@@ -161,13 +170,20 @@ function addListener(held: Held, listener: () => void): () => void {
 
 function watchFile(held: Held): () => void {
   let quiet: NodeJS.Timeout | null = null;
+  let isNoticed = false;
+  /** Every write is noticed, this process's own as well, and looking costs as much as writing. */
   const look = (): void => {
-    if (quiet !== null || !hasForeignChange(held)) return;
-    for (const listener of held.listeners) listener();
+    if (quiet !== null) {
+      isNoticed = true;
+      return;
+    }
+    // Where one has come more may follow, also on a file system that tells nothing.
+    isNoticed = hasForeignChange(held);
     quiet = setTimeout(() => {
       quiet = null;
-      look();
+      if (isNoticed) look();
     }, quietMs).unref();
+    if (isNoticed) for (const listener of held.listeners) listener();
   };
   let stopNotices = watchNotices(held, look);
   const poll = setInterval(() => {
