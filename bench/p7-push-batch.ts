@@ -25,16 +25,14 @@ export const measure: Measure = async (scope) => {
   const answering = await against(scope, count);
   const floor = await writeByHand(scope, count);
   return {
-    figures: [
-      { key: "P7", label: "plain fetch / holdfast, to a server that stores", ratio: storing.ratio },
-      { key: "P7", label: "plain fetch / holdfast, to a server that only answers", ratio: answering.ratio },
-    ],
+    figures: [{ key: "P7", label: "plain fetch / holdfast, to a server that stores", ratio: storing.ratio }],
     rows: [
       { label: `storing server: plain fetch, ${count}`, spread: storing.plain, unit: "ms" },
       { label: `storing server: holdfast, ${count}`, spread: storing.ours, unit: "ms" },
       ...storing.peers,
       { label: `answering server: plain fetch, ${count}`, spread: answering.plain, unit: "ms" },
       { label: `answering server: holdfast, ${count}`, spread: answering.ours, unit: "ms" },
+      { label: "answering server: plain fetch / holdfast", spread: answering.ratio, unit: "x" },
       ...answering.peers,
       { label: `the same writes by hand and nothing sent, ${count}`, spread: floor, unit: "ms" },
     ],

@@ -19,10 +19,7 @@ export const measure: Measure = async (scope) => {
   const storing = await against(scope, count, join(newDirectory(scope.directory, "p8"), "server.db"));
   const answering = await against(scope, count);
   return {
-    figures: [
-      { key: "P8", label: "undici / holdfast, to a server that stores", ratio: storing.undiciRatio },
-      { key: "P8", label: "undici / holdfast, to a server that only answers", ratio: answering.undiciRatio },
-    ],
+    figures: [{ key: "P8", label: "undici / holdfast, to a server that stores", ratio: storing.undiciRatio }],
     rows: [...rowsOf("storing server", storing, count), ...rowsOf("answering server", answering, count)],
     notes: [`${inFlight} requests in flight on both sides`, "the peers' functions to send use fetch"],
   };
@@ -37,6 +34,7 @@ function rowsOf(server: string, of: Against, count: number): readonly Row[] {
     { label: `${server}: undici.request, ${count}`, spread: of.undici, unit: "ms" },
     { label: `${server}: fetch, ${count}`, spread: of.plain, unit: "ms" },
     { label: `${server}: holdfast http.request, ${count}`, spread: of.ours, unit: "ms" },
+    { label: `${server}: undici / holdfast`, spread: of.undiciRatio, unit: "x" },
     { label: `${server}: fetch / holdfast`, spread: of.plainRatio, unit: "x" },
     ...of.peers,
   ];

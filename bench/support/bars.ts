@@ -47,9 +47,12 @@ export const limits: Readonly<Record<string, Limit>> = {
   P8: atLeast(0.4, 0.8),
   P9: atLeast(0.4, 0.55),
   "P9-memory": atMost(1.3, 1.1),
-  "P10-put": atMost(1.5, 1.2),
+  // Decision 0022: what a disk that syncs at once leaves to be measured is the work beside it, and that is held where it stands.
+  "P10-put": atMost(3, 1.5),
+  "P10-put+5ms": atMost(1.5, 1.2),
   "P10-get": atMost(3, 1.5),
-  "P10-live": atMost(1.5, 1),
+  "P10-live": atMost(4, 1.5),
+  "P10-live+5ms": atMost(1.5, 1),
   P12: atLeast(0.15, 0.3),
   // Everything shares the cores of one machine here: more processes must not cost, and can win only what one leaves idle.
   S1: atLeast(0.7, 1.3),
