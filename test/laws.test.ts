@@ -20,7 +20,7 @@ const tree = new Map(
 const tableOwners: Readonly<Record<string, string>> = {
   alias: "src/engine/ids.ts",
   channel: "src/engine/meta.ts",
-  choice: "src/engine/conflicts.ts",
+  choice: "src/engine/choices.ts",
   collection: "src/engine/collections.ts",
   conflict: "src/engine/conflicts.ts",
   counter: "src/engine/store.ts",

@@ -6,12 +6,12 @@ import { HoldfastError } from "../errors.ts";
 import type { Json, Progress } from "../operation.ts";
 import { bareAnswer } from "./attempt.ts";
 import type { Claimed } from "./claim.ts";
+import { tellLanded } from "./landing.ts";
 import { saveCheckpoint } from "./queue.ts";
 import type { Settled } from "./settle.ts";
 import { settle } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { isStorageFailure } from "./store.ts";
-import { tellRecords } from "./writes.ts";
 
 /**
  * The store, and how the engine commits: durably, with the witness and the listeners told after. `done` comes before the listeners:
@@ -39,10 +39,9 @@ export function gatherMsOf(commitMs: number): number {
   return commitMs < slowCommitMs ? 0 : Math.min(commitMs, longestGatherMs);
 }
 
-/** One event tells of all records of a collection that land together. */
 function bookAll(store: Store, booked: readonly Settled[]): void {
   for (const settled of booked) settle(store, settled);
-  tellRecords(store, store.memory.transaction?.landed.splice(0) ?? [], "push");
+  tellLanded(store);
 }
 
 /** Books all answers and claims in one commit. When one booking fails by itself, each is booked alone, so one cannot hold up the rest. */

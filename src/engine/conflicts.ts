@@ -1,6 +1,6 @@
 /**
- * Owns the tables `conflict` and `choice`: every conflict that arose, how it was decided and by whom, and what a person chose beforehand.
- * When two sides meet is `overlay.ts`; the inbox's verbs are `inbox.ts`; the merge of fields is the rule `merge.ts`.
+ * Owns the table `conflict`: every conflict that arose, how it was decided and by whom.
+ * When two sides meet is `overlay.ts`; what was chosen beforehand is `choices.ts`; the inbox's verbs are `inbox.ts`; the merge of fields is the rule `merge.ts`.
  */
 
 import { isSameJson } from "../canonical.ts";
@@ -10,6 +10,7 @@ import type { Row, SqlValue } from "../database.ts";
 import { chooseSide, mergeFields } from "../merge.ts";
 import type { Json, Strategy } from "../operation.ts";
 import type { Fields } from "../record.ts";
+import { takeChoice } from "./choices.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { record } from "./history.ts";
 import { getSettings } from "./meta.ts";
@@ -53,10 +54,6 @@ const forgetBeyond = `DELETE FROM conflict WHERE seq IN (SELECT seq FROM conflic
   (SELECT seq FROM conflict WHERE record = ?1 ORDER BY seq DESC LIMIT 1 OFFSET +?2) AND ${isSpent}
   AND decided_by IS NOT 'person' AND decided_by IS NOT 'prechosen' ORDER BY seq LIMIT +?3)`;
 const countOpen = "SELECT count(*) AS n FROM conflict WHERE collection = ? AND status = 'open'";
-const getChoice = "SELECT choose, version, at FROM choice WHERE record = ?";
-const putChoice = `INSERT INTO choice (record, choose, version, at) VALUES (?, ?, ?, ?)
-  ON CONFLICT (record) DO UPDATE SET choose = excluded.choose, version = excluded.version, at = excluded.at`;
-const dropChoice = "DELETE FROM choice WHERE record = ?";
 
 /** How `mending.ts` puts rows right that storage has changed. */
 export const conflictRepair = {
@@ -158,7 +155,7 @@ export function decideSides(store: Store, meeting: Meeting): Decided | Undecided
   const { info, sides, op, fields } = meeting;
   const strategy = info.spec.strategy?.[sides.kind] ?? defaultStrategies[sides.kind];
   const undecided: Undecided = { how: "manual", strategy, fields };
-  const chosen = takeChoice(store, meeting);
+  const chosen = takeChoice(store, meeting.row.id, meeting.remoteVersion);
   if (chosen === "void") return undecided;
   if (chosen !== null) return byChoice(meeting, chosen, "prechosen") ?? undecided;
   if (isRefusal(sides.kind) && op.rounds >= decisionRounds) return undecided;
@@ -234,32 +231,10 @@ export function disputedOf({ sides, info, fields }: Meeting, strategy: Strategy)
   return mergeFields({ base: sides.base, local: sides.local, remote: sides.remote }, info.spec.merge ?? {}).disputed;
 }
 
-/** What a person chose beforehand holds only for what that person saw; anything else is asked again. */
-function takeChoice(store: Store, { row, remoteVersion }: Meeting): "local" | "remote" | "merge" | "void" | null {
-  const found = store.db.prepare(getChoice).get(row.id);
-  if (found === undefined) return null;
-  forgetChoice(store, row.id);
-  const isFresh = store.world.now() - integer(found.at) <= getSettings(store).conflictStaleMs;
-  return isFresh && integer(found.version) === remoteVersion
-    ? (text(found.choose) as "local" | "remote" | "merge")
-    : "void";
-}
-
 /** A decision that has waited too long to be sent is asked again when the server has moved meanwhile. */
 function isDecisionStale(store: Store, { row, op }: Meeting): boolean {
   const decided = integerOrNull(store.db.prepare(lastDecided).get(row.id, op.seq)?.decided);
   return decided !== null && store.world.now() - decided > getSettings(store).conflictStaleMs;
-}
-
-/** A choice was about what was unsent then: what is written once that has landed is another change. */
-export const forgetChoice = (store: Store, record: number): void => void store.db.prepare(dropChoice).run(record);
-
-export function chooseBeforehand(
-  store: Store,
-  record: number,
-  choice: { readonly choose: string; readonly version: number },
-): void {
-  store.db.prepare(putChoice).run(record, choice.choose, choice.version, store.world.now());
 }
 
 // ---- keeping --------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
 import { applyChange } from "../record.ts";
 import type { Input, Output, RecordWriteInput } from "../verbs.ts";
+import { chooseBeforehand } from "./choices.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { collectionOf, requireCollection } from "./collections.ts";
 import type { ConflictRow } from "./conflicts.ts";
 import {
-  chooseBeforehand,
   conflictColumns,
   findConflict,
   isRefusal,

@@ -6,8 +6,9 @@ import type { ConflictKind } from "../conflict.ts";
 import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields } from "../record.ts";
+import { forgetChoice, hasChoices } from "./choices.ts";
 import { collectionOf } from "./collections.ts";
-import { closeConflicts, forgetChoice } from "./conflicts.ts";
+import { closeConflicts } from "./conflicts.ts";
 import type { Ground } from "./overlay.ts";
 import { groundOf, replay, takeOut } from "./overlay.ts";
 import {
@@ -26,11 +27,11 @@ import type { RecordRow } from "./records.ts";
 import { getRecord, markStatus, valueNow } from "./records.ts";
 import { renameRecord } from "./renaming.ts";
 import { sendAgain } from "./resend.ts";
-import { countInSyncRun, openRunId } from "./runs.ts";
+import { countInSyncRun, ensureRun, openRunId } from "./runs.ts";
 import { giveUp } from "./settle.ts";
 import { wantPull } from "./spaces.ts";
 import type { Store } from "./store.ts";
-import { tellKeys } from "./writes.ts";
+import { tellKeys, tellRecords } from "./writes.ts";
 
 /** How long the echo of an acknowledged change may take before its record is fetched. */
 const echoMs = 10_000;
@@ -50,8 +51,9 @@ type Applied = {
 export function landRecords(store: Store, op: Brief, result: Json): void {
   const applied = (result as { readonly changes?: readonly Applied[] } | null)?.changes ?? [];
   const now = store.world.now();
-  const run = openRunId(store);
-  countInSyncRun(store, { pushed: 1 });
+  const run = ensureRun(store);
+  const landed = store.memory.transaction?.landed ?? { operations: 0, records: [] };
+  landed.operations += 1;
   for (const pending of pendingsOfOperation(store, op.seq)) {
     const row = getRecord(store, pending.record);
     if (row === null) continue;
@@ -64,15 +66,25 @@ export function landRecords(store: Store, op: Brief, result: Json): void {
     const isGone = entry?.version === 0;
     if (isGone) dropPending(store, pending);
     else ackPending(store, pending, { version, due: entry === undefined ? now : now + echoMs, change });
-    if (newestOperation(store, row.id) === null) forgetChoice(store, row.id);
+    if (hasChoices(store) && newestOperation(store, row.id) === null) forgetChoice(store, row.id);
     const named =
       entry?.serverKey === undefined ? row : renameRecord(store, { info, row, op, server: entry.serverKey });
     const ground = { ...groundOf(named), confirmed: now, ...(isGone ? { snapshot: null } : {}) };
     replay(store, info, named, ground, { origin: "push", run });
-    store.memory.transaction?.landed.push({ info, key: named.key });
-    wantPull(store, info.space, ackPullMs);
+    landed.records.push({ info, key: named.key });
   }
   closeConflicts(store, op.seq, { by: "agreement", choice: "local", outcomeOf: (record) => valueNow(store, record) });
+}
+
+/** Tells of everything that has landed in this transaction by one event for each collection, counts it, and has what else is new asked for. */
+export function tellLanded(store: Store): void {
+  const { landed } = store.memory.transaction ?? {};
+  if (landed === undefined || landed.operations === 0) return;
+  const records = landed.records.splice(0);
+  countInSyncRun(store, { pushed: landed.operations });
+  landed.operations = 0;
+  for (const space of new Set(records.map(({ info }) => info.space))) wantPull(store, space, ackPullMs);
+  tellRecords(store, records, "push");
 }
 
 /** An operation was parked, retried or put back: its records say so. */

@@ -9,13 +9,13 @@ import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Fields, RecordOrigin } from "../record.ts";
 import { applyChange, touchedFields } from "../record.ts";
+import { forgetChoice } from "./choices.ts";
 import type { CollectionInfo } from "./collections.ts";
 import { versionOf } from "./collections.ts";
 import {
   closeConflicts,
   decideSides,
   disputedOf,
-  forgetChoice,
   isRefusal,
   noteDecision,
   openConflict,

@@ -28,9 +28,13 @@ export type Transaction = {
   fullness: Fullness | null;
   /** What the transaction has added to each counter so far; written at its end, and read together with the stored number. */
   readonly counts: Map<number, number>;
-  /** Records whose changes have landed in it and are not told of yet. */
-  readonly landed: { readonly info: CollectionInfo; readonly key: string }[];
+  hasChoices: boolean | null;
+  /** What has landed in it and is not told of yet: how many operations, and the records that they changed. */
+  readonly landed: Landed;
 };
+
+/** Operations of records that the server has taken, and the records that they changed. */
+export type Landed = { operations: number; records: { readonly info: CollectionInfo; readonly key: string }[] };
 
 /** How much is queued and kept. */
 export type Fullness = { readonly unsent: number; readonly operations: number; readonly bytes: number };
@@ -189,7 +193,8 @@ const newTransaction = (sequence: number | null, counts: Counts): Transaction =>
   hasAliases: null,
   fullness: null,
   counts: new Map(counts),
-  landed: [],
+  hasChoices: null,
+  landed: { operations: 0, records: [] },
 });
 
 const openSavepoint = "SAVEPOINT part";
