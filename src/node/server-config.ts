@@ -7,10 +7,10 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../errors.ts";
 import { checkOptions } from "../misuse.ts";
-import type { ServerOptions } from "../server/server.ts";
+import type { Declared } from "../server/server.ts";
 
 /** What a configuration file exports as its default, or holds as JSON. Words on the command line go before it. */
-export type ServerConfig = Pick<ServerOptions, "collections" | "auth" | "limits" | "isOpen" | "origins"> & {
+export type ServerConfig = Declared & {
   /** Directory of the embedded database. */
   readonly data?: string;
   /** `postgres://…`; the environment's HOLDFAST_DATABASE keeps a password out of files and arguments. */
@@ -21,10 +21,20 @@ export type ServerConfig = Pick<ServerOptions, "collections" | "auth" | "limits"
   readonly port?: number;
 };
 
-const names = [
-  ...["collections", "auth", "limits", "isOpen", "origins"],
-  ...["data", "database", "connections", "host", "port"],
-];
+const serverOptions = ["collections", "auth", "limits", "isOpen", "origins"];
+
+const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
+const isWhole = (value: unknown, least: number, most: number): boolean =>
+  Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+
+/** What belongs to the process; the rest is checked when the server opens. */
+const processOptions = {
+  data: { fits: isText, words: "the path of a directory" },
+  database: { fits: isText, words: 'an address such as "postgres://user@host:5432/name"' },
+  connections: { fits: (value: unknown) => isWhole(value, 1, 10_000), words: "a whole number from 1 to 10000" },
+  host: { fits: isText, words: "a name or an address" },
+  port: { fits: (value: unknown) => isWhole(value, 0, 65_535), words: "a whole number from 0 to 65535" },
+} as const;
 
 /** Looked for in the working directory when none is named. */
 const configNames = ["holdfast.server.ts", "holdfast.server.mjs", "holdfast.server.js", "holdfast.server.json"];
@@ -47,9 +57,21 @@ export async function loadServerConfig(path: string): Promise<ServerConfig> {
   const loaded = path.endsWith(".json") ? readJson(path) : await importDefault(path);
   if (typeof loaded !== "object" || loaded === null) throw cannotLoad(path, "has no `export default { … }`");
   try {
-    checkOptions("the configuration", loaded, names);
+    checkOptions("the configuration", loaded, [...serverOptions, ...Object.keys(processOptions)]);
   } catch (error) {
     throw cannotLoad(path, error instanceof Error ? error.message : String(error), error);
+  }
+  const { checkDeclared } = await import("../server/server.ts");
+  try {
+    checkDeclared(loaded);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw cannotLoad(path, `is wrong: ${error.message}`, error);
+  }
+  for (const [name, { fits, words }] of Object.entries(processOptions)) {
+    const value = (loaded as Readonly<Record<string, unknown>>)[name];
+    if (value === undefined || fits(value)) continue;
+    throw cannotLoad(path, `is wrong: ${name} must be ${words}; got ${JSON.stringify(value)}`);
   }
   return loaded as ServerConfig;
 }

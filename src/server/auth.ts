@@ -82,7 +82,7 @@ export function makeAuth(core: Core, options: AuthOptions): Authenticate {
 const jwtOptions = ["jwks", "issuer", "audience", "algorithms", "clockToleranceS", "spaces"];
 
 /** What is left out or misspelt is not checked by the library, which would let everybody in whom the same issuer knows. */
-function checkAuth(options: AuthOptions): void {
+export function checkAuth(options: AuthOptions): void {
   checkOptions("auth", options, ["tokens", "jwt"]);
   if (options.jwt === undefined) return;
   checkOptions("auth.jwt", options.jwt, jwtOptions);
@@ -90,6 +90,9 @@ function checkAuth(options: AuthOptions): void {
     const named: unknown = options.jwt[name];
     if (typeof named !== "string" || named === "") throw new TypeError(`auth.jwt: ${name} must be named`);
   }
+  const { jwks } = options.jwt as { readonly jwks: unknown };
+  if (typeof jwks === "string" ? !URL.canParse(jwks) : typeof jwks !== "object" || jwks === null)
+    throw new TypeError(`auth.jwt: jwks must be the address of a key set, or one; got ${JSON.stringify(jwks)}`);
 }
 
 function bearerOf(authorization: string | null): string | null {

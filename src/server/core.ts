@@ -2,6 +2,7 @@
  * Owns what every part of the server works on: the store, the declared collections, clock and ids, limits, and who is asking.
  * What is done with them is in the files beside; how they are put together is `server.ts`.
  */
+import { checkOptions } from "../misuse.ts";
 import type { Access } from "./auth.ts";
 import type { ServerCollection, Who } from "./collections.ts";
 import type { ServerStore } from "./store.ts";
@@ -33,6 +34,28 @@ export const serverLimits = {
   retentionRows: 500,
 } as const;
 export type ServerLimits = { readonly [name in keyof typeof serverLimits]: number };
+
+/** What is larger would be taken and could then be sent to no client. */
+const mostBytes: Readonly<Record<string, number>> = {
+  pageBytes: serverLimits.operationBytes,
+  operationBytes: serverLimits.operationBytes,
+};
+
+/** The limits with those that are given. Throws a `TypeError` for a name that does not exist and for what is no number above 0. */
+export function limitsFrom(given: Partial<ServerLimits> = {}): ServerLimits {
+  checkOptions("limits", given, Object.keys(serverLimits));
+  const limits: Record<string, number> = { ...serverLimits };
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    const most = mostBytes[name];
+    if (typeof value !== "number" || !(value > 0) || value > (most ?? Number.MAX_SAFE_INTEGER)) {
+      const upTo = most === undefined ? "" : ` and at most ${most}, which is what clients take`;
+      throw new TypeError(`limits: ${name} must be a number above 0${upTo}; got ${JSON.stringify(value)}`);
+    }
+    limits[name] = value;
+  }
+  return limits as ServerLimits;
+}
 
 export type LogEntry = { readonly level: "debug" | "info" | "warn" | "error"; readonly message: string } & {
   readonly [name: string]: unknown;

@@ -135,6 +135,7 @@ describe("a JSON Web Token", () => {
     ["a misspelt audience", { jwt: { jwks: { keys: [] }, issuer, audience: "holdfast", audiance: "b" } }, /audiance/],
     ["an empty issuer", { jwt: { jwks: { keys: [] }, issuer: "", audience: "holdfast" } }, /issuer/],
     ["a misspelt way in", { token: false }, /token/],
+    ["keys from nowhere", { jwt: { jwks: "my keys", issuer, audience: "holdfast" } }, /jwks/],
   ])("is not half checked: auth with %s does not start", async (_name, auth, message) => {
     await expect(openTestServer({ auth: auth as AuthOptions })).rejects.toThrow(message);
   });
@@ -202,6 +203,16 @@ describe("a request", () => {
       status: 501,
       code: "not_offered",
     });
+  });
+
+  test.each<[string, object, RegExp]>([
+    ["misspelt", { limits: { pageByte: 5 } }, /did you mean "pageBytes"/],
+    ["no number", { limits: { burst: "many" } }, /burst must be a number above 0; got "many"/],
+    ["more than clients take", { limits: { operationBytes: 16_777_217 } }, /operationBytes .* at most 16777216/],
+    ["a text for a yes", { isOpen: "false" }, /isOpen must be true or false/],
+    ["no list", { origins: "https://app.example.com" }, /origins must be a list/],
+  ])("a limit or option that is %s does not start", async (_name, options, message) => {
+    await expect(openTestServer(options)).rejects.toThrow(message);
   });
 
   test("one byte over the limit of the body is refused, with and without its length; at the limit it passes", async () => {

@@ -16,12 +16,12 @@ import {
   wireName,
 } from "../wire.ts";
 import type { Access, Authenticate, AuthOptions } from "./auth.ts";
-import { makeAuth } from "./auth.ts";
+import { checkAuth, makeAuth } from "./auth.ts";
 import { readBody } from "./body.ts";
 import type { ServerCollection } from "./collections.ts";
 import { checkCollections } from "./collections.ts";
 import type { Core, LogEntry, ServerLimits } from "./core.ts";
-import { serverLimits, whoIn } from "./core.ts";
+import { limitsFrom, whoIn } from "./core.ts";
 import type { Events } from "./events.ts";
 import { openEvents, streamHeaders } from "./events.ts";
 import { fetchRecords } from "./fetch.ts";
@@ -76,6 +76,20 @@ type Parts = {
   readonly origins: readonly string[];
 };
 
+/** What of a server's options a configuration may say. */
+export type Declared = Pick<ServerOptions, "collections" | "auth" | "limits" | "isOpen" | "origins">;
+
+/** Throws a `TypeError` that names what is wrong with them. A text where a yes or no belongs would open what was meant to be closed. */
+export function checkDeclared({ collections, auth, limits, isOpen, origins }: Declared): void {
+  checkCollections(collections ?? []);
+  checkAuth(auth ?? {});
+  limitsFrom(limits);
+  if (isOpen !== undefined && typeof isOpen !== "boolean")
+    throw new TypeError(`isOpen must be true or false; got ${JSON.stringify(isOpen)}`);
+  if (origins !== undefined && !(Array.isArray(origins) && origins.every((origin) => typeof origin === "string")))
+    throw new TypeError(`origins must be a list such as ["https://app.example.com"]; got ${JSON.stringify(origins)}`);
+}
+
 /**
  * Opens a sync server over a store; the store stays open when the server is closed.
  * @example
@@ -83,12 +97,13 @@ type Parts = {
  * export default { fetch: server.fetch };
  */
 export async function openServer(options: ServerOptions): Promise<SyncServer> {
+  checkDeclared(options);
   const collections = checkCollections(options.collections ?? []);
   const core: Core = {
     store: options.store,
     collections,
     isOpen: options.isOpen ?? collections.size === 0,
-    limits: { ...serverLimits, ...options.limits },
+    limits: limitsFrom(options.limits),
     version: options.version ?? "",
     now: options.now ?? Date.now,
     newId: options.newId ?? (() => crypto.randomUUID()),

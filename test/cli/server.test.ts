@@ -42,6 +42,24 @@ describe("accounts", () => {
   });
 });
 
+describe("a configuration", () => {
+  it.each<[string, string]>([
+    ['{"prot": 1}', 'the option "prot" does not exist; did you mean "port"?'],
+    ['{"port": "80"}', 'port must be a whole number from 0 to 65535; got "80"'],
+    ['{"connections": 0}', "connections must be a whole number from 1 to 10000; got 0"],
+    ['{"limits": {"pageByte": 5}}', 'limits: the option "pageByte" does not exist; did you mean "pageBytes"?'],
+    ['{"isOpen": "false"}', 'isOpen must be true or false; got "false"'],
+    ['{"collections": [{"name": "Notes"}]}', 'collection "Notes": a name has lower-case letters'],
+    ['{"auth": {"jwt": {"issuer": "a", "audience": "b", "jwks": "x"}}}', "auth.jwt: jwks must be the address"],
+  ])("that says %s is refused with its file and the right words", async (text, message) => {
+    const file = at("wrong.json");
+    writeFileSync(file, text);
+    const { exit, err } = await server("run", "--config", file);
+    expect([exit, err]).toEqual([2, expect.stringContaining(message)]);
+    expect(err).toContain(file);
+  });
+});
+
 describe("a restore", () => {
   const makeStore = (file: string): void => {
     const database = new DatabaseSync(file);
