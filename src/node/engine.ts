@@ -17,6 +17,7 @@ import { makeCommandRun } from "./command.ts";
 import type { Credentials } from "./credentials.ts";
 import { makeCredentials } from "./credentials.ts";
 import { removeReserve } from "./disk.ts";
+import { checkEngineOptions } from "./engine-options.ts";
 import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { healthOf, makeProbe } from "./probe.ts";
@@ -66,12 +67,14 @@ const repairPatienceMs = 200;
 /**
  * Opens the engine on a data directory, with `http.request` and `file.upload` known, and `command.run` where `commands` says so.
  * Nothing is sent before `start`. A damaged store is kept aside and what can be proven of it is saved: see `engine.info().recovery`.
+ * Throws a `TypeError` for an option that does not exist or is of another kind.
  * @example
  * const engine = await openEngine({ directory: "./data" });
  * engine.start();
  * engine.handle("queue.add", { type: "http.request", payload: { method: "POST", url: "https://example.com/notes" } });
  */
 export async function openEngine(options: OpenEngineOptions): Promise<NodeEngine> {
+  checkEngineOptions(options);
   const credentials =
     options.credentials ??
     makeCredentials({ file: join(options.directory, "credentials.json"), environment: process.env });

@@ -1,0 +1,62 @@
+/**
+ * Owns the check of what a program gives to `openEngine`, before anything is opened: a name that is misspelt would be passed over without a
+ * word, and a value of another type would be met long after. What the options mean is `engine.ts`.
+ */
+import * as z from "zod/mini";
+import { firstIssue, wordless } from "../issue.ts";
+import { checkOptions } from "../misuse.ts";
+import { networkPolicy } from "../network.ts";
+import { defaultSettings, settingsPatch } from "../shapes.ts";
+import type { OperationType } from "../world.ts";
+import type { OpenEngineOptions } from "./engine.ts";
+
+const names: readonly (keyof OpenEngineOptions)[] = [
+  ...(["directory", "types", "collections", "sync", "settings", "network", "probe", "log", "commands"] as const),
+  "credentials",
+];
+
+const typeNames: readonly (keyof OperationType | "of")[] = [
+  ...(["type", "version", "upcast", "check", "title", "remoteOf", "lane", "priority", "retry", "timeoutMs"] as const),
+  ...(["isBulk", "onFailure", "onCrash", "conflict", "rewrite", "mentions", "redact", "resend", "merge"] as const),
+  ...(["run", "runBatch"] as const),
+  // What `operation` adds.
+  "of",
+];
+
+/** Throws a `TypeError` that names what is wrong and what belongs there. */
+export function checkEngineOptions(options: OpenEngineOptions): void {
+  checkOptions("openEngine", options ?? null, names);
+  const { directory, types, settings, network, log, commands } = options;
+  if (typeof directory !== "string" || directory === "")
+    throw new TypeError(`openEngine: directory must be a path, e.g. "./data"; got ${JSON.stringify(directory)}`);
+  checkTypes(types);
+  if (settings !== undefined) checkSettings(settings);
+  if (network !== undefined && typeof network !== "function") checkNetwork(network);
+  if (log !== undefined && typeof log !== "function") throw new TypeError("openEngine: log must be a function");
+  if (commands !== undefined && typeof commands !== "boolean")
+    throw new TypeError(`openEngine: commands must be true or false; got ${JSON.stringify(commands)}`);
+}
+
+function checkTypes(types: unknown): void {
+  if (types === undefined) return;
+  if (!Array.isArray(types)) throw new TypeError("openEngine: types must be a list, e.g. [operation({ … })]");
+  for (const each of types) {
+    checkOptions("openEngine: a type", each ?? null, typeNames);
+    if (typeof each.type !== "string" || each.type === "")
+      throw new TypeError('openEngine: a type must have a name, e.g. { type: "note.save", run }');
+  }
+}
+
+function checkSettings(settings: unknown): void {
+  checkOptions("openEngine: settings", settings, Object.keys(defaultSettings));
+  const checked = z.safeParse(settingsPatch, settings, wordless);
+  if (!checked.success) throw new TypeError(`openEngine: settings.${firstIssue(checked.error, "settings")}`);
+}
+
+function checkNetwork(network: object): void {
+  checkOptions("openEngine: network", network, Object.keys(networkPolicy));
+  for (const [name, value] of Object.entries(network)) {
+    if (value !== undefined && !(typeof value === "number" && value >= 0))
+      throw new TypeError(`openEngine: network: ${name} must be a number from 0 on; got ${JSON.stringify(value)}`);
+  }
+}
