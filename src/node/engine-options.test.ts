@@ -21,7 +21,19 @@ test.each<[string, object, string]>([
     'openEngine: settings: the option "concurency" does not exist; did you mean "concurrency"?',
   ],
   ["a text for a number", { settings: { concurrency: "3" } }, "openEngine: settings.concurrency: expected a number"],
-  ["a type without its name", { types: [{ run: () => {} }] }, "openEngine: a type must have a name"],
+  ["a type without its name", { types: [{ run: () => {} }] }, 'openEngine: a type: type: a name, e.g. "note.save"'],
+  [
+    "a preset that does not exist",
+    { types: [{ type: "a", retry: "defualt" }] },
+    'openEngine: the type "a": retry: expected one of default, lock, transfer, progressive, or an object',
+  ],
+  ["a time before now", { types: [{ type: "a", timeoutMs: -1 }] }, "timeoutMs: expected at least 0"],
+  ["a priority in words", { types: [{ type: "a", priority: "high" }] }, "priority: expected a number"],
+  [
+    "an end that does not exist",
+    { types: [{ type: "a", onFailure: "stop" }] },
+    "onFailure: expected one of hold, skip",
+  ],
   ["a misspelt part of a type", { types: [{ type: "a", runn: () => {} }] }, 'did you mean "run"?'],
   ["one type for a list", { types: { type: "a" } }, "openEngine: types must be a list"],
   ["a misspelt policy", { network: { probBudget: 3 } }, 'did you mean "probeBudget"?'],
@@ -48,6 +60,7 @@ test("what is right opens, with a declared type and settings that are left out",
     network: {},
     log: () => {},
   });
+  expect(() => engine.register({ type: "later", retry: "never" } as never)).toThrow('the type "later": retry');
   expect(engine.handle("settings.get", {})).toMatchObject({ concurrency: 2 });
   engine.close();
 });

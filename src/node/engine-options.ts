@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import { firstIssue, wordless } from "../issue.ts";
 import { checkOptions } from "../misuse.ts";
 import { networkPolicy } from "../network.ts";
-import { defaultSettings, settingsPatch } from "../shapes.ts";
+import { addInput, defaultSettings, retryInput, settingsPatch } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
 import type { OpenEngineOptions } from "./engine.ts";
 
@@ -22,6 +22,24 @@ const typeNames: readonly (keyof OperationType | "of")[] = [
   // What `operation` adds.
   "of",
 ];
+
+const optional = z.optional;
+const isFunction = (value: unknown): boolean => typeof value === "function";
+
+/** What of a type counts as it is given, and is used long after. */
+const typeTerms = z.looseObject({
+  type: z.string('a name, e.g. "note.save"').check(z.minLength(1, 'a name, e.g. "note.save"')),
+  version: optional(z.int().check(z.gte(1))),
+  priority: optional(addInput.shape.priority),
+  retry: optional(retryInput),
+  timeoutMs: optional(z.union([z.number().check(z.gte(0)), z.custom(isFunction)], "milliseconds, or a function")),
+  isBulk: optional(z.boolean()),
+  onFailure: addInput.shape.onFailure,
+  onCrash: addInput.shape.onCrash,
+  conflict: addInput.shape.conflict,
+  run: optional(z.custom(isFunction, "a function")),
+  runBatch: optional(z.object({ max: z.int().check(z.gte(1)), run: z.custom(isFunction, "a function") })),
+});
 
 /** Throws a `TypeError` that names what is wrong and what belongs there. */
 export function checkEngineOptions(options: OpenEngineOptions): void {
@@ -40,11 +58,17 @@ export function checkEngineOptions(options: OpenEngineOptions): void {
 function checkTypes(types: unknown): void {
   if (types === undefined) return;
   if (!Array.isArray(types)) throw new TypeError("openEngine: types must be a list, e.g. [operation({ … })]");
-  for (const each of types) {
-    checkOptions("openEngine: a type", each ?? null, typeNames);
-    if (typeof each.type !== "string" || each.type === "")
-      throw new TypeError('openEngine: a type must have a name, e.g. { type: "note.save", run }');
-  }
+  for (const each of types) checkType(each);
+}
+
+/** The same for one type, also for one that is made known later. */
+export function checkType(type: unknown): void {
+  checkOptions("openEngine: a type", type ?? null, typeNames);
+  const checked = z.safeParse(typeTerms, type, wordless);
+  if (checked.success) return;
+  const { type: name } = type as { readonly type?: unknown };
+  const where = typeof name === "string" && name !== "" ? `the type "${name}"` : "a type";
+  throw new TypeError(`openEngine: ${where}: ${firstIssue(checked.error, where)}`);
 }
 
 function checkSettings(settings: unknown): void {

@@ -17,7 +17,7 @@ import { makeCommandRun } from "./command.ts";
 import type { Credentials } from "./credentials.ts";
 import { makeCredentials } from "./credentials.ts";
 import { removeReserve } from "./disk.ts";
-import { checkEngineOptions } from "./engine-options.ts";
+import { checkEngineOptions, checkType } from "./engine-options.ts";
 import { packageVersion } from "./package-version.ts";
 import type { Probe, ProbeOptions } from "./probe.ts";
 import { healthOf, makeProbe } from "./probe.ts";
@@ -194,6 +194,7 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
       return () => listeners.delete(listener);
     },
     register: (type) => {
+      checkType(type);
       known.set(type.type, type);
       running.core.register(type);
     },
