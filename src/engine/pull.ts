@@ -72,6 +72,10 @@ export function pullClosedUntil(store: Store, space: Space): { readonly until: n
   return gate.isOpen ? null : { until: gate.opensAt };
 }
 
+/** Whether somebody waits for what a pull brings; the runs of the mode `periodic` begin by themselves. */
+const isAwaited = (store: Store, { isAsked }: Space): boolean =>
+  isAsked || (isRunOpen(store) && getSettings(store).syncMode !== "periodic");
+
 /** When a space is asked next: at once after a poke, for an open run, or because somebody wants it. */
 export function pullDueAt(store: Store, space: Space): number {
   const now = store.world.now();
@@ -131,7 +135,7 @@ export function applyPull(store: Store, plan: PullPlan, response: PullResponse, 
     noteAnswer(store, { ...answered(store, space, response, askedAt), due: 0 });
     return;
   }
-  const infos = meetViews(store, asked, response);
+  const infos = meetViews(store, asked, { ...response, isAwaited: isAwaited(store, space) });
   // A first pull comes back to few of the pages that it has written; kept, they would fill SQLite's whole cache.
   if (infos.some(({ state }) => state === "initial" || state === "resync")) store.db.exec(releaseMemory);
   const news = applyRecords(store, infos, response.records);

@@ -256,6 +256,29 @@ test("a change of rights after a reading is seen when five minutes are over, not
   expect([keysOf(ada), again()]).toEqual([["ann"], 3]);
 });
 
+test("a second change of rights is met at once when somebody asks for a sync, and a rule that never answers the same is read once for it", async () => {
+  const { server, ada, run, again } = await startReader();
+  server.isPoking = false;
+  server.reach.set("notes", all);
+  await run(minuteMs);
+  server.reach.set("notes", of("bob"));
+  ada.ask("sync.run", {});
+  await run(minuteMs);
+  expect([keysOf(ada), again()]).toEqual([["bob"], 2]);
+  let answers = 0;
+  server.reach.set("notes", {
+    get view() {
+      answers += 1;
+      return `answer ${answers}`;
+    },
+    isIn: () => true,
+  });
+  ada.ask("collections.sync", { collection: "notes" });
+  await run(minuteMs);
+  expect([keysOf(ada), again()]).toEqual([["ann", "bob"], 3]);
+  isSound(ada);
+});
+
 test("a reading for another reason that meets another view takes nothing for removed that may only be out of reach", async () => {
   const { server, ada, run } = await startReader();
   ada.offline();

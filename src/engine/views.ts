@@ -17,11 +17,14 @@ export const viewRestMs = 300_000;
 /** Kept for a view as long as pages of several are here; no server tells it. */
 const mixed = "";
 
-/** The collections that the page is applied to, with their views; one that shows something else now begins anew and takes nothing of it. */
+/**
+ * The collections that the page is applied to, with their views; one that shows something else now begins anew and takes nothing of it.
+ * `isAwaited`: somebody has asked for this pull, and it rests for nothing.
+ */
 export function meetViews(
   store: Store,
   infos: readonly CollectionInfo[],
-  { views = {}, head }: Pick<PullResponse, "views" | "head">,
+  { views = {}, head, isAwaited }: Pick<PullResponse, "views" | "head"> & { readonly isAwaited: boolean },
 ): readonly CollectionInfo[] {
   return infos.flatMap((info): readonly CollectionInfo[] => {
     const view = Object.hasOwn(views, info.name) ? views[info.name] : undefined;
@@ -30,7 +33,7 @@ export function meetViews(
     // A store of before, or a server of before: nothing is known of what could be read then.
     if (info.view === null) return [{ ...info, view }];
     // Whatever is told next, also the view of before, is then another one: this page was not of that.
-    if (info.resync !== null || isResting(store, info)) return [{ ...info, view: mixed }];
+    if (info.resync !== null || (!isAwaited && isResting(store, info))) return [{ ...info, view: mixed }];
     startResync(store, info, { reason: "view", head, floor: 0 });
     return [];
   });
