@@ -10,7 +10,7 @@ import { addOperation, insertNew, optionsOf, prepare, weighPayload } from "./enq
 import { knowsAliases } from "./ids.ts";
 import { positionGap } from "./lanes.ts";
 import { channelFor } from "./meta.ts";
-import type { NewRow } from "./queue.ts";
+import type { RowApart, RowTerms } from "./queue.ts";
 import { insertAlikeRows } from "./queue.ts";
 import type { Room } from "./retention.ts";
 import { roomLeft } from "./retention.ts";
@@ -20,14 +20,8 @@ import { takeSequence } from "./store.ts";
 /** With these alone nothing has to be looked up among what is queued. */
 const plainFields: ReadonlySet<string> = new Set<keyof AddInput>(["type", "payload", "lane", "subject"]);
 
-/** Operations of one channel, and what they have in common beside it. */
-type Alike = {
-  readonly version: number;
-  readonly priority: number;
-  readonly options: string;
-  /** What is queued and not written yet. */
-  rows: NewRow[];
-};
+/** Operations of one channel: what they have in common, and what of them is queued and not written yet. */
+type Alike = { readonly terms: RowTerms; rows: RowApart[] };
 
 type Batch = {
   readonly byChannel: Map<number, Alike>;
@@ -48,7 +42,7 @@ export function addOperations(store: Store, inputs: readonly AddInput[]): Receip
 function write(store: Store, batch: Batch): void {
   batch.room = null;
   for (const alike of batch.byChannel.values()) {
-    insertAlikeRows(store, alike.rows);
+    insertAlikeRows(store, alike.terms, alike.rows);
     alike.rows = [];
   }
 }
@@ -77,19 +71,25 @@ function addPlain(store: Store, prepared: Prepared, batch: Batch): Receipt | nul
   const { type, subject = "" } = prepared.input;
   const channel = channelFor(store, prepared.remote, type, subject).id;
   const alike = batch.byChannel.get(channel) ?? begin(store, prepared, { batch, channel });
-  const { version, priority, options } = alike;
+  const { priority } = alike.terms;
   const seq = takeSequence(store);
   const id = store.world.newId();
-  alike.rows.push({
-    seq,
-    id,
-    type,
-    version,
+  const rank = rankOf(seq, priority, store.ageing);
+  alike.rows.push({ seq, id, position: seq * positionGap, rank, payload, bytes });
+  return { id, sequence: seq, status: "pending", reason: null, isNew: true, warning: null };
+}
+
+function begin(
+  store: Store,
+  prepared: Prepared,
+  { batch, channel }: { readonly batch: Batch; readonly channel: number },
+): Alike {
+  const terms = {
+    type: prepared.input.type,
+    version: prepared.type?.version ?? 1,
     channel,
     lane: "",
-    position: seq * positionGap,
-    priority,
-    rank: rankOf(seq, priority, store.ageing),
+    priority: prepared.type?.priority ?? 0,
     state: State.ready,
     reason: null,
     waits: 0,
@@ -101,22 +101,9 @@ function addPlain(store: Store, prepared: Prepared, batch: Batch): Receipt | nul
     grp: null,
     generation: 0,
     creates: null,
-    options,
-    payload,
-    bytes,
-  });
-  return { id, sequence: seq, status: "pending", reason: null, isNew: true, warning: null };
-}
-
-function begin(
-  store: Store,
-  prepared: Prepared,
-  { batch, channel }: { readonly batch: Batch; readonly channel: number },
-): Alike {
-  const version = prepared.type?.version ?? 1;
-  const priority = prepared.type?.priority ?? 0;
-  const options = JSON.stringify(optionsOf(store, prepared, []));
-  const alike = { version, priority, options, rows: [] };
+    options: JSON.stringify(optionsOf(store, prepared, [])),
+  };
+  const alike = { terms, rows: [] };
   batch.byChannel.set(channel, alike);
   return alike;
 }

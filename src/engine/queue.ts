@@ -10,7 +10,7 @@ import type { RetryPolicy } from "../retry.ts";
 import type { Counted } from "./counters.ts";
 import { countChange, countRow, countRows, toCounted } from "./counters.ts";
 import type { HashedRow } from "./row-hash.ts";
-import { hashedColumns, hashedText, isGenuine } from "./row-hash.ts";
+import { hashedColumns, hashedTerms, hashedText, isGenuine } from "./row-hash.ts";
 import type { Store } from "./store.ts";
 import { addCount, integer, integerOrNull, parsed, text, textOrNull } from "./store.ts";
 
@@ -63,6 +63,10 @@ export type NewRow = HashedRow &
     readonly now: number;
     readonly bytes: number;
   };
+
+/** What differs between operations of the same terms. */
+export type RowApart = Pick<NewRow, "seq" | "id" | "position" | "rank" | "payload" | "bytes">;
+export type RowTerms = Omit<NewRow, keyof RowApart>;
 
 export const briefColumns =
   "seq, id, type, channel, lane, position, priority, rank, state, waits, due, since, lease, attempts, failures, streak, generation, unsure, rounds, revision, created, expires, dedupe, grp, creates, options, reason, outcome";
@@ -200,27 +204,30 @@ export function insertOperation(store: Store, row: NewRow): void {
 const isPlainRow = ({ state, lane, due, expires, dedupe, grp, creates }: NewRow): boolean =>
   state === State.ready && lane === "" && due === 0 && (expires ?? dedupe ?? grp ?? creates) === null;
 
-/** Writes plain rows that differ in place, id and payload alone, many by one statement. */
-export function insertAlikeRows(store: Store, rows: readonly NewRow[]): void {
+/** Writes plain rows of the same terms, many by one statement. */
+export function insertAlikeRows(store: Store, terms: RowTerms, rows: readonly RowApart[]): void {
   let from = 0;
   for (const { rows: many, sql } of insertsOfAlike) {
-    for (; rows.length - from >= many; from += many) insertTogether(store, rows.slice(from, from + many), sql);
+    for (; rows.length - from >= many; from += many)
+      insertTogether(store, terms, { rows: rows.slice(from, from + many), sql });
   }
-  for (const row of rows.slice(from)) insertOperation(store, row);
+  for (const row of rows.slice(from)) insertOperation(store, { ...terms, ...row });
 }
 
-function insertTogether(store: Store, rows: readonly NewRow[], sql: string): void {
-  const [first] = rows;
-  assert(first !== undefined, "rows are written together where there are some");
-  const { type, version, channel, priority, now, created, options } = first;
+function insertTogether(
+  store: Store,
+  terms: RowTerms,
+  { rows, sql }: { readonly rows: readonly RowApart[]; readonly sql: string },
+): void {
+  const { type, version, channel, priority, now, created, options } = terms;
   const cells: SqlValue[] = [type, version, channel, priority, now, created, options];
-  let bytes = 0;
-  for (const row of rows) {
-    bytes += row.bytes;
-    const hash = store.world.hash(hashedText(row));
-    cells.push(row.seq, row.id, row.position, row.rank, row.payload, hash, row.bytes);
+  const hashed = hashedTerms(terms);
+  let size = 0;
+  for (const { seq, id, position, rank, payload, bytes } of rows) {
+    size += bytes;
+    cells.push(seq, id, position, rank, payload, store.world.hash(id + hashed + payload), bytes);
   }
-  countRows(store, { state: State.ready, outcome: null, channel, bytes }, rows.length);
+  countRows(store, { state: State.ready, outcome: null, channel, bytes: size }, rows.length);
   store.db.prepare(sql).run(...cells);
 }
 

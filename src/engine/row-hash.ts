@@ -40,7 +40,12 @@ export function isGenuine(store: Store, row: Row): boolean {
 
 /** The text that is hashed; a row read from anywhere, damaged or not, has one. */
 export function hashedText(row: HashedRow | Row): string {
-  const { id, type, version, channel, lane, priority, generation } = row as Record<keyof HashedRow, SqlValue>;
-  const { created, expires, dedupe, grp, creates, options, payload } = row as Record<keyof HashedRow, SqlValue>;
-  return `${id}\n${type}\n${version}\n${channel}\n${lane}\n${priority}\n${generation}\n${created}\n${expires}\n${dedupe}\n${grp}\n${creates}\n${options}\n${payload}`;
+  return `${row.id}${hashedTerms(row)}${row.payload}`;
+}
+
+/** What stands in it between id and payload: it is the same for rows that differ in nothing else. */
+export function hashedTerms(row: Omit<HashedRow, "id" | "payload"> | Row): string {
+  const { type, version, channel, lane, priority, generation } = row as Record<keyof HashedRow, SqlValue>;
+  const { created, expires, dedupe, grp, creates, options } = row as Record<keyof HashedRow, SqlValue>;
+  return `\n${type}\n${version}\n${channel}\n${lane}\n${priority}\n${generation}\n${created}\n${expires}\n${dedupe}\n${grp}\n${creates}\n${options}\n`;
 }
