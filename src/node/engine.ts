@@ -108,7 +108,11 @@ export async function openEngine(options: OpenEngineOptions): Promise<NodeEngine
       .then(() => void (port !== null && face.lookAgain(port)));
     return exchange;
   };
-  return { ...face.engine, close, useServer };
+  const register = (type: OperationType): void => {
+    checkType(type);
+    face.engine.register(type);
+  };
+  return { ...face.engine, register, close, useServer };
 }
 
 /** The sync server is asked for its health, unless the configuration names something else to ask. */
@@ -194,7 +198,6 @@ function newFace(options: OpenEngineOptions, types: readonly OperationType[], sy
       return () => listeners.delete(listener);
     },
     register: (type) => {
-      checkType(type);
       known.set(type.type, type);
       running.core.register(type);
     },
