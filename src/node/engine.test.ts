@@ -1,7 +1,7 @@
 // Owns the tests of the engine on a data directory: built-in types, commands by permission, events across reopening, repair, collection.
 // Leaves what damage is found and saved to salvage.test.ts and test/crash.
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -249,3 +249,19 @@ test.each(["opening the store", "declaring the collection again"])(
     after.close();
   },
 );
+
+test("an empty store takes less than a megabyte, and a hundred entries less than a hundred kilobytes more", async () => {
+  const bytes = (): number =>
+    readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  (await openEngine({ directory, log: quiet })).close();
+  const empty = bytes();
+  const engine = await openEngine({ directory, log: quiet });
+  const url = "https://api.example.com/locks";
+  for (let number = 0; number < 100; number += 1) {
+    const body = { json: { path: `/projects/song-${number}.wav`, owner: "ana", note: "x".repeat(60) } };
+    engine.handle("queue.add", { type: "http.request", payload: { method: "POST", url, body } as Json });
+  }
+  engine.close();
+  expect(empty).toBeLessThan(1_000_000);
+  expect(bytes() - empty).toBeLessThan(100_000);
+});
