@@ -8,6 +8,7 @@ import { dirname, isAbsolute, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HoldfastError } from "../errors.ts";
 import type { Collection, OperationType } from "../world.ts";
+import { typeProblem } from "./engine-options.ts";
 
 export type Declarations = { readonly types: readonly OperationType[]; readonly collections: readonly Collection[] };
 
@@ -46,7 +47,7 @@ async function loadFrom(path: string): Promise<Declarations> {
   if (types === undefined && collections === undefined)
     throw cannotLoad(path, "has no `export default { types: [...], collections: [...] }`");
   return {
-    types: checkEach<OperationType>(path, "types", types, typeProblem),
+    types: checkEach<OperationType>(path, "types", types, problemOfType),
     collections: checkEach<Collection>(path, "collections", collections, collectionProblem),
   };
 }
@@ -66,17 +67,11 @@ function checkEach<T>(
   return list as readonly T[];
 }
 
-function typeProblem(type: unknown): string | null {
-  if (typeof type !== "object" || type === null) return "is not an object";
-  const { type: name, run, runBatch, upcast, check } = type as Readonly<Record<string, unknown>>;
-  if (typeof name !== "string" || name === "" || name.length > 200) return "has no name in `type`";
-  const wrong = Object.entries({ run, upcast, check }).find(
-    ([, each]) => each !== undefined && typeof each !== "function",
-  );
-  if (wrong !== undefined) return `(${name}): ${wrong[0]} is not a function`;
-  if (runBatch !== undefined && typeof (runBatch as { readonly run?: unknown } | null)?.run !== "function")
-    return `(${name}): runBatch.run is not a function`;
-  return null;
+function problemOfType(type: unknown): string | null {
+  const problem = typeProblem(type);
+  const { type: name } = (type ?? {}) as { readonly type?: unknown };
+  if (problem === null) return null;
+  return typeof name === "string" && name !== "" ? `(${name}): ${problem}` : `is wrong: ${problem}`;
 }
 
 function collectionProblem(collection: unknown): string | null {

@@ -4,7 +4,7 @@
  */
 import * as z from "zod/mini";
 import { firstIssue, wordless } from "../issue.ts";
-import { checkOptions } from "../misuse.ts";
+import { checkOptions, misspelt } from "../misuse.ts";
 import { networkPolicy } from "../network.ts";
 import { addInput, defaultSettings, retryInput, settingsPatch } from "../shapes.ts";
 import type { OperationType } from "../world.ts";
@@ -28,17 +28,21 @@ const isFunction = (value: unknown): boolean => typeof value === "function";
 
 /** What of a type counts as it is given, and is used long after. */
 const typeTerms = z.looseObject({
-  type: z.string('a name, e.g. "note.save"').check(z.minLength(1, 'a name, e.g. "note.save"')),
+  type: z.string('expected a name, e.g. "note.save"').check(z.minLength(1, 'expected a name, e.g. "note.save"')),
   version: optional(z.int().check(z.gte(1))),
   priority: optional(addInput.shape.priority),
   retry: optional(retryInput),
-  timeoutMs: optional(z.union([z.number().check(z.gte(0)), z.custom(isFunction)], "milliseconds, or a function")),
+  timeoutMs: optional(
+    z.union([z.number().check(z.gte(0)), z.custom(isFunction)], "expected milliseconds, or a function"),
+  ),
   isBulk: optional(z.boolean()),
   onFailure: addInput.shape.onFailure,
   onCrash: addInput.shape.onCrash,
   conflict: addInput.shape.conflict,
-  run: optional(z.custom(isFunction, "a function")),
-  runBatch: optional(z.object({ max: z.int().check(z.gte(1)), run: z.custom(isFunction, "a function") })),
+  check: optional(z.custom(isFunction, "expected a function")),
+  upcast: optional(z.custom(isFunction, "expected a function")),
+  run: optional(z.custom(isFunction, "expected a function")),
+  runBatch: optional(z.object({ max: z.int().check(z.gte(1)), run: z.custom(isFunction, "expected a function") })),
 });
 
 /** Throws a `TypeError` that names what is wrong and what belongs there. */
@@ -63,12 +67,21 @@ function checkTypes(types: unknown): void {
 
 /** The same for one type, also for one that is made known later. */
 export function checkType(type: unknown): void {
-  checkOptions("openEngine: a type", type ?? null, typeNames);
+  const problem = typeProblem(type);
+  if (problem === null) return;
+  const { type: name } = (type ?? {}) as { readonly type?: unknown };
+  throw new TypeError(
+    `openEngine: ${typeof name === "string" && name !== "" ? `the type "${name}"` : "a type"}: ${problem}`,
+  );
+}
+
+/** What is wrong with a type, in words; `null`: nothing. */
+export function typeProblem(type: unknown): string | null {
+  if (typeof type !== "object" || type === null) return "it is not an object";
+  const strange = Object.keys(type).find((name) => !typeNames.some((known) => known === name));
+  if (strange !== undefined) return misspelt("the option", strange, typeNames);
   const checked = z.safeParse(typeTerms, type, wordless);
-  if (checked.success) return;
-  const { type: name } = type as { readonly type?: unknown };
-  const where = typeof name === "string" && name !== "" ? `the type "${name}"` : "a type";
-  throw new TypeError(`openEngine: ${where}: ${firstIssue(checked.error, where)}`);
+  return checked.success ? null : firstIssue(checked.error, "type");
 }
 
 function checkSettings(settings: unknown): void {
