@@ -38,7 +38,7 @@ describe("types files", () => {
     ["broken.mjs", "export default {", "cannot be loaded"],
     ["throws.mjs", 'throw new Error("no luck")', "no luck"],
     ["empty.mjs", "export const types = []", "has no `export default"],
-    ["nameless.mjs", "export default { types: [{}] }", "types[0] is wrong: type: expected a name"],
+    ["nameless.mjs", "export default { types: [{}] }", "types[0] is wrong: type: expected a string"],
     ["handler.mjs", 'export default { types: [{ type: "a", run: 1 }] }', "types[0] (a): run: expected a function"],
     ["plain.mjs", "export default { collections: {} }", "collections is not a list"],
     ["misspelt.mjs", 'export default { types: [{ type: "a", retri: "lock" }] }', 'did you mean "retry"?'],

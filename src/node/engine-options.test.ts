@@ -21,11 +21,8 @@ test.each<[string, object, string]>([
     'openEngine: settings: the option "concurency" does not exist; did you mean "concurrency"?',
   ],
   ["a text for a number", { settings: { concurrency: "3" } }, "openEngine: settings.concurrency: expected a number"],
-  [
-    "a type without its name",
-    { types: [{ run: () => {} }] },
-    'openEngine: a type: type: expected a name, e.g. "note.save"',
-  ],
+  ["a type without its name", { types: [{ run: () => {} }] }, "openEngine: a type: type: expected a string"],
+  ["a name that nothing can be queued under", { types: [{ type: "a".repeat(201) }] }, "type: expected at most 200"],
   [
     "a preset that does not exist",
     { types: [{ type: "a", retry: "defualt" }] },

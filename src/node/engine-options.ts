@@ -28,7 +28,7 @@ const isFunction = (value: unknown): boolean => typeof value === "function";
 
 /** What of a type counts as it is given, and is used long after. */
 const typeTerms = z.looseObject({
-  type: z.string('expected a name, e.g. "note.save"').check(z.minLength(1, 'expected a name, e.g. "note.save"')),
+  type: addInput.shape.type,
   version: optional(z.int().check(z.gte(1))),
   priority: optional(addInput.shape.priority),
   retry: optional(retryInput),

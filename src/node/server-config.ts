@@ -1,6 +1,6 @@
 /**
  * Owns the configuration of `holdfast server run`: finding the file, loading it, and saying what is wrong with it.
- * What the options mean is in `server/server.ts`; the collections are checked when the server opens.
+ * What the options mean, and the check of those that are the server's, is in `server/server.ts`.
  */
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
@@ -27,7 +27,7 @@ const isText = (value: unknown): boolean => typeof value === "string" && value !
 const isWhole = (value: unknown, least: number, most: number): boolean =>
   Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 
-/** What belongs to the process; the rest is checked when the server opens. */
+/** What belongs to the process and not to the server in it, which checks its own options. */
 const processOptions = {
   data: { fits: isText, words: "the path of a directory" },
   database: { fits: isText, words: 'an address such as "postgres://user@host:5432/name"' },
