@@ -14,7 +14,7 @@ export const uuidRandomBytes = 10;
 const latestInstant = 281_474_976_710_655;
 
 /** Two digits for each byte. */
-const digits = Array.from({ length: 256 }, (_, byte) => hex(byte, 2));
+const digits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /**
  * Makes a UUIDv7 (RFC 9562) from a wall-clock instant and the ten random bytes that begin at `from`. Their first 26 bits decide the
@@ -27,14 +27,11 @@ export function newUuidV7(now: number, bytes: Uint8Array, from = 0): string {
     throw new TypeError(`newUuidV7 takes ${uuidRandomBytes} random bytes, not ${bytes.length - from}`);
   }
   // A clock before 1970 or after the year 10889 still gives a valid id: sequences order operations, not ids.
-  const time = hex(Math.min(Math.max(Math.trunc(now), 0), latestInstant), 12);
+  const time = Math.min(Math.max(Math.trunc(now), 0), latestInstant);
+  const high = Math.floor(time / 2 ** 32);
   const byte = (at: number): number => bytes[from + at] as number;
-  const two = (at: number): string => digits[byte(at)] as string;
-  return `${time.slice(0, 8)}-${time.slice(8)}-${digits[0x70 | (byte(0) & 0x0f)]}${two(1)}-${digits[0x80 | (byte(2) & 0x3f)]}${two(3)}-${two(4)}${two(5)}${two(6)}${two(7)}${two(8)}${two(9)}`;
-}
-
-function hex(value: number, length: number): string {
-  return value.toString(16).padStart(length, "0");
+  const two = (value: number): string => digits[value & 0xff] as string;
+  return `${two(high >> 8)}${two(high)}${two(time >> 24)}${two(time >> 16)}-${two(time >> 8)}${two(time)}-${two(0x70 | (byte(0) & 0x0f))}${two(byte(1))}-${two(0x80 | (byte(2) & 0x3f))}${two(byte(3))}-${two(byte(4))}${two(byte(5))}${two(byte(6))}${two(byte(7))}${two(byte(8))}${two(byte(9))}`;
 }
 
 /** Tells whether a string could be a reference at all; everything else needs no look-up. */

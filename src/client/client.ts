@@ -191,22 +191,18 @@ function withId(input: AddInput): AddInput {
   return { ...input, id: newOperationId() };
 }
 
-/** A fresh operation id, for callers that want to know it before the operation is queued. */
-export function newOperationId(): string {
-  return newUuidV7(Date.now(), nextRandom());
-}
-
 /** Random bytes are drawn for many ids at once: asking the system for them costs more than all the rest of an id. */
 const pool = new Uint8Array(uuidRandomBytes * 128);
 let used = pool.length;
 
-function nextRandom(): Uint8Array {
+/** A fresh operation id, for callers that want to know it before the operation is queued. */
+export function newOperationId(): string {
   if (used === pool.length) {
     crypto.getRandomValues(pool);
     used = 0;
   }
   used += uuidRandomBytes;
-  return pool.subarray(used - uuidRandomBytes, used);
+  return newUuidV7(Date.now(), pool, used - uuidRandomBytes);
 }
 
 type Settled = (id: string, options?: SettledOptions) => Promise<Operation>;

@@ -10,6 +10,7 @@ import { addOperation, insertNew, optionsOf, prepare, weighPayload } from "./enq
 import { knowsAliases } from "./ids.ts";
 import { positionGap } from "./lanes.ts";
 import { channelFor } from "./meta.ts";
+import { readOutset } from "./outset.ts";
 import type { RowApart, RowTerms } from "./queue.ts";
 import { insertAlikeRows } from "./queue.ts";
 import type { Room } from "./retention.ts";
@@ -33,6 +34,7 @@ type Batch = {
 
 /** Queues several in their order. */
 export function addOperations(store: Store, inputs: readonly AddInput[]): Receipt[] {
+  readOutset(store);
   const batch: Batch = { byChannel: new Map(), room: null, now: store.world.now() };
   const receipts = inputs.map((input) => add(store, input, batch));
   write(store, batch);

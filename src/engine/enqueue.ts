@@ -17,6 +17,7 @@ import { addReference, declareLocalId, mentionsIn, rewritePayload } from "./ids.
 import { laneHeadOf } from "./lane-rows.ts";
 import { addDependency, liftPredecessors, positionGap, settleInto } from "./lanes.ts";
 import { channelFor, getChannel, wholePolicy } from "./meta.ts";
+import { readOutset } from "./outset.ts";
 import type { Brief, Options } from "./queue.ts";
 import {
   briefs,
@@ -51,6 +52,7 @@ export type Prepared = {
 export function addOperation(store: Store, input: AddInput, needed?: readonly Brief[]): Receipt {
   // Changes of records that come from outside are replayed here, too; `writes.ts` comes back with what they wait for.
   if (input.type === recordWriteType && needed === undefined) return adoptWrite(store, input);
+  readOutset(store);
   const prepared = prepare(store, input, needed !== undefined);
   if (input.id !== undefined) {
     const known = findById(store, input.id);

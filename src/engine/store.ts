@@ -19,6 +19,8 @@ import { Counter } from "./schema.ts";
 export type Transaction = {
   /** Last sequence taken; written back at the end. `null` when none was taken. */
   sequence: number | null;
+  /** The sequence that the store has, once somebody has asked. */
+  storedSequence: number | null;
   readonly meta: Map<string, string | null>;
   gates: Gates | null;
   readonly remotes: Map<string, Reachability>;
@@ -186,6 +188,7 @@ function within<T>(store: Store, opening: string, work: () => T): T {
 
 const newTransaction = (sequence: number | null, counts: Counts): Transaction => ({
   sequence,
+  storedSequence: null,
   meta: new Map(),
   gates: null,
   remotes: new Map(),
@@ -260,7 +263,8 @@ export function takeSequence(store: Store): number {
 }
 
 export function readSequence(store: Store): number {
-  return store.memory.transaction?.sequence ?? readCount(store, Counter.sequence);
+  const { transaction } = store.memory;
+  return transaction?.sequence ?? transaction?.storedSequence ?? readCount(store, Counter.sequence);
 }
 
 export function readCount(store: Store, counter: number): number {

@@ -15,6 +15,7 @@ import { addOperation } from "./enqueue.ts";
 import { record } from "./history.ts";
 import { declareLocalId, knowsAliases, rewritePayload } from "./ids.ts";
 import { hasDependents } from "./lanes.ts";
+import { readOutset } from "./outset.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
   addPending,
@@ -80,6 +81,7 @@ export type Draft = {
  * changes records here.
  */
 export function writeRecords(store: Store, writes: readonly RecordWriteInput[], cause: WriteCause): Written {
+  readOutset(store);
   const drafts = draftAll(store, writes);
   const changed = drafts.filter(isChanged);
   refuseTaken(store, changed);

@@ -33,13 +33,17 @@ const pairBytes = slotBytes * 2;
 /** Record: magic, writer, sequence, turn, checksum. */
 const magic = 0x48465731;
 const checkedBytes = 28;
+const writerBytes = 8;
 
 const syncAfterMs = 1_000;
 /** How often a process looks whether its pair is still its own: at each write that would cost as much as the write. */
 const ownAgainMs = 100;
 /** For file systems that tell nothing about changes (network shares, some containers). */
 const pollMs = 1_500;
-/** Commits that come in a burst are looked at, and those of others told, once per this long, the first one at once. */
+/**
+ * Of commits that come in a burst the first is marked at once and then one per this long, and so they are looked at, and those of others
+ * told: a mark costs as much as all else that a process does for a commit, but for waiting for the disk.
+ */
 const quietMs = 10;
 
 export type NodeWitness = Witness & {
@@ -53,7 +57,8 @@ type Mark = { readonly writer: string; readonly sequence: number; readonly turn:
 type Held = {
   readonly path: string;
   readonly log: Log;
-  readonly writer: Buffer;
+  /** The mark that is written next; its writer is this process. */
+  readonly record: Buffer;
   file: number;
   pair: number;
   turn: number;
@@ -65,6 +70,9 @@ type Held = {
   /** The whole file as it was looked at last, to tell what others wrote since. */
   seen: Buffer;
   syncTimer: NodeJS.Timeout | null;
+  /** While it runs, commits are left to be marked at its end. */
+  markTimer: NodeJS.Timeout | null;
+  isUnmarked: boolean;
   readonly listeners: Set<() => void>;
   stopWatching: (() => void) | null;
 };
@@ -76,7 +84,7 @@ export function openWitness(directory: string, log: Log): NodeWitness {
   const held: Held = {
     path,
     log,
-    writer: randomBytes(8),
+    record: newRecord(),
     file,
     pair: -1,
     turn: 0,
@@ -85,12 +93,20 @@ export function openWitness(directory: string, log: Log): NodeWitness {
     ownAt: Number.NEGATIVE_INFINITY,
     seen: Buffer.alloc(fileBytes),
     syncTimer: null,
+    markTimer: null,
+    isUnmarked: false,
     listeners: new Set(),
     stopWatching: null,
   };
+  if (unended.size === 0) process.on("exit", markAtExit);
+  unended.add(held);
   return {
     read: () => guarded(path, () => readHighest(held)),
-    write: (sequence) => guarded(path, () => writeMark(held, sequence)),
+    write: (sequence) => {
+      held.highest = Math.max(held.highest, sequence);
+      if (held.markTimer === null) guarded(path, () => writeMark(held));
+      else held.isUnmarked = true;
+    },
     watch: (listener) => addListener(held, listener),
     close: () => close(held),
   };
@@ -115,18 +131,39 @@ function readHighest(held: Held): number {
   if (marks.length === 0 && content.some((byte) => byte !== 0)) {
     held.log("warn", `${held.path}: the witness is damaged; a loss before this moment could go unnoticed`);
   }
-  return highestOf(marks);
+  return Math.max(held.highest, highestOf(marks));
 }
 
-function writeMark(held: Held, sequence: number): void {
+/** Marks the highest sequence known, and what comes soon after it once that time is over. */
+function writeMark(held: Held): void {
+  held.isUnmarked = false;
   if (!isOwn(held)) choosePair(held, readAll(held.file));
-  held.highest = Math.max(held.highest, sequence);
   held.turn += 1;
   const slot = held.turn % 2;
-  const record = encode({ writer: held.writer, sequence: held.highest, turn: held.turn });
-  record.copy(held.own, slot * slotBytes);
-  writeSync(held.file, record, 0, slotBytes, held.pair * pairBytes + slot * slotBytes);
+  encode(held.record, { sequence: held.highest, turn: held.turn });
+  held.record.copy(held.own, slot * slotBytes);
+  writeSync(held.file, held.record, 0, slotBytes, held.pair * pairBytes + slot * slotBytes);
   held.syncTimer ??= setTimeout(() => syncFromIdle(held), syncAfterMs).unref();
+  held.markTimer = setTimeout(() => {
+    held.markTimer = null;
+    markRest(held);
+  }, quietMs).unref();
+}
+
+/** Marks what was committed since the last mark; a failure only weakens the check at the next open and lets others wait for their poll. */
+function markRest(held: Held): void {
+  if (!held.isUnmarked) return;
+  try {
+    writeMark(held);
+  } catch (error) {
+    held.log("warn", `${held.path}: the witness could not be written: ${String(error)}`);
+  }
+}
+
+/** A process may end before the time is over, and others must learn of its last commits. */
+const unended = new Set<Held>();
+function markAtExit(): void {
+  for (const held of unended) markRest(held);
 }
 
 function isOwn(held: Held): boolean {
@@ -252,8 +289,11 @@ function close(held: Held): void {
   held.listeners.clear();
   held.stopWatching?.();
   held.stopWatching = null;
-  if (held.syncTimer !== null) clearTimeout(held.syncTimer);
   if (held.file < 0) return;
+  if (unended.delete(held) && unended.size === 0) process.off("exit", markAtExit);
+  markRest(held);
+  if (held.markTimer !== null) clearTimeout(held.markTimer);
+  if (held.syncTimer !== null) clearTimeout(held.syncTimer);
   try {
     if (held.turn > 0) fsyncSync(held.file);
   } catch (error) {
@@ -295,13 +335,20 @@ function pairOf(content: Buffer, pair: number): Buffer {
   return content.subarray(pair * pairBytes, (pair + 1) * pairBytes);
 }
 
-function encode(mark: { readonly writer: Buffer; readonly sequence: number; readonly turn: number }): Buffer {
+/** Writes a mark into `record`. Made anew for each, and by big integers, it would cost more than writing the file. */
+function encode(record: Buffer, mark: { readonly sequence: number; readonly turn: number }): void {
+  record.writeUInt32BE(Math.floor(mark.sequence / 2 ** 32), 12);
+  record.writeUInt32BE(mark.sequence >>> 0, 16);
+  record.writeUInt32BE(Math.floor(mark.turn / 2 ** 32), 20);
+  record.writeUInt32BE(mark.turn >>> 0, 24);
+  record.writeUInt32BE(crc32(record.subarray(0, checkedBytes)), checkedBytes);
+}
+
+/** A record that says whose it is and nothing else yet. */
+function newRecord(): Buffer {
   const record = Buffer.alloc(slotBytes);
   record.writeUInt32BE(magic, 0);
-  mark.writer.copy(record, 4);
-  record.writeBigUInt64BE(BigInt(mark.sequence), 12);
-  record.writeBigUInt64BE(BigInt(mark.turn), 20);
-  record.writeUInt32BE(crc32(record.subarray(0, checkedBytes)), checkedBytes);
+  randomBytes(writerBytes).copy(record, 4);
   return record;
 }
 
