@@ -7,6 +7,7 @@ import { HoldfastError } from "../errors.ts";
 import type { NetworkPolicy } from "../network.ts";
 import { networkPolicy } from "../network.ts";
 import type { Json } from "../operation.ts";
+import { ageing } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
 import type { Settings } from "../shapes.ts";
 import type { HoldfastEvent, Input, Output, Verb } from "../verbs.ts";
@@ -19,7 +20,7 @@ import type { Loop } from "./loop.ts";
 import { startLoop } from "./loop.ts";
 import { isBrokenRow, mendAfterSalvage, mendRecords } from "./mending.ts";
 import { getMeta } from "./meta.ts";
-import { adoptRemote, makeRecordWrite, useServer } from "./push.ts";
+import { adoptRemote, makeRecordWrite, pushBatch, useServer } from "./push.ts";
 import { takeWantedNews } from "./record-cache.ts";
 import { ensureIndexes } from "./record-query.ts";
 import { migrate } from "./schema.ts";
@@ -51,6 +52,8 @@ export type EngineOptions = {
   readonly ageing?: number;
   /** How many times what is on the wire is claimed ahead of it; for tests. Elsewhere as often as the time of a commit makes worthwhile. */
   readonly wavesAhead?: number;
+  /** How many changes of records one push carries at most; for tests. */
+  readonly pushBatch?: number;
   /** What was found and saved while opening a damaged store. */
   readonly recovery?: Json;
   /** Where it differs from the standard policy of reachability; a function is asked again and again, and may change its answer. */
@@ -217,8 +220,9 @@ export function newStore(options: EngineOptions, tell: (event: HoldfastEvent) =>
     get sync() {
       return this.memory.sync.port;
     },
-    ageing: options.ageing ?? 1_000_000,
+    ageing: options.ageing ?? ageing,
     wavesAhead: options.wavesAhead ?? null,
+    pushBatch: options.pushBatch ?? pushBatch,
     configured: options.settings ?? {},
     version: options.version ?? "0.0.0",
     recovery: options.recovery ?? null,

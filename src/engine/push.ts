@@ -42,7 +42,7 @@ export function makeRecordWrite(store: Store): OperationType {
     remoteOf: () => syncPlace(store).remote,
   };
   if (sync === null) return type;
-  return { ...type, runBatch: { max: pushBatch, run: (attempts) => push(store, attempts) } };
+  return { ...type, runBatch: { max: store.pushBatch, run: (attempts) => push(store, attempts) } };
 }
 
 /** Checks a payload by the rules of the wire. Throws `invalid_input`. */

@@ -134,6 +134,8 @@ export type Store = {
   readonly ageing: number;
   /** For tests: how many times what is on the wire is claimed ahead, whatever a commit costs; else `null`. */
   readonly wavesAhead: number | null;
+  /** How many changes of records one push carries at most. */
+  readonly pushBatch: number;
   /** Defaults from the configuration; what was set at run time goes before them. */
   readonly configured: Partial<Settings>;
   readonly version: string;

@@ -143,4 +143,11 @@ export const recordMutants: readonly Mutant[] = [
     replace: "void serverId;",
     rules: ["I9"],
   },
+  {
+    name: "let the newest changes go first",
+    file: "src/engine/claim.ts",
+    find: "ORDER BY rank, seq LIMIT +?",
+    replace: "ORDER BY rank DESC, seq DESC LIMIT +?",
+    rules: ["I7"],
+  },
 ];

@@ -9,6 +9,7 @@ import type { Stage } from "./moves.ts";
 import { decided, freshValue, meterKeys, noteKeys, outcome, pickReplica, pickSlot } from "./moves.ts";
 import { collectionNames, inNewestWords } from "./programs.ts";
 import type { Replica } from "./replica.ts";
+import { highestPriority } from "./sends.ts";
 
 export function decideConflict(stage: Stage): Violation | null {
   const { random, promises } = stage;
@@ -128,6 +129,20 @@ export function meddleWithQueue(stage: Stage): void {
     : replica.ask("queue.cancel", { ids: [operation.id], dependents: random.pick(["hold", "cancel", "detach"]) }, slot);
   decided(stage, replica);
   stage.note(`${replica.name} meddles with ${operation.id}: ${outcome(answered as never)}`);
+}
+
+/** Lets a write go ahead of others, or behind them again. */
+export function hasten(stage: Stage): void {
+  const replica = pickReplica(stage);
+  const slot = pickSlot(stage, replica);
+  const listed = replica.ask("queue.list", { status: ["pending"], type: "record.write", limit: 20 }, slot);
+  if (listed.kind !== "ok") return;
+  const operation = listed.output.operations[stage.random.below(listed.output.operations.length)];
+  if (operation === undefined) return;
+  const { id } = operation;
+  const priority = stage.random.below(highestPriority + 1);
+  const answered = replica.ask("queue.edit", { id, priority }, slot);
+  stage.note(`${replica.name} gives ${id} priority ${priority}: ${outcome(answered as never)}`);
 }
 
 export function switchOffline(stage: Stage): void {

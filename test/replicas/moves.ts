@@ -7,6 +7,7 @@ import type { Scheduler } from "../../src/testing/scheduler.ts";
 import type { RecordWriteInput } from "../../src/verbs.ts";
 import {
   decideConflict,
+  hasten,
   meddleWithQueue,
   preferSide,
   pullAgain,
@@ -100,6 +101,7 @@ const moves: readonly Move[] = [
   { weight: 6, run: undoDecision },
   { weight: 6, run: preferSide },
   { weight: 8, run: meddleWithQueue },
+  { weight: 8, run: hasten },
   { weight: 6, run: switchOffline },
   { weight: 4, run: pullAgain },
   { weight: 4, run: rollBackRun },

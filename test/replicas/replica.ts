@@ -21,7 +21,7 @@ import { calm, makeLine } from "./line.ts";
 import type { Reach } from "./programs.ts";
 import { collectionsOf } from "./programs.ts";
 import type { Sends } from "./sends.ts";
-import { newSends } from "./sends.ts";
+import { ageing, newSends } from "./sends.ts";
 import type { Pass, ServerHost } from "./server-host.ts";
 
 export type Answered<V extends Verb> =
@@ -87,6 +87,9 @@ export function openReplica(parts: ReplicaParts): Replica {
   });
   const slots: Replica["slots"] = Array.from({ length: parts.processes }, () => null);
   let boots = 0;
+  const pace = random.fork("pace");
+  // Where few go at once, others are ready and stay behind.
+  const [pushBatch, concurrency] = [pace.pick([2, 5, 200]), pace.pick([1, 2, 16])];
   const boot = (slot: number): void => {
     if (slots[slot]?.process.isAlive() === true) return;
     boots += 1;
@@ -95,9 +98,11 @@ export function openReplica(parts: ReplicaParts): Replica {
       const engine = openEngine({
         database: mortalDatabase(database, machine, process),
         world: process.world,
+        ageing,
+        pushBatch,
         collections: collectionsOf(program.version),
         // Clocks jump by months here; what was overwritten has to be found at the end all the same.
-        settings: { recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
+        settings: { concurrency, recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
         sync: makeLine({ ...ends, random: random.fork(`line/${boots}`) }, process),
       });
       engine.start();
