@@ -33,6 +33,8 @@ export type Asking = {
 export type Files = {
   readonly read: (path: string) => Promise<Uint8Array>;
   readonly lines: (path: string) => AsyncIterable<string>;
+  /** Whether a path can be read again from its beginning; a pipe has a path as well. */
+  readonly isFile: (path: string) => Promise<boolean>;
   /** A file that is there already is kept unless `isReplacing`. The file appears whole or not at all. */
   readonly write: (
     path: string,

@@ -5,7 +5,10 @@
 import { resolve } from "node:path";
 import { HoldfastError } from "../errors.ts";
 import type { Output, Refusal } from "../verbs.ts";
+import type { NumberedLine } from "./bundle-lines.ts";
+import { linesInOrder } from "./bundle-lines.ts";
 import type { Context, Handler } from "./context.ts";
+import type { Host } from "./host.ts";
 import { sign } from "./paint.ts";
 import type { Filter, FilterOptions } from "./queue-read.ts";
 import { parseFilter } from "./queue-read.ts";
@@ -108,7 +111,7 @@ type ImportOptions = { readonly subject?: string };
 
 export const runImport: Handler<[string], ImportOptions> = async (context, [file], options) => {
   const { host } = context;
-  const lines = file === "-" ? host.stdin.lines() : host.files.lines(resolve(host.cwd, file));
+  const lines = linesInOrder(await readTwice(host, file));
   const session = await context.session();
   const total = { imported: [] as string[], skipped: [] as string[], refused: [] as Output<"queue.import">["refused"] };
   const step = makeStep(context);
@@ -155,15 +158,23 @@ function atItsPlace(refusal: Refusal, numbers: readonly number[]): Refusal {
   return { ...refusal, id: inFile(refusal.id), message: inFile(refusal.message) };
 }
 
+/** Reads a bundle as often as it is asked for; what comes through a pipe is kept in memory for that. */
+async function readTwice(host: Host, file: string): Promise<() => AsyncIterable<string>> {
+  const path = resolve(host.cwd, file);
+  if (file !== "-" && (await host.files.isFile(path))) return () => host.files.lines(path);
+  const kept: string[] = [];
+  for await (const line of file === "-" ? host.stdin.lines() : host.files.lines(path)) kept.push(line);
+  return async function* () {
+    yield* kept;
+  };
+}
+
 type Batch = { readonly lines: string[]; readonly numbers: number[] };
 
-async function* batches(lines: AsyncIterable<string>): AsyncIterable<Batch> {
+async function* batches(lines: AsyncIterable<NumberedLine>): AsyncIterable<Batch> {
   let batch: Batch = { lines: [], numbers: [] };
   let size = 0;
-  let number = 0;
-  for await (const line of lines) {
-    number += 1;
-    if (line.trim() === "") continue;
+  for await (const { line, number } of lines) {
     if (batch.lines.length > 0 && (batch.lines.length >= importBatch || size + line.length > importBatchBytes)) {
       yield batch;
       batch = { lines: [], numbers: [] };

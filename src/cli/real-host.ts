@@ -104,6 +104,7 @@ const files: Files = {
     }
     yield* file.readLines();
   },
+  isFile: async (path) => (await stat(path)).isFile(),
   write: async (path, chunks, { isReplacing }) => {
     // Asked before anything is read, and again at the end: it may take a while.
     await refuseOther(path, isReplacing);

@@ -5,6 +5,7 @@
 
 import type { ExportedLine } from "../bundle.ts";
 import { lineOf, readLine } from "../bundle.ts";
+import { inOrder } from "../bundle-order.ts";
 import type { Operation } from "../operation.ts";
 import { State, statusOf } from "../operation.ts";
 import { recordWriteType } from "../record.ts";
@@ -60,7 +61,7 @@ export function importOperations(store: Store, input: Input<"queue.import">): Ou
   input.lines.forEach((line, index) => {
     take(index, () => void lines.push({ ...readLine(line, index), index }));
   });
-  for (const line of inOrder(lines))
+  for (const line of sorted(lines))
     take(line.index, () => {
       const { operation } = line;
       if (findById(store, operation.id) !== null) skipped.push(operation.id);
@@ -72,33 +73,17 @@ export function importOperations(store: Store, input: Input<"queue.import">): Ou
 
 type Line = ExportedLine & { readonly index: number };
 
-/**
- * The lines so that each comes behind what it waited for and what stood before it in its lane: an operation can wait for one that was
- * queued after it, and stands where it was moved to.
- */
-function inOrder(lines: readonly Line[]): readonly Line[] {
-  const byId = new Map(lines.map((line) => [line.operation.id, line]));
-  const before = new Map<Line, Line>();
-  const last = new Map<string, Line>();
-  for (const line of lines.toSorted((one, other) => one.place - other.place)) {
-    const { lane } = line.operation;
-    const previous = lane === null ? undefined : last.get(lane);
-    if (previous !== undefined) before.set(line, previous);
-    if (lane !== null) last.set(lane, line);
-  }
-  const ordered = new Set<Line>();
-  const open = lines.toReversed();
-  const begun = new Set<Line>();
-  for (let line = open.pop(); line !== undefined; line = open.pop()) {
-    if (ordered.has(line)) continue;
-    const first = begun.has(line) ? [] : [before.get(line), ...(line.waitsFor ?? []).map((id) => byId.get(id))];
-    begun.add(line);
-    const missing = first.filter((each) => each !== undefined && !ordered.has(each) && !begun.has(each));
-    if (missing.length === 0) ordered.add(line);
-    else open.push(line, ...(missing as Line[]));
-  }
-  return [...ordered];
-}
+/** The lines of one request as they have to be taken in. */
+const sorted = (lines: readonly Line[]): readonly Line[] =>
+  inOrder(
+    lines.map((line) => ({
+      line,
+      id: line.operation.id,
+      lane: line.operation.lane,
+      place: line.place,
+      waitsFor: line.waitsFor ?? line.operation.dependsOn,
+    })),
+  ).map(({ line }) => line);
 
 function importOne(store: Store, line: Line, subject: string | undefined): string {
   const { operation, bases } = line;

@@ -87,9 +87,7 @@ export function openReplica(parts: ReplicaParts): Replica {
   });
   const slots: Replica["slots"] = Array.from({ length: parts.processes }, () => null);
   let boots = 0;
-  const pace = random.fork("pace");
-  // Where few go at once, others are ready and stay behind.
-  const [pushBatch, concurrency] = [pace.pick([2, 5, 200]), pace.pick([1, 2, 16])];
+  const pace = paceOf(random.fork("pace"));
   const boot = (slot: number): void => {
     if (slots[slot]?.process.isAlive() === true) return;
     boots += 1;
@@ -99,10 +97,8 @@ export function openReplica(parts: ReplicaParts): Replica {
         database: mortalDatabase(database, machine, process),
         world: process.world,
         ageing,
-        pushBatch,
         collections: collectionsOf(program.version),
-        // Clocks jump by months here; what was overwritten has to be found at the end all the same.
-        settings: { concurrency, recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
+        ...pace,
         sync: makeLine({ ...ends, random: random.fork(`line/${boots}`) }, process),
       });
       engine.start();
@@ -134,6 +130,16 @@ export function openReplica(parts: ReplicaParts): Replica {
     },
   };
 }
+
+/** Where few go at once, others are ready and stay behind. */
+const paceOf = (random: Random) => ({
+  pushBatch: random.pick([2, 5, 200]),
+  // Clocks jump by months here; what was overwritten has to be found at the end all the same.
+  settings: {
+    concurrency: random.pick([1, 2, 16]),
+    ...{ recordHistoryMs: 1e13, recordHistoryCount: 1e9, retainMs: 1e13 },
+  },
+});
 
 function askProcess<V extends Verb>(living: Replica["slots"][number], verb: V, input: Input<V>): Answered<V> {
   if (living === null || !living.process.isAlive()) return { kind: "refused", code: "down" };

@@ -195,6 +195,7 @@ function makeFiles(script: Script, kept: Kept): Host["files"] {
   return {
     read: async (path) => find(path),
     lines: (path) => linesOf(new TextDecoder().decode(find(path))),
+    isFile: async (path) => find(path) !== undefined,
     write: async (path, chunks) => {
       let text = "";
       for await (const chunk of chunks) text += chunk;
