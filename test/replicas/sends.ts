@@ -9,9 +9,9 @@ import { uuidLength } from "./server-host.ts";
 export const highestPriority = 2;
 export const ageing = 10;
 
-const sentRow = "SELECT state, waits, seq, channel, since FROM op WHERE id = ?";
-const passedOver = `SELECT id FROM op WHERE state = 0 AND channel = ? AND since < ?
-  AND seq - priority * ${ageing} < ? - ${highestPriority * ageing} LIMIT 1`;
+const mostAhead = highestPriority * ageing;
+const sentRow = "SELECT state, waits, seq, rank, channel, since FROM op WHERE id = ?";
+const passedOver = `SELECT id FROM op WHERE state = 0 AND channel = ? AND since < ? AND seq - priority * ${ageing} < ? LIMIT 1`;
 const needsOf = `SELECT needed.id AS id FROM op JOIN dep ON dep.seq = op.seq JOIN op AS needed ON needed.seq = dep.needs
   WHERE op.id = ? AND needed.state < 8 LIMIT 1`;
 // Writes of records stand in no lane.
@@ -35,8 +35,10 @@ export function newSends(name: string, database: Database): Sends {
       const what = needed?.id ?? `${row.waits} others`;
       return { rule: "I4", detail: `${name} sends ${id} before ${what}, which it depends on` };
     }
-    // I7: what was ready when it was claimed goes before everything that came later than the ageing allows.
-    const older = database.prepare(passedOver).get(row.channel ?? 0, row.since ?? 0, row.seq ?? 0);
+    // I7: what was ready when it was claimed goes before everything that came later than the ageing allows. What waits lends its rank,
+    // and may be older than what it waits for.
+    const earliest = Math.min(Number(row.seq) - mostAhead, Number(row.rank));
+    const older = database.prepare(passedOver).get(row.channel ?? 0, row.since ?? 0, earliest);
     if (older === undefined) return null;
     return { rule: "I7", detail: `${name} sends ${id} before ${older.id}, which is older than allowed` };
   };
