@@ -40,6 +40,20 @@ test("a history that can have happened passes", () => {
   expect(checkHistory(good)).toBeNull();
 });
 
+test("what a server lost when it was set back may be shown by who had read it, and nothing else", () => {
+  const later = { history: "h2" };
+  const setBack = (shown: string): readonly HistoryEvent[] => [
+    ...good.slice(0, 8),
+    commit(3, "z"),
+    { ...commit(2, "y"), ...later } as HistoryEvent,
+    { ...land("o1", 2), ...later } as HistoryEvent,
+    read(2, shown, later),
+  ];
+  expect(checkHistory(setBack("z"))).toBeNull();
+  expect(checkHistory(setBack("x"))?.rule).toBe("read your writes");
+  expect(checkHistory(setBack("w"))?.rule).toBe("read your writes");
+});
+
 test.for([
   ["a version that two records have", [commit(1, "x"), commit(1, "x", "notes/other")], "linearizable"],
   ["a record whose version goes back at the server", [commit(2, "x"), commit(1, "y")], "linearizable"],

@@ -59,6 +59,8 @@ type State = {
   readonly seen: Map<string, number>;
   readonly expected: Map<string, Map<string, Expected>>;
   readonly landings: Map<string, { readonly history: string; readonly version: number }>;
+  /** The same by history, for servers that are set back. */
+  readonly eras: Map<string, Map<string, number>>;
   /** By client and record, operations in the order in which they were written. */
   readonly order: Map<string, string[]>;
   readonly writers: Map<string, string>;
@@ -73,6 +75,7 @@ export function checkHistory(events: readonly HistoryEvent[]): Broken | null {
     seen: new Map(),
     expected: new Map(),
     landings: new Map(),
+    eras: new Map(),
     order: new Map(),
     writers: new Map(),
   };
@@ -141,6 +144,7 @@ function land(state: State, { history, operation, record, version }: Event<"land
   const client = state.writers.get(operation);
   if (client === undefined) return null;
   state.landings.set(id, { history, version });
+  state.eras.set(id, (state.eras.get(id) ?? new Map<string, number>()).set(history, version));
   const order = state.order.get(`${client} ${record}`) ?? [];
   const at = order.indexOf(operation);
   for (const later of order.slice(at + 1)) {
@@ -194,7 +198,8 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
       isGoneSince(state, event, version) ||
       known === undefined ||
       isSameJson(known?.[field] ?? null, shown ?? null) ||
-      isAnswered(state, event, field);
+      isAnswered(state, event, field) ||
+      isKept(state, event, { field, operation: wanted.operation });
     if (!isOvertaken || !isTheirs)
       return {
         rule: "read your writes",
@@ -209,6 +214,24 @@ function ownWrites(state: State, event: Event<"read">, known: Fields | null | un
 function isGoneSince(state: State, { history, record, value, isSettled }: Event<"read">, since: number): boolean {
   const commits = state.commits.get(`${history} ${record}`) ?? [];
   return isSettled && value === null && [...commits].some(([later, each]) => later > since && each === null);
+}
+
+/**
+ * A client that has read what a server lost when it was set back keeps it and asks about it. Both can happen between two looks at the
+ * client: then it shows what followed its own write in an era that is over.
+ */
+function isKept(
+  state: State,
+  { history, record, value }: Event<"read">,
+  { field, operation }: { readonly field: string; readonly operation: string },
+): boolean {
+  return [...(state.eras.get(`${operation} ${record}`) ?? [])].some(([era, landed]) => {
+    if (era === history) return false;
+    const commits = state.commits.get(`${era} ${record}`) ?? [];
+    return [...commits].some(
+      ([version, each]) => version > landed && isSameJson(each?.[field] ?? null, value?.[field] ?? null),
+    );
+  });
 }
 
 /** The answer to a later write of the same client brings the record as the server has it by then, before a pull does. */
