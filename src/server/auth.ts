@@ -84,15 +84,30 @@ const jwtOptions = ["jwks", "issuer", "audience", "algorithms", "clockToleranceS
 /** What is left out or misspelt is not checked by the library, which would let everybody in whom the same issuer knows. */
 export function checkAuth(options: AuthOptions): void {
   checkOptions("auth", options, ["tokens", "jwt"]);
-  if (options.jwt === undefined) return;
-  checkOptions("auth.jwt", options.jwt, jwtOptions);
-  for (const name of ["issuer", "audience"] as const) {
-    const named: unknown = options.jwt[name];
-    if (typeof named !== "string" || named === "") throw new TypeError(`auth.jwt: ${name} must be named`);
-  }
-  const { jwks } = options.jwt as { readonly jwks: unknown };
-  if (typeof jwks === "string" ? !URL.canParse(jwks) : typeof jwks !== "object" || jwks === null)
+  const { tokens, jwt } = options;
+  if (tokens !== undefined && typeof tokens !== "boolean")
+    throw new TypeError(`auth: tokens must be true or false; got ${JSON.stringify(tokens)}`);
+  if (jwt !== undefined) checkJwt(jwt);
+  else if (tokens === false) throw new TypeError("auth: nobody could come in; name jwt, or leave tokens on");
+}
+
+function checkJwt(jwt: { readonly [K in keyof JwtOptions]: unknown }): void {
+  checkOptions("auth.jwt", jwt, jwtOptions);
+  const { jwks, algorithms, clockToleranceS, spaces } = jwt;
+  for (const name of ["issuer", "audience"] as const)
+    if (typeof jwt[name] !== "string" || jwt[name] === "") throw new TypeError(`auth.jwt: ${name} must be named`);
+  const isAddress = typeof jwks === "string" && URL.canParse(jwks) && /^https?:/i.test(jwks);
+  if (!isAddress && !Array.isArray((jwks as Partial<JSONWebKeySet> | null | undefined)?.keys))
     throw new TypeError(`auth.jwt: jwks must be the address of a key set, or one; got ${JSON.stringify(jwks)}`);
+  const areTexts = Array.isArray(algorithms) && algorithms.length > 0 && algorithms.every((x) => typeof x === "string");
+  if (algorithms !== undefined && !areTexts)
+    throw new TypeError(`auth.jwt: algorithms must be a list such as ["ES256"]; got ${JSON.stringify(algorithms)}`);
+  if (clockToleranceS !== undefined && !(Number.isFinite(clockToleranceS) && (clockToleranceS as number) >= 0))
+    throw new TypeError(
+      `auth.jwt: clockToleranceS must be a number of seconds; got ${JSON.stringify(clockToleranceS)}`,
+    );
+  if (spaces !== undefined && typeof spaces !== "function")
+    throw new TypeError("auth.jwt: spaces must be a function of the claims");
 }
 
 function bearerOf(authorization: string | null): string | null {

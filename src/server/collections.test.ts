@@ -6,9 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { closeServers, openTestServer } from "../../test/support/sync-server.ts";
 import type { Fields } from "../record.ts";
-import { comparisons } from "../where.ts";
 import type { ChangeContext, ServerCollection } from "./collections.ts";
-import { checkCollections } from "./collections.ts";
 
 afterEach(closeServers);
 
@@ -448,30 +446,4 @@ describe("rights", () => {
     expect(await push(create("k1", {}), { token })).toMatchObject({ outcome: "rejected", kind: "forbidden" });
     expect((await pull({}, token)).records).toEqual([]);
   });
-});
-
-test.each<[string, unknown, RegExp]>([
-  ["a misspelt member", { name: "notes", rule: [] }, /rules/],
-  ["a name with capitals", { name: "Notes" }, /lower-case/],
-  ["a schema that is none", { name: "notes", schema: {} }, /Standard Schema/],
-  ["version 0", { name: "notes", version: 0 }, /version must be/],
-  ["a misspelt comparison", { name: "notes", access: { a: { read: { fee: { above: 5 } } } } }, /access of a/],
-  [
-    "a right that compares with nothing",
-    { name: "notes", access: { a: { read: { team: undefined } } } },
-    /access of a/,
-  ],
-  ["unique fields that are no list of lists", { name: "notes", unique: ["email"] }, /unique/],
-  ["an empty list of unique fields", { name: "notes", unique: [[]] }, /unique/],
-  ["keys of nobody", { name: "notes", keys: "Server" }, /keys/],
-  ["rules that are no list", { name: "notes", rules: () => null }, /rules/],
-  ["an upcast that is none", { name: "notes", upcast: {} }, /upcast/],
-  ["a misspelt right", { name: "notes", access: { a: { reed: true } } }, /read/],
-])("a declaration with %s is refused when the server opens", (_name, declaration, message) => {
-  expect(() => checkCollections([declaration as ServerCollection])).toThrow(message);
-});
-
-test.each(comparisons)("a right may compare by %s", (name) => {
-  const access = { a: { read: { fee: { [name]: name === "in" ? ["7"] : "7" } } } };
-  expect(checkCollections([{ name: "notes", access }]).get("notes")?.access).toEqual(access);
 });

@@ -69,6 +69,8 @@ const collectionName = /^[a-z][a-z0-9_]{0,62}$/;
 
 /** Checks the declarations when the server opens, so that a slip of the pen is a start that fails and not a rule that does not hold. */
 export function checkCollections(collections: readonly ServerCollection[]): ReadonlyMap<string, ServerCollection> {
+  if (!Array.isArray(collections as unknown))
+    throw new TypeError('collections must be a list, e.g. [{ name: "notes" }]');
   const known = new Map<string, ServerCollection>();
   for (const each of collections) {
     checkOptions("collection", each ?? null, names);
@@ -82,6 +84,10 @@ export function checkCollections(collections: readonly ServerCollection[]): Read
     ] as const)
       if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
         throw new TypeError(`${where}: ${name} must be 1, 2, 3, …; got ${String(value)}`);
+    if ((each.oldest ?? 1) > (each.version ?? 1))
+      throw new TypeError(
+        `${where}: oldest is ${each.oldest} and version ${each.version ?? 1}; no change would be taken`,
+      );
     if (each.schema !== undefined && typeof each.schema?.["~standard"]?.validate !== "function")
       throw new TypeError(`${where}: schema must be a Standard Schema, e.g. z.object({ … }) of zod`);
     checkKinds(where, each);
@@ -94,7 +100,7 @@ export function checkCollections(collections: readonly ServerCollection[]): Read
 /** What is of another kind fails with every push, or is passed over without a word. */
 function checkKinds(
   where: string,
-  { unique, rules, upcast, assign, keys }: { readonly [K in keyof ServerCollection]: unknown },
+  { unique, rules, upcast, assign, keys, access }: { readonly [K in keyof ServerCollection]: unknown },
 ): void {
   const isFields = (fields: unknown): boolean =>
     Array.isArray(fields) && fields.length > 0 && fields.every((field) => typeof field === "string");
@@ -106,11 +112,17 @@ function checkKinds(
     if (value !== undefined && typeof value !== "function") throw new TypeError(`${where}: ${name} must be a function`);
   if (keys !== undefined && keys !== "client" && keys !== "server")
     throw new TypeError(`${where}: keys must be "client" or "server"; got ${JSON.stringify(keys)}`);
+  if (access !== undefined && (typeof access !== "object" || access === null || Array.isArray(access)))
+    throw new TypeError(`${where}: access must be an object of roles, e.g. { clerk: { read: true } }`);
 }
 
 function checkRights(what: string, rights: { readonly read?: RowRule; readonly write?: RowRule }): void {
   checkOptions(what, rights, ["read", "write"]);
-  for (const rows of [rights.read, rights.write]) if (typeof rows === "object" && rows !== null) checkRows(what, rows);
+  for (const [name, rows] of Object.entries(rights) as [string, unknown][]) {
+    if (typeof rows === "object" && rows !== null) checkRows(what, rows);
+    else if (rows !== undefined && typeof rows !== "boolean" && typeof rows !== "function")
+      throw new TypeError(`${what}: ${name} must be true, a condition or a function; got ${JSON.stringify(rows)}`);
+  }
 }
 
 /**
@@ -161,22 +173,59 @@ export function isAmong(rows: true | readonly Where[], key: string, value: Field
 /** A token whose only role is `reader` writes nothing where nothing else is declared. */
 const isReader = ({ roles }: Who): boolean => roles.length > 0 && roles.every((role) => role === "reader");
 
+/**
+ * What the business rules say of a change; null: nothing against it. An answer that is no violation is a mistake here: no client could read
+ * it, and its receipt would repeat it for ever.
+ */
+export function ruleViolation({ name, rules = [] }: ServerCollection, context: ChangeContext): Violation | null {
+  for (const rule of rules) {
+    const answered: unknown = rule(context);
+    if (answered === null || answered === undefined) continue;
+    refusePromise(`a rule of collection "${name}"`, answered);
+    const { code, message, field, hint } = answered as { readonly [K in keyof Violation]: unknown };
+    const areTexts = [code, message, field ?? "-", hint ?? "-"].every(
+      (text) => typeof text === "string" && text !== "",
+    );
+    if (areTexts) return answered as Violation;
+    const got = JSON.stringify(answered)?.slice(0, 200) ?? typeof answered;
+    throw new TypeError(
+      `a rule of collection "${name}" must return null or { code, message, field?, hint? }; got ${got}`,
+    );
+  }
+  return null;
+}
+
+/** The fields that the server sets with a change. What is no object would set none, without a word. */
+export function assignedBy({ name, assign }: ServerCollection, context: ChangeContext): Fields {
+  return assign === undefined ? {} : fieldsFrom(`assign of collection "${name}"`, assign(context) ?? {});
+}
+
+/** What a function of the configuration returned, where fields are wanted. */
+export function fieldsFrom(what: string, value: unknown): Fields {
+  refusePromise(what, value);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
+  throw new TypeError(
+    `${what} must return an object of fields; got ${JSON.stringify(value)?.slice(0, 200) ?? "nothing"}`,
+  );
+}
+
+/** Records are judged inside a transaction, which waits for nobody. A promise that fails with nobody to hear it would end the process. */
+function refusePromise(what: string, value: unknown): void {
+  if (typeof (value as { readonly then?: unknown } | null | undefined)?.then !== "function") return;
+  void Promise.resolve(value).catch(() => {});
+  throw new TypeError(`${what} is asynchronous; records are judged inside a transaction, so it must answer at once`);
+}
+
 /** Why the schema refuses a whole record; null when it does not. */
 export function schemaViolation(collection: ServerCollection, value: Fields): Violation | null {
   if (collection.schema === undefined) return null;
   const result = collection.schema["~standard"].validate(value) as {
-    readonly then?: unknown;
     readonly issues?: readonly {
       readonly message?: string;
       readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[];
     }[];
   };
-  if (typeof result?.then === "function") {
-    void Promise.resolve(result).catch(() => {});
-    throw new TypeError(
-      `collection "${collection.name}": its schema is asynchronous; records are checked inside a transaction`,
-    );
-  }
+  refusePromise(`the schema of collection "${collection.name}"`, result);
   const issue = result.issues?.[0];
   if (result.issues === undefined || issue === undefined) return null;
   const path = (issue.path ?? []).map((step) => String(typeof step === "object" ? step.key : step)).join(".");

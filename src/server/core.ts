@@ -35,10 +35,11 @@ export const serverLimits = {
 } as const;
 export type ServerLimits = { readonly [name in keyof typeof serverLimits]: number };
 
-/** What is larger would be taken and could then be sent to no client. */
-const mostBytes: Readonly<Record<string, number>> = {
-  pageBytes: serverLimits.operationBytes,
-  operationBytes: serverLimits.operationBytes,
+/** What is larger would be taken and could then be sent to no client; a timer that is set further ahead goes off at once. */
+const most: Readonly<Record<string, { readonly value: number; readonly why: string }>> = {
+  pageBytes: { value: serverLimits.operationBytes, why: "which is what clients take" },
+  operationBytes: { value: serverLimits.operationBytes, why: "which is what clients take" },
+  heartbeatMs: { value: 2_147_483_647, why: "which is what a timer takes" },
 };
 
 /** The limits with those that are given. Throws a `TypeError` for a name that does not exist and for what is no number above 0. */
@@ -47,10 +48,13 @@ export function limitsFrom(given: Partial<ServerLimits> = {}): ServerLimits {
   const limits: Record<string, number> = { ...serverLimits };
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue;
-    const most = mostBytes[name];
-    if (typeof value !== "number" || !(value > 0) || value > (most ?? Number.MAX_SAFE_INTEGER)) {
-      const upTo = most === undefined ? "" : ` and at most ${most}, which is what clients take`;
-      throw new TypeError(`limits: ${name} must be a number above 0${upTo}; got ${JSON.stringify(value)}`);
+    const { value: upTo = Number.MAX_SAFE_INTEGER, why = "" } = most[name] ?? {};
+    // One request in two seconds is a rate; half of a stream is nothing.
+    const isCounted = name !== "requestsPerSecond";
+    const fits = typeof value === "number" && value > 0 && value <= upTo && (!isCounted || Number.isInteger(value));
+    if (!fits) {
+      const words = `a ${isCounted ? "whole " : ""}number above 0${why === "" ? "" : ` and at most ${upTo}, ${why}`}`;
+      throw new TypeError(`limits: ${name} must be ${words}; got ${JSON.stringify(value)}`);
     }
     limits[name] = value;
   }

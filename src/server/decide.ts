@@ -10,7 +10,7 @@ import type { Change, ChangeKind, Fields } from "../record.ts";
 import { applyChange, recordLimits } from "../record.ts";
 import type { PushAnswer, PushItem, WireRecord } from "../wire.ts";
 import type { ChangeContext, ServerCollection, Violation, Who } from "./collections.ts";
-import { isAmong, isCollectionName, rowsFor, schemaViolation } from "./collections.ts";
+import { assignedBy, isAmong, isCollectionName, rowsFor, ruleViolation, schemaViolation } from "./collections.ts";
 import type { Core, ServerLimits } from "./core.ts";
 import type { StoredRecord } from "./records.ts";
 import { toWire } from "./records.ts";
@@ -211,11 +211,11 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
  * all others are compared.
  */
 function withAssignedKept(desk: Desk, change: Change, current: Fields | null): Change {
-  const assign = desk.core.collections.get(change.collection)?.assign;
-  if (assign === undefined || change.kind !== "create" || current === null) return change;
+  const collection = desk.core.collections.get(change.collection);
+  if (collection?.assign === undefined || change.kind !== "create" || current === null) return change;
   const draft = { ...change, before: null, value: change.fields };
   const now = { ...draft, before: heldWithin(current, null) };
-  const given = new Set([draft, now].flatMap((each) => Object.keys(assign(contextOf(desk, each)))));
+  const given = new Set([draft, now].flatMap((each) => Object.keys(assignedBy(collection, contextOf(desk, each)))));
   const own = Object.entries(change.fields).filter(([field]) => !given.has(field));
   const kept = Object.entries(current).filter(([field]) => given.has(field));
   return { ...change, fields: Object.fromEntries([...own, ...kept]) };
@@ -259,16 +259,14 @@ function finishDraft(desk: Desk, draft: Draft): Finished {
   const invalid = value === null ? null : schemaViolation(collection, value);
   if (invalid !== null) return { kind: "data_inconsistency", violation: invalid };
   const context = contextOf(desk, { ...draft, value });
-  for (const rule of collection.rules ?? []) {
-    const violation = rule(context);
-    if (violation !== null && violation !== undefined) return { kind: "business_rule", violation };
-  }
+  const violation = ruleViolation(collection, context);
+  if (violation !== null) return { kind: "business_rule", violation };
   return { draft: { ...draft, value }, bytes };
 }
 
 function withAssigned(desk: Desk, draft: Draft, collection: ServerCollection | undefined): Fields | null {
   if (draft.value === null || collection?.assign === undefined) return draft.value;
-  return { ...draft.value, ...collection.assign(contextOf(desk, draft)) };
+  return { ...draft.value, ...assignedBy(collection, contextOf(desk, draft)) };
 }
 
 function contextOf(

@@ -12,6 +12,7 @@ afterEach(closeServers);
 
 type OpenApi = { readonly paths: object; readonly components: { readonly schemas: object } };
 
+const jwt = { jwks: "https://login.test/keys", issuer: "https://login.test", audience: "holdfast" };
 const pullBody = { space: "main", history: "", wants: [{ collection: "notes", after: 0 }], limit: 10 };
 const pushBody = (fields: object = {}) => ({
   ...{ space: "main", client: "c", floor: 0 },
@@ -207,10 +208,24 @@ describe("a request", () => {
 
   test.each<[string, object, RegExp]>([
     ["misspelt", { limits: { pageByte: 5 } }, /did you mean "pageBytes"/],
-    ["no number", { limits: { burst: "many" } }, /burst must be a number above 0; got "many"/],
+    ["no number", { limits: { burst: "many" } }, /burst must be a whole number above 0; got "many"/],
+    ["half of a request", { limits: { burst: 0.5 } }, /burst must be a whole number above 0; got 0.5/],
+    ["no rate", { limits: { requestsPerSecond: -1 } }, /requestsPerSecond must be a number above 0; got -1/],
+    ["longer than a timer", { limits: { heartbeatMs: 2 ** 31 } }, /heartbeatMs .* at most 2147483647/],
     ["more than clients take", { limits: { operationBytes: 16_777_217 } }, /operationBytes .* at most 16777216/],
     ["a text for a yes", { isOpen: "false" }, /isOpen must be true or false/],
     ["no list", { origins: "https://app.example.com" }, /origins must be a list/],
+    ["no origin", { origins: ["app.example.com"] }, /"app.example.com" is no origin/],
+    ["an origin with a path", { origins: ["https://app.example.com/"] }, /is no origin/],
+    ["null for what is declared", { collections: null }, /collections must be a list/],
+    ["null for who comes in", { auth: null }, /auth takes an object/],
+    ["a text for a yes to tokens", { auth: { tokens: "false" } }, /tokens must be true or false; got "false"/],
+    ["no way in", { auth: { tokens: false } }, /nobody could come in/],
+    ["one algorithm for a list", { auth: { jwt: { ...jwt, algorithms: "ES256" } } }, /algorithms must be a list/],
+    ["a tolerance in words", { auth: { jwt: { ...jwt, clockToleranceS: "30" } } }, /clockToleranceS must be a number/],
+    ["spaces that are no function", { auth: { jwt: { ...jwt, spaces: "main" } } }, /spaces must be a function/],
+    ["no key set", { auth: { jwt: { ...jwt, jwks: {} } } }, /jwks must be the address of a key set/],
+    ["a key set that is nowhere", { auth: { jwt: { ...jwt, jwks: "login:keys" } } }, /jwks must be the address/],
   ])("a limit or option that is %s does not start", async (_name, options, message) => {
     await expect(openTestServer(options)).rejects.toThrow(message);
   });

@@ -81,13 +81,20 @@ export type Declared = Pick<ServerOptions, "collections" | "auth" | "limits" | "
 
 /** Throws a `TypeError` that names what is wrong with them. A text where a yes or no belongs would open what was meant to be closed. */
 export function checkDeclared({ collections, auth, limits, isOpen, origins }: Declared): void {
-  checkCollections(collections ?? []);
-  checkAuth(auth ?? {});
+  // `null` is no "leave it out": taken for one, it would open what somebody meant to configure.
+  if (collections !== undefined) checkCollections(collections);
+  if (auth !== undefined) checkAuth(auth);
   limitsFrom(limits);
   if (isOpen !== undefined && typeof isOpen !== "boolean")
     throw new TypeError(`isOpen must be true or false; got ${JSON.stringify(isOpen)}`);
   if (origins !== undefined && !(Array.isArray(origins) && origins.every((origin) => typeof origin === "string")))
     throw new TypeError(`origins must be a list such as ["https://app.example.com"]; got ${JSON.stringify(origins)}`);
+  // Compared with what browsers send, one with a path or without its scheme would never be met.
+  const wrong = origins?.find((origin) => !/^[a-z][a-z\d+.-]*:\/\/[^/?#\s]+$/.test(origin));
+  if (wrong !== undefined)
+    throw new TypeError(
+      `origins: ${JSON.stringify(wrong)} is no origin; write scheme and host, "https://app.example.com"`,
+    );
 }
 
 /**

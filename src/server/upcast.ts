@@ -7,6 +7,7 @@ import { differingFields } from "../apply.ts";
 import type { Json } from "../operation.ts";
 import type { Change, Fields } from "../record.ts";
 import type { ServerCollection, Violation } from "./collections.ts";
+import { fieldsFrom } from "./collections.ts";
 
 /** The change in the server's schema, or why it cannot be read. `current` is the record that an update goes over. */
 export function upcastChange(
@@ -25,7 +26,7 @@ export function upcastChange(
     const message = `${name} takes schema version ${collection.oldest ?? 1} and newer, and this change was written with ${change.schema}`;
     return { violation: { code: "schema_too_old", message, hint: "update the app, then send it again" } };
   }
-  const { upcast } = collection;
+  const upcast = upcastOf(collection);
   if (upcast === undefined || change.schema === version || change.kind === "remove")
     return { change: { ...change, schema: version } };
   if (change.kind === "create")
@@ -47,7 +48,7 @@ export function upcastStored(
   collection: ServerCollection | undefined,
   kept: (Held & { readonly schema: number }) | null,
 ): Held | null {
-  const { upcast, version = 1 } = collection ?? {};
+  const [upcast, version] = [collection && upcastOf(collection), collection?.version ?? 1];
   if (kept === null || kept.value === null || upcast === undefined || kept.schema >= version) return kept;
   const value = upcast(kept.value, kept.schema);
   const made = differingFields(kept.value, value).map((field) => [field, kept.version] as const);
@@ -55,6 +56,13 @@ export function upcastStored(
 }
 
 type Upcast = NonNullable<ServerCollection["upcast"]>;
+
+/** A record that a mistake brought forward to nothing would be kept so. */
+function upcastOf({ name, upcast }: ServerCollection): Upcast | undefined {
+  if (upcast === undefined) return undefined;
+  return (value, from) => fieldsFrom(`upcast of collection "${name}"`, upcast(value, from));
+}
+
 type Unclear = { readonly unclear: string };
 
 /**
