@@ -387,6 +387,19 @@ describe("rights", () => {
     expect(JSON.stringify(stolen)).not.toContain("ann");
   });
 
+  test("to read a part of a collection do not tell who removed a record, in a conflict as little as in a pull", async () => {
+    const { push, pull, fetch, addToken } = await notes({ access });
+    const [ann, clerk] = [await addToken("ann", space("owner")), await addToken("carl", space("clerk"))];
+    const bob = await addToken("bob", space("owner"));
+    await push(create("k1", { owner: "ann", status: "open" }), { token: ann });
+    await push(remove("k1", 1), { token: ann });
+    const conflict = (token: string) => push(update("k1", 1, { owner: "bob", status: "open" }), { token });
+    expect(await conflict(bob)).toMatchObject({ kind: "deleted_upstream", remote: { value: null, author: "" } });
+    expect((await pull({}, bob)).records).toMatchObject([{ value: null, author: "" }]);
+    expect((await fetch(["k1"], bob)).records).toMatchObject([{ value: null, author: "" }]);
+    expect(await conflict(clerk)).toMatchObject({ kind: "deleted_upstream", remote: { value: null, author: "ann" } });
+  });
+
   test("a record that leaves what a reader may see is told as hidden, without a word of its content", async () => {
     const { push, pull, addToken } = await notes({ access });
     const [ann, gil] = [await addToken("ann", space("owner")), await addToken("gil", space("guest"))];

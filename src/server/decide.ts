@@ -187,7 +187,7 @@ function draftChange(desk: Desk, { item, part, drafts }: Step): PushAnswer | nul
   const base = earlier === undefined ? upcast.change.base : Number.MAX_SAFE_INTEGER;
   const judged = judgeChange(held, { ...withAssignedKept(desk, upcast.change, current), base });
   if (judged.kind === "conflict") {
-    const remote = remoteOf(part.sent, start);
+    const remote = remoteOf(desk, part.sent, start);
     if (start !== null && start.value !== null && !canRead(desk, name, start))
       return rejected(item, part.sent, { kind: "forbidden", violation: forbidden(name, part.sent.key) });
     const { conflict: kind, fields } = judged;
@@ -228,9 +228,14 @@ const heldWithin = (value: Fields | null, start: StoredRecord | null): Held => (
   fieldVersions: start?.fieldVersions ?? {},
 });
 
-/** What the server has; a record that it never had, or forgot, reads as removed. */
-function remoteOf({ collection, key, schema }: Change, start: StoredRecord | null): WireRecord {
-  return start === null ? { collection, key, version: 0, value: null, schema, author: "", at: 0 } : toWire(start);
+/**
+ * What the server has; a record that it never had, or forgot, reads as removed. Who removed one is told, as by a pull, to those alone who
+ * read the whole collection: nobody knows any more who could see the record.
+ */
+function remoteOf({ core, who }: Desk, { collection, key, schema }: Change, start: StoredRecord | null): WireRecord {
+  if (start === null) return { collection, key, version: 0, value: null, schema, author: "", at: 0 };
+  const isAuthorKnown = start.value !== null || rowsFor(core.collections.get(collection), who, "read") === true;
+  return isAuthorKnown ? toWire(start) : { ...toWire(start), author: "" };
 }
 
 const bytesOf = (value: Fields | null): number => (value === null ? 0 : JSON.stringify(value).length);
