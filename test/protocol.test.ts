@@ -15,7 +15,7 @@ test("docs/protocol.md names every route and every code of the contract", () => 
   for (const word of [...Object.values(routes), ...wireCodes]) expect(page).toContain(word);
 });
 
-test("docs/protocol.md shows every outcome of an operation but those that need a fault", () => {
-  for (const outcome of ["applied", "duplicate", "conflict", "rejected"])
+test("docs/protocol.md shows every outcome of an operation", () => {
+  for (const outcome of ["applied", "duplicate", "conflict", "rejected", "retry", "stale"])
     expect(page).toContain(`"outcome": "${outcome}"`);
 });
