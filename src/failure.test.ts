@@ -142,6 +142,7 @@ const cases: readonly (readonly [code: string, answer: Answer, verdict: string])
   ["server_failed", answered(599), "retry charged"],
   ["credential_missing", answerOfCode("credential_missing"), "auth"],
   ["credential_refused", answerOfCode("credential_refused"), "auth"],
+  ["token_failed", answerOfCode("token_failed"), "auth"],
   ["file_missing", answerOfCode("file_missing"), "rejected"],
   ["token_missing", answerOfCode("token_missing"), "auth"],
   ["token_invalid", answerOfCode("token_invalid"), "auth"],

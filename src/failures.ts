@@ -416,6 +416,7 @@ const local: readonly FailureRow[] = [
     reason: "the named credential may not go to this origin",
     hint: "allow the origin with `holdfast credentials set`, or change the operation",
   }),
+  signedOut({ code: "token_failed", on: ["a token function throws"], reason: "no token could be had", hint: signIn }),
   rejected({
     code: "file_missing",
     on: ["a captured body that is not there"],

@@ -212,6 +212,7 @@ export const localCodes: ReadonlySet<string> = new Set([
   "stopped",
   "credential_missing",
   "credential_refused",
+  "token_failed",
   "file_missing",
   "file_changed",
   "request_unusable",

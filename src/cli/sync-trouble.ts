@@ -23,7 +23,7 @@ export async function syncTarget(context: Context): Promise<SyncTarget> {
 
 /** What no other token of the same person would change. */
 const barring: ReadonlySet<string> = new Set(["account_suspended", "space_forbidden"]);
-const missing: ReadonlySet<string> = new Set(["credential_missing", "token_missing"]);
+const missing: ReadonlySet<string> = new Set(["credential_missing", "token_missing", "token_failed"]);
 
 /** What helps against refused credentials, in a few words. */
 export const wayOut = (code: string): string =>
@@ -33,6 +33,7 @@ const accessWords: Readonly<Record<string, string>> = {
   signed_out: "signed out",
   credential_missing: "no credential",
   token_missing: "no credential",
+  token_failed: "no token",
   credential_refused: "credential refused",
   unauthorized: "credential refused",
   proxy_unauthorized: "credential refused",

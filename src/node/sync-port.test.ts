@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
+import { evidenceOf } from "../network.ts";
 import { serverLimits } from "../server/core.ts";
 import type { PushRequest } from "../wire.ts";
 import { wireLimits } from "../wire.ts";
@@ -86,6 +87,28 @@ test("a token that the server refuses is fetched anew once, and the request sent
     answer: { kind: "auth", problem: { code: "token_expired", message: "it ended at noon" } },
   });
   expect(seen).toHaveLength(3);
+});
+
+test("a token function that fails is told in its words and says nothing of the server; one without a network waits for it", async () => {
+  const { url, seen } = await serve((_, response) =>
+    json(response, 401, { code: "token_expired", detail: "it ended" }),
+  );
+  const failed = { code: "token_failed", message: "no token could be had: sign in again" };
+  const port = makeSyncPort({ url, space: "team", token: () => Promise.reject(new Error("sign in again")) });
+  const refused = await port.pull(pullRequest, signal);
+  expect(refused).toMatchObject({ kind: "failed", answer: { kind: "auth", problem: failed } });
+  if (refused.kind === "failed") expect(evidenceOf(refused.answer, 0)).toBeNull();
+  const thrower = (): string => {
+    throw new Error("sign in again");
+  };
+  expect(await makeSyncPort({ url, space: "team", token: thrower }).pull(pullRequest, signal)).toEqual(refused);
+  expect(seen).toHaveLength(0);
+  const renewing = ({ isRefused }: { readonly isRefused: boolean }) => (isRefused ? thrower() : "stale");
+  expect(await makeSyncPort({ url, space: "team", token: renewing }).pull(pullRequest, signal)).toEqual(refused);
+  expect(seen).toHaveLength(1);
+  const offline = Object.assign(new TypeError("fetch failed"), { cause: { code: "ENOTFOUND" } });
+  const waiting = makeSyncPort({ url, space: "team", token: () => Promise.reject(offline) });
+  expect(await waiting.pull(pullRequest, signal)).toMatchObject({ kind: "failed", answer: { kind: "unknown" } });
 });
 
 test("a credential is found by name for the server's origin, and none is no request at all", async () => {

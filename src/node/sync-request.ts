@@ -102,7 +102,8 @@ async function postOnce(line: Line, posting: Posting, isRefused: boolean, refuse
   const stand: { phase: Phase } = { phase: "request" };
   try {
     const identity = await identify(line, isRefused, clock.signal);
-    if ("kind" in identity) return { answer: { kind: "failed", answer: identity }, isSameToken: isRefused };
+    if ("kind" in identity)
+      return { answer: { kind: "failed", answer: identity }, isSameToken: isRefused && isMissing(identity) };
     const { authorization } = identity.headers;
     if (isRefused && authorization === refused) return { answer: failed("unauthorized"), isSameToken: true };
     const isZipped = line.state.takesGzip && posting.text.length >= line.limit.gzipBytes;
@@ -241,7 +242,8 @@ type Identity = { readonly headers: Readonly<Record<string, string>> };
 async function identify(line: Line, isRefused: boolean, signal: AbortSignal): Promise<Identity | Refusal> {
   const { token, credential, credentials, url, subject } = line;
   if (token !== undefined) {
-    const value = await untilAborted(Promise.resolve(token({ isRefused })), signal);
+    const value = await askForToken(token, isRefused, signal);
+    if (typeof value === "object") return value;
     if (typeof value !== "string" || value === "") return answerOfCode("credential_missing") as Refusal;
     return { headers: { authorization: `Bearer ${value}` } };
   }
@@ -250,6 +252,24 @@ async function identify(line: Line, isRefused: boolean, signal: AbortSignal): Pr
   if (found.kind === "found") return { headers: found.headers };
   const code = found.kind === "missing" ? "credential_missing" : "credential_refused";
   return answerOfCode(code, found.reason) as Refusal;
+}
+
+/**
+ * A program's function that fails says nothing of the sync server: nothing was sent there. Where it failed for want of a network, that is
+ * what there is to wait for; else its words are shown, and it is asked again when credentials are.
+ */
+async function askForToken(token: TokenHook, isRefused: boolean, signal: AbortSignal): Promise<string | Refusal> {
+  try {
+    return await untilAborted(
+      Promise.resolve().then(() => token({ isRefused })),
+      signal,
+    );
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const failure = classifySyncError(error, "request");
+    if (failure.kind === "unknown" && failure.problem.code !== "no_answer") return failure;
+    return answerOfCode("token_failed", `no token could be had: ${reasonOf(error)}`) as Refusal;
+  }
 }
 
 function headersOf(identity: Identity["headers"]): Record<string, string> {
@@ -269,6 +289,10 @@ function urlOf({ url }: Line, route: string): URL {
 function failed(code: string): SyncAnswer {
   return { kind: "failed", answer: answerOfCode(code) as Refusal };
 }
+
+/** No other token: then what the server said of the first is the reason to tell. */
+const isMissing = ({ problem }: Refusal): boolean =>
+  problem.code === "credential_missing" || problem.code === "credential_refused";
 
 function isTokenRefused(answer: SyncAnswer): boolean {
   return answer.kind === "failed" && answer.answer.kind === "auth" && answer.answer.problem.status === 401;
