@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import { HoldfastError } from "../errors.ts";
 import type { LogEntry } from "../server/core.ts";
+import { limitsFrom } from "../server/core.ts";
 import type { SyncServer } from "../server/server.ts";
 import { openServer } from "../server/server.ts";
 import type { ServerStore } from "../server/store.ts";
@@ -29,7 +30,8 @@ const hostLimits = {
   requestTimeoutMs: 120_000,
   keepAliveTimeoutMs: 65_000,
   checkIntervalMs: 1_000,
-  connections: 10_000,
+  /** Telling of each connection that is hung up on would fill the disk in its turn. */
+  dropNoteMs: 60_000,
   /** How long requests under way are waited for at the end. */
   goodbyeMs: 10_000,
   compactEveryMs: 3_600_000,
@@ -140,7 +142,7 @@ async function developmentToken(store: ServerStore, { place, now }: HostOptions)
   return token;
 }
 
-async function listen(server: SyncServer, { host, port, log }: HostOptions): Promise<Server> {
+async function listen(server: SyncServer, { host, port, log, config }: HostOptions): Promise<Server> {
   const socket = createServer(
     {
       maxHeaderSize: hostLimits.headerBytes,
@@ -153,7 +155,8 @@ async function listen(server: SyncServer, { host, port, log }: HostOptions): Pro
     getRequestListener((request) => server.fetch(request), { overrideGlobalObjects: false }),
   );
   socket.maxHeadersCount = hostLimits.headers;
-  socket.maxConnections = hostLimits.connections;
+  socket.maxConnections = limitsFrom(config.limits).sockets;
+  noteDrops(socket, log);
   await new Promise<void>((resolve, reject) => {
     const refuse = (error: NodeJS.ErrnoException): void => reject(cannotListen({ host, port }, error));
     socket.once("error", refuse);
@@ -165,6 +168,16 @@ async function listen(server: SyncServer, { host, port, log }: HostOptions): Pro
     });
   });
   return socket;
+}
+
+function noteDrops(socket: Server, log: HostOptions["log"]): void {
+  let notedAt = Number.NEGATIVE_INFINITY;
+  socket.on("drop", () => {
+    if (performance.now() - notedAt < hostLimits.dropNoteMs) return;
+    notedAt = performance.now();
+    const hint = "raise limits.sockets, or start another process";
+    log({ level: "warn", message: "too many connections are open; new ones are hung up on", hint });
+  });
 }
 
 function compactRegularly(server: SyncServer, log: HostOptions["log"]): () => void {

@@ -18,6 +18,8 @@ export const serverLimits = {
   /** Requests per second that one token may make in the long run, and how many at once. */
   requestsPerSecond: 100,
   burst: 400,
+  /** Open connections; whoever comes past them is hung up on. Whoever listens on a socket sees to it. */
+  sockets: 10_000,
   /** Open event streams, of all and of one token. */
   streams: 5_000,
   streamsPerToken: 200,
