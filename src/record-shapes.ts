@@ -7,7 +7,7 @@ import { choices, conflictKinds, conflictStatuses, deciders } from "./conflict.t
 import type { Json } from "./operation.ts";
 import { strategies } from "./operation.ts";
 import { recordLimits, recordOrigins, recordStates } from "./record.ts";
-import { count, describe, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
+import { count, describe, everyName, instant, json, keepable, name, nullable, optional } from "./shapes.ts";
 import type { Comparison } from "./where.ts";
 
 export const collectionName = z
@@ -50,9 +50,11 @@ const condition = z.union([
     prefix: optional(z.string()),
   } satisfies { readonly [name in keyof Comparison]-?: unknown }),
 ]);
-export const where = z
-  .record(field, condition)
-  .check(describe('Conditions on fields, all must hold: {"status": "open", "fee": {"gt": 5}}; `$key` is the key'));
+export const where = everyName(
+  z
+    .record(field, condition)
+    .check(describe('Conditions on fields, all must hold: {"status": "open", "fee": {"gt": 5}}; `$key` is the key')),
+);
 
 const fieldRule = z.discriminatedUnion("rule", [
   z.strictObject({ rule: z.literal("critical") }),
@@ -90,7 +92,7 @@ export const collectionSpec = z.strictObject({
   unique: optional(
     z.array(z.array(field).check(z.minLength(1), z.maxLength(8))).check(z.maxLength(recordLimits.indexes)),
   ),
-  merge: optional(z.record(field, fieldRule)),
+  merge: optional(everyName(z.record(field, fieldRule))),
   strategy: optional(strategyByKind),
   localOnly: optional(z.array(field)),
   keys: optional(z.enum(["client", "server"])),

@@ -38,6 +38,26 @@ export const json: z.ZodMiniType<Json, Json> = z.unknown().check((context) => {
     context.issues.push({ code: "custom", message, input: context.value });
   }
 }) as unknown as z.ZodMiniType<Json, Json>;
+/**
+ * A record of `z.record()` that keeps every name. Zod's own copy loses an entry called `__proto__` without a word, and a condition that is
+ * lost holds for everything.
+ */
+export function everyName<T extends z.ZodMiniRecord>(shape: T): T {
+  const { run, def } = shape._zod;
+  shape._zod.run = (payload, context) => {
+    const given = payload.value as object | null;
+    const made = run(payload, context);
+    if (made instanceof Promise || made.issues.length > 0 || given === null) return made;
+    const own = Object.getOwnPropertyDescriptor(given, "__proto__");
+    if (own === undefined) return made;
+    const entry = def.valueType._zod.run({ value: own.value, issues: [] }, context) as z.core.ParsePayload;
+    made.issues.push(...z.core.util.prefixIssues("__proto__", entry.issues));
+    // Defined, not assigned: an assignment would set the prototype.
+    Object.defineProperty(made.value, "__proto__", { ...own, value: entry.value });
+    return made;
+  };
+  return shape;
+}
 /** Kept in a column of its own, so it must come back from there as it was. */
 export const keepable = z
   .string()
@@ -219,9 +239,9 @@ export const remoteView = z.object({
 /** What may be changed at run time; kept in the store, so it survives restarts. */
 export const settingsShape = z.strictObject({
   conflict: z.enum(strategies),
-  conflictByType: z.record(z.string(), z.enum(strategies)),
+  conflictByType: everyName(z.record(z.string(), z.enum(strategies))),
   retry: retryInput,
-  retryByType: z.record(z.string(), retryInput),
+  retryByType: everyName(z.record(z.string(), retryInput)),
   retryPresets: z
     .partialRecord(presetName, retryParts)
     .check(describe("What differs in the presets; it counts wherever one of them is named")),

@@ -3,6 +3,9 @@
 import { expect, test } from "vitest";
 import { apart, startRecords } from "../../test/support/record-bench.ts";
 import type { Fields } from "../record.ts";
+import type { Input } from "../verbs.ts";
+
+type Conditions = NonNullable<Input<"records.query">["where"]>;
 
 /** As JSON.parse makes it: `__proto__` is a field like any other. */
 const fields = (proto: unknown, more: Fields = {}): Fields =>
@@ -57,4 +60,36 @@ test("a dispute about such a field is shown with its three sides, decided by han
   expect(ada.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
   await run(3_000);
   expect(text(server.all("notes").n1)).toBe(text(fields("ours")));
+});
+
+test("a condition on such a field asks for it, in queries, counts, pins, filters and rules, and a wrong one is refused", async () => {
+  const { server, client, run } = startRecords();
+  const rule = { name: "notes", merge: fields({ rule: "max" }), filter: fields({ gt: 1 }) };
+  const [ada, bo] = [client({ name: "ada" }), client({ name: "bo", collections: [] })];
+  bo.ask("collections.declare", rule as Input<"collections.declare">);
+  expect(text(bo.ask("collections.list", {}).collections[0]?.spec)).toBe(text(rule));
+  for (const [key, n] of [
+    ["one", 1],
+    ["two", 2],
+    ["three", 3],
+  ] as const)
+    server.write("notes", key, fields(n));
+  await run(3_000);
+  const where = fields({ gte: 2 }) as Conditions;
+  const keys = ada.ask("records.query", { collection: "notes", where }).records.map(({ key }) => key);
+  expect(keys).toEqual(["three", "two"]);
+  expect(ada.ask("records.count", { collection: "notes", where: fields(1) as Conditions })).toEqual({ count: 1 });
+  expect(ada.ask("records.pin", { collection: "notes", where, isPinned: true }).changed).toBe(2);
+  expect(bo.value("two")).toEqual(fields(2));
+  // Both changed it: the rule of the field decides, not a person.
+  bo.offline();
+  bo.update("two", fields(7));
+  ada.update("two", fields(9));
+  await run(3_000);
+  bo.online();
+  await run(3_000);
+  expect([bo.conflicts("open"), bo.value("two"), server.all("notes").two]).toEqual([[], fields(9), fields(9)]);
+  const wrong = (named: Fields) => () => ada.ask("records.query", { collection: "notes", where: named as Conditions });
+  expect(wrong(fields({ above: 1 }))).toThrow('where.__proto__: there is no field "above"');
+  expect(wrong(fields([1]))).toThrow("where.__proto__");
 });
