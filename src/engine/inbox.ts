@@ -29,6 +29,7 @@ import {
 } from "./conflicts.ts";
 import { knowsAliases } from "./ids.ts";
 import { followOperation } from "./landing.ts";
+import { logLosing } from "./losing.ts";
 import { aimAt, groundOf } from "./overlay.ts";
 import type { Pending } from "./pending.ts";
 import { pendingsOfOperation } from "./pending.ts";
@@ -38,6 +39,7 @@ import type { RecordRow } from "./records.ts";
 import { fieldsOf, findRecord, getRecord, noteMentions, sharedFields, shownValue, valueNow } from "./records.ts";
 import { relinkReferences } from "./references.ts";
 import { free } from "./resend.ts";
+import { openRunId } from "./runs.ts";
 import { giveUp } from "./settle.ts";
 import type { Store } from "./store.ts";
 import { apart, integer, json, text } from "./store.ts";
@@ -249,6 +251,11 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
     giveUp(store, op, { outcome: "cancelled", detail: { by: "conflict" } });
     outcome = valueNow(store, row.id);
   } else {
+    const remote = fieldsOf(groundOf(row).snapshot);
+    const sides = { base: fieldsOf(pending.baseValue), remote, version: row.version, outcome };
+    const { kind, fields: disputed } = conflict;
+    const run = openRunId(store);
+    logLosing(store, { info, row, kind, ...sides, choice: choiceOf(by), disputed, run });
     // While another record of the same transaction waits for a decision, it stays parked, and both are asked about at once.
     if (openConflictsOfOperation(store, op.seq).every(({ record }) => record === row.id)) free(store, op);
     aimAt(store, { info, row, pending, op }, outcome);
@@ -264,14 +271,16 @@ function resolveOne(store: Store, conflict: ConflictRow, by: Wanted): void {
       ? {}
       : { others: others.map((each) => ({ ...each, outcome: valueNow(store, each.record) })) }),
   };
-  // Of two sides together something is made that neither of them is.
-  const choice = by.fields === undefined ? by.choose : "value";
+  const choice = choiceOf(by);
   const open = findConflict(store, conflict.id) ?? conflict;
   settleConflict(store, open, { status: "resolved", by: "person", choice, outcome, detail });
   const now = getBrief(store, op.seq);
   if (now !== null) followOperation(store, now);
   tellKeys(store, info.name, [row.key], "resolve");
 }
+
+/** Of two sides together something is made that neither of them is. */
+const choiceOf = ({ choose, fields }: Wanted): Choice => (fields === undefined ? choose : "value");
 
 /** What a value made by hand mentions may not be created yet: the operation waits for that, and takes the server's key. */
 function linkMentions(store: Store, seq: number, of: { readonly record: number; readonly value: Fields | null }): void {

@@ -22,6 +22,7 @@ import {
   openConflictsOfOperation,
 } from "./conflicts.ts";
 import { addDependency, dependenciesOf, dependentsOf, detachFrom } from "./lanes.ts";
+import { logLosing } from "./losing.ts";
 import type { Overlay, Pending } from "./pending.ts";
 import {
   changeBetween,
@@ -296,6 +297,9 @@ function decide(store: Store, step: Step, op: Brief, dispute: Dispute): Overlay 
     ? ({ how: "manual", strategy: "manual", fields: dispute.fields } as const)
     : decideSides(store, met);
   if (verdict.how === "decided") {
+    const { value: outcome, choice } = verdict;
+    const lost = { info, row, ...sides, version: ground.version, choice, outcome, disputed: [], run: step.cause.run };
+    logLosing(store, lost);
     noteDecision(store, met, verdict);
     countInSyncRun(store, { merged: 1 });
     return aim(store, step, op, { value: verdict.value, version: dispute.version });

@@ -1,5 +1,6 @@
 /**
- * Owns the table `record_history`: one row per change that a record's view took, with both sides, so that nothing that was ever seen is lost.
+ * Owns the table `record_history`: one row per change that a record's view took, with both sides, so that nothing that was ever seen is lost;
+ * and the server's side of a decision that it lost.
  * Who changes records is `records.ts` and `pending.ts`; how history is read and restored is left to the verbs of records.
  */
 
