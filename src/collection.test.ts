@@ -104,6 +104,8 @@ test("the types follow from the schema", () => {
   expectTypeOf(notes).toEqualTypeOf<DeclaredCollection<typeof libraries.zod>>();
   // @ts-expect-error no such field
   expect(() => collection({ name: "notes", schema: libraries.zod, merge: { titel: { rule: "max" } } })).not.toThrow();
+  // @ts-expect-error no such field
+  expect(() => collection({ name: "notes", schema: libraries.zod, filter: { titel: "a" } })).not.toThrow();
 });
 
 test("what JSON cannot carry, and what is no object, is a mistake of the schema", () => {

@@ -11,7 +11,7 @@ import type { FieldRule } from "./merge.ts";
 import { checkOptions, misspelt } from "./misuse.ts";
 import type { Json, Strategy } from "./operation.ts";
 import { strategies } from "./operation.ts";
-import type { CollectionSpec, Fields, Where } from "./record.ts";
+import type { CollectionSpec, Condition, Fields } from "./record.ts";
 import { askSchema, isSchema } from "./standard-schema.ts";
 import type { Collection } from "./world.ts";
 
@@ -21,7 +21,7 @@ type FieldOf<S extends StandardSchemaV1> = Extract<keyof Out<S>, string>;
 
 export type CollectionDeclaration<S extends StandardSchemaV1> = Omit<
   CollectionSpec,
-  "indexes" | "unique" | "merge" | "strategy" | "localOnly"
+  "indexes" | "unique" | "merge" | "strategy" | "localOnly" | "filter"
 > & {
   /** Any synchronous Standard Schema of an object. What it makes of a value is kept, and what it does not know is left alone. */
   readonly schema: S;
@@ -33,6 +33,8 @@ export type CollectionDeclaration<S extends StandardSchemaV1> = Omit<
   /** What decides conflicts, by kind; one word decides all kinds. */
   readonly strategy?: Strategy | Partial<Strategies>;
   readonly localOnly?: readonly FieldOf<S>[];
+  /** Which records are synced: those that meet all conditions. */
+  readonly filter?: { readonly [F in FieldOf<S> | "$key"]?: Condition };
   /** Brings a value of an older version forward. Must be pure: it runs again whenever an old value is met. */
   readonly upcast?: (value: Fields, fromVersion: number) => Fields;
   /** Strategy functions by kind of conflict; they go before `strategy`. Pure: same sides, same answer. */
@@ -212,7 +214,7 @@ function checkKind(where: string, kind: string): void {
     throw new TypeError(misspelt(`${where}: the kind of conflict`, kind, conflictKinds));
 }
 
-function checkFilter(where: string, filter: Where): void {
+function checkFilter(where: string, filter: object): void {
   if (typeof filter !== "object" || filter === null || Array.isArray(filter))
     throw new TypeError(`${where}: filter must name fields and conditions, e.g. { status: "open", fee: { gt: 5 } }`);
 }

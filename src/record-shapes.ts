@@ -50,10 +50,22 @@ const condition = z.union([
     prefix: optional(z.string()),
   } satisfies { readonly [name in keyof Comparison]-?: unknown }),
 ]);
-export const where = everyName(
-  z
-    .record(field, condition)
-    .check(describe('Conditions on fields, all must hold: {"status": "open", "fee": {"gt": 5}}; `$key` is the key')),
+const conditions = (...checks: readonly z.core.$ZodCheck<Record<string, unknown>>[]) =>
+  everyName(
+    z
+      .record(field, condition)
+      .check(
+        describe('Conditions on fields, all must hold: {"status": "open", "fee": {"gt": 5}}; `$key` is the key'),
+        ...checks,
+      ),
+  );
+export const where = conditions();
+/** What the server is asked for: it does not know when a record changed on this device, and would find none. */
+const filter = conditions(
+  z.refine(
+    (asked) => !Object.hasOwn(asked, "$changed"),
+    "asks for $changed, which no server knows: it is when a record changed on this device",
+  ),
 );
 
 const fieldRule = z.discriminatedUnion("rule", [
@@ -96,7 +108,7 @@ export const collectionSpec = z.strictObject({
   strategy: optional(strategyByKind),
   localOnly: optional(z.array(field)),
   keys: optional(z.enum(["client", "server"])),
-  filter: optional(where),
+  filter: optional(filter),
   maxBytes: optional(z.int().check(z.gte(1))),
   isSynced: optional(z.boolean()),
 });

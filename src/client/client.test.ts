@@ -11,6 +11,7 @@ import type { QueuedOperation } from "./client.ts";
 import { connect, newOperationId } from "./client.ts";
 import { directTransport } from "./direct.ts";
 import { portTransport, servePort } from "./port.ts";
+import type { CollectionHandle } from "./records.ts";
 import type { Transport } from "./transport.ts";
 
 describe("the contract over the direct transport:", () => {
@@ -153,4 +154,13 @@ describe("the client", () => {
     }
     await expect(other.queue.list()).rejects.toMatchObject({ code: "engine_closed" });
   });
+});
+
+test("what is asked of a collection and taken out of its records is named by the schema, or by what every record has", () => {
+  type Notes = CollectionHandle<{ readonly title: string }>;
+  expectTypeOf<{ unset: ["title"] }>().toExtend<NonNullable<Parameters<Notes["update"]>[2]>>();
+  expectTypeOf<{ unset: ["titel"] }>().not.toExtend<NonNullable<Parameters<Notes["update"]>[2]>>();
+  // Every collection is kept in this order, and the words for an order without an index name it.
+  expectTypeOf<{ order: [{ field: "$changed" }] }>().toExtend<NonNullable<Parameters<Notes["query"]>[0]>>();
+  expectTypeOf<{ order: [{ field: "titel" }] }>().not.toExtend<NonNullable<Parameters<Notes["query"]>[0]>>();
 });

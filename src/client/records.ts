@@ -37,10 +37,13 @@ export type TypedRecord<T> = Omit<RecordView, "value"> & { readonly value: T | n
 export type Written<T> = Omit<RecordReceipt, "record"> & { readonly record: TypedRecord<T> };
 export type Page<T> = { readonly records: readonly TypedRecord<T>[]; readonly next: string | null };
 
+/** A field of the value, or what every record has besides: its key, and when it changed here (milliseconds since 1970). */
+type Asked<T> = Extract<keyof T, string> | "$key" | "$changed";
+
 export type Query<T> = {
-  readonly where?: { readonly [F in Extract<keyof T, string> | "$key"]?: Condition };
+  readonly where?: { readonly [F in Asked<T>]?: Condition };
   readonly order?: readonly {
-    readonly field: Extract<keyof T, string> | "$key";
+    readonly field: Asked<T>;
     readonly direction?: "asc" | "desc";
   }[];
   readonly states?: readonly RecordState[];
@@ -70,7 +73,7 @@ export type CollectionHandle<T = Fields, I = T> = {
   readonly update: (
     key: string,
     fields: Partial<I>,
-    options?: CallOptions & { readonly unset?: readonly string[] },
+    options?: CallOptions & { readonly unset?: readonly Extract<keyof T, string>[] },
   ) => Promise<Written<T>>;
   /** A merge patch (RFC 7396), or the steps of a JSON Patch (RFC 6902), whose `test` refuses what is not as it was seen. */
   readonly patch: (key: string, patch: Fields | readonly Json[], options?: CallOptions) => Promise<Written<T>>;

@@ -60,3 +60,12 @@ test("a collection that nobody declared is not found", () => {
     expect.objectContaining({ code: "not_found" }),
   );
 });
+
+test("a filter by what only this device knows is refused, and a query may ask for it", () => {
+  using bench = startReader([notes]);
+  const declare = () => bench.ask("collections.declare", { name: "late", filter: { $changed: { gt: 0 } } });
+  expect(declare).toThrow("filter: asks for $changed, which no server knows");
+  bench.put("notes", "n1", { n: 1 });
+  const asked = { collection: "notes", where: { $changed: { gt: 0 } } };
+  expect(bench.ask("records.query", asked).records).toHaveLength(1);
+});
