@@ -78,6 +78,8 @@ export type Change = {
   readonly unset?: readonly string[];
   /** Fields that are in conflict when they changed after `base`, even to the same value: two that counted one up have counted two. */
   readonly strict?: readonly string[];
+  /** Said of a creation on its way: a server gave this key before, so it is kept where the server gives keys. */
+  readonly named?: boolean;
   /** Schema version of `fields`. */
   readonly schema: number;
 };

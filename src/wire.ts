@@ -47,6 +47,7 @@ const change = z.object({
   fields,
   unset: z.optional(z.array(z.string())),
   strict: z.optional(z.array(z.string())),
+  named: z.optional(z.boolean()),
   schema: count,
 });
 

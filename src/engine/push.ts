@@ -5,12 +5,13 @@
 import { HoldfastError } from "../errors.ts";
 import type { Answer, Json, Problem } from "../operation.ts";
 import { textBytes } from "../operation.ts";
-import type { RecordWrite } from "../record.ts";
+import type { Change, RecordWrite } from "../record.ts";
 import { recordWriteType } from "../record.ts";
 import type { PushAnswer, PushItem, PushResponse } from "../wire.ts";
 import { pushRequest, readWire, wireLimits } from "../wire.ts";
 import type { Attempt, OperationType, Reply, Signal, SyncPort } from "../world.ts";
-import { listInfos } from "./collections.ts";
+import { findCollection, listInfos } from "./collections.ts";
+import { getAlias } from "./ids.ts";
 import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
@@ -158,7 +159,7 @@ function send(store: Store, request: Request): Promise<readonly (readonly [strin
   const floor = Math.min(lowestUnsettled(store) ?? Number.MAX_SAFE_INTEGER, ...request.attempts.map(numberOf));
   const history = historyOf(store, request.space);
   const seen = history === "" ? 0 : seenOf(store, getSpace(store, request.space));
-  const items = request.attempts.map(itemOf);
+  const items = request.attempts.map((attempt) => itemOf(store, attempt));
   return sync
     .push({ space: request.space, client, floor, ...(history === "" ? {} : { history, seen }), items }, signal)
     .then((reply) => answersOf(store, { ...request, seen }, reply));
@@ -166,10 +167,21 @@ function send(store: Store, request: Request): Promise<readonly (readonly [strin
 
 const numberOf = ({ operation }: Attempt): number => operation.sequence;
 
-function itemOf(attempt: Attempt): PushItem {
+function itemOf(store: Store, attempt: Attempt): PushItem {
   const { changes, at } = attempt.input as unknown as RecordWrite;
-  return { id: attempt.idempotencyKey, number: numberOf(attempt), changes: changes as PushItem["changes"], at };
+  const told = changes.map((change) => (isNamed(store, change) ? { ...change, named: true } : change));
+  return { id: attempt.idempotencyKey, number: numberOf(attempt), changes: told as PushItem["changes"], at };
 }
+
+/**
+ * A creation whose key is no local id: the server gave it once, and has lost the record since. Under another key it would be a second record
+ * beside the one that another device brings back, and what refers to it would point nowhere.
+ */
+const isNamed = (store: Store, { kind, collection, key }: Change): boolean =>
+  kind === "create" &&
+  findCollection(store, collection)?.spec.keys === "server" &&
+  !key.startsWith("local-") &&
+  getAlias(store, key) === null;
 
 function answersOf(
   store: Store,

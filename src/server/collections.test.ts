@@ -350,6 +350,18 @@ test("a key of the server is given to the record that was created, and not to on
   expect((await pull({ wants })).records).toMatchObject([{ key: "d1", value: { a: 2 } }]);
 });
 
+test("a key that a server gave before is kept when its record is brought back, and what is there under it is no other one's", async () => {
+  const { push, fetch } = await openTestServer({ collections: [{ name: "notes", keys: "server" }] });
+  const named = (fields: object) => ({ ...(create("given before", fields) as object), named: true }) as never;
+  const first = await push(named({ a: 1 }), { id: "op-1" });
+  expect(first).toMatchObject({ outcome: "applied", changes: [{ key: "given before" }] });
+  expect(JSON.stringify(first)).not.toContain("serverKey");
+  expect(await push(create("given before", { a: 1 }), { id: "op-1" })).toMatchObject({ outcome: "duplicate" });
+  expect(await push(named({ a: 1 }), { id: "op-2" })).toMatchObject({ outcome: "applied", changes: [{ version: 1 }] });
+  expect(await push(named({ a: 2 }), { id: "op-3" })).toMatchObject({ outcome: "conflict", kind: "version_mismatch" });
+  expect((await fetch(["given before"])).records).toMatchObject([{ value: { a: 1 }, version: 1 }]);
+});
+
 describe("rights", () => {
   const access: ServerCollection["access"] = {
     clerk: { read: true, write: { status: "open" } },

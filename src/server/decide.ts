@@ -149,8 +149,9 @@ function checkNames({ core }: Desk, change: Change): Violation | null {
 function assignKeys(desk: Desk, item: PushItem): readonly Part[] {
   const keys = new Map<string, string>();
   const places = new Map<string, string>();
-  for (const { kind, collection, key } of changesOf(item)) {
-    const isOurs = kind === "create" && desk.core.collections.get(collection)?.keys === "server";
+  for (const { kind, collection, key, named } of changesOf(item)) {
+    // What a server named before and has lost since, by a restore or in time, comes back as what others know it by.
+    const isOurs = kind === "create" && named !== true && desk.core.collections.get(collection)?.keys === "server";
     if (!isOurs || desk.recordOf(collection, key) !== null) continue;
     const given = desk.core.newId();
     keys.set(key, given);

@@ -272,7 +272,8 @@ function applyChange(model: Model, step: Step): PushAnswer | null {
     applied.push({ collection, key, version });
     return null;
   }
-  const serverKey = kind === "create" && server.naming.has(collection) ? `srv-${state.head + 1}` : undefined;
+  const isOurs = kind === "create" && change.named !== true && server.naming.has(collection);
+  const serverKey = isOurs ? `srv-${state.head + 1}` : undefined;
   const touched = kind === "update" ? touchedBy(change) : null;
   const stored = store(
     model,
