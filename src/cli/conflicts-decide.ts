@@ -77,7 +77,7 @@ export async function isAgreed(context: Context, { count, choose, isYes }: Quest
     throw new HoldfastError(
       "confirmation_needed",
       question,
-      "--yes decides them without a question; each can be taken back with `holdfast conflicts undo`",
+      "--yes decides them without a question; what loses stays in the history of each record",
       {
         details: { count },
       },

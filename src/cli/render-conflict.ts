@@ -136,8 +136,11 @@ const deciderWords = {
   withdrawal: "its operation was given up",
 } as const;
 
-function hintsFor({ paint }: Look, { id, status, kind }: View): string {
+function hintsFor({ paint }: Look, view: View): string {
+  const { id, status, kind, choice, collection, key } = view;
   const short = shortId(id);
+  if (status === "resolved" && choice === "local")
+    return paint.dim(`${sign.hint} holdfast records history ${collection} ${shellWord(key)}   has what the server had`);
   if (status === "resolved")
     return paint.dim(`${sign.hint} holdfast conflicts undo ${short}   to take the decision back`);
   const merge = kind === "version_mismatch" ? "|merge" : "";

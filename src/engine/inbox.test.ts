@@ -144,7 +144,14 @@ test("a decision beneath a later change of ours is taken back, and that change s
     await run(3_000);
     const title = choose === "local" ? "ours" : "theirs";
     expect(server.all("notes").n1).toEqual({ ...base, title, n: 5 });
-    expect(ada.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
+    // What was kept as it stood here is not said to be taken back.
+    const { refused } = ada.ask("conflicts.undo", { ids: done });
+    expect(refused.map(({ message }) => message)).toEqual(
+      choose === "local"
+        ? [`conflict ${done[0]}: it kept what was written here, so there is nothing to take back`]
+        : [],
+    );
+    expect(ada.conflicts(choose === "local" ? "resolved" : "undone").map(({ id }) => id)).toEqual(done);
     await run(3_000);
     expect(server.all("notes").n1).toEqual({ ...base, title: "ours", n: 5 });
   }

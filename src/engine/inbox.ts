@@ -383,7 +383,14 @@ function undoOne(store: Store, conflict: ConflictRow): void {
   const outcome = after === undefined ? conflict.outcome : after;
   const decided = [{ record: conflict.record, before, outcome }, ...others];
   const writes = decided.flatMap((each) => writeBack(store, conflict, each));
-  if (writes.length > 0) writeRecords(store, writes, { origin: "undo", detail: { conflict: conflict.id } });
+  // A side that stays as it was written here leaves nothing to write again: to say "taken back" would be a lie.
+  if (writes.length === 0)
+    refuse(
+      conflict,
+      "it kept what was written here, so there is nothing to take back",
+      "what the server had is in the record's history: `holdfast records history`, then `holdfast records restore`",
+    );
+  writeRecords(store, writes, { origin: "undo", detail: { conflict: conflict.id } });
   const together = others.flatMap(({ record }) => withdrawnOn(store, record, conflict.op));
   for (const each of [conflict, ...together]) {
     const { decidedBy: by, choice, detail } = each;
