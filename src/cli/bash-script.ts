@@ -16,6 +16,8 @@ _holdfast() {
     prefix=\${typed%"$cur"}
     COMPREPLY=()
     while IFS= read -r line; do
+        # Files are offered where one may stand; a bash before 4 offers them everywhere.
+        [[ $line == :4 ]] && compopt +o default 2>/dev/null
         [[ $line == :* ]] && continue
         line=\${line%%$'\\t'*}
         [[ $line == "$typed"* ]] && COMPREPLY+=("\${line#"$prefix"}")

@@ -38,10 +38,20 @@ export async function complete(argv: readonly string[], host: Host): Promise<Exi
   const words = argv[0] === "--" ? argv.slice(1) : argv;
   const root = buildTree(host, { context: undefined, exit: 0 });
   const live = await readLive(host, homeOf(words));
-  fill(tab, root, { ...live, names: await namesFor(words) });
-  host.stdout.write(`${await capture(() => tab.parse([...words]))}\n`);
+  // Behind -- stands a command of somebody else's.
+  const place = { isFile: words.slice(0, -1).includes("--") };
+  fill(tab, root, { ...live, names: await namesFor(words) }, place);
+  const said = await capture(() => tab.parse([...words]));
+  host.stdout.write(`${place.isFile ? said.replace(noFiles, anyFile) : said}\n`);
   return 0;
 }
+
+/** What the last line tells the shell when it has no candidate: to offer nothing, or files. The library always says the first. */
+const noFiles = /:4$/;
+const anyFile = ":0";
+
+/** Learnt while the library looks for what may stand where the person is: whether a file may. */
+type Place = { isFile: boolean };
 
 type Conflict = Output<"conflicts.list">["conflicts"][number];
 type Live = {
@@ -99,7 +109,12 @@ type Candidate = { readonly value: string; readonly description: string };
 type Offer = (complete: (value: string, description: string) => void) => void;
 
 /** Tells the completer about every command with its options, arguments and live values. */
-function fill(completer: RootCommand, root: Command, live: Live): void {
+function fill(completer: RootCommand, root: Command, live: Live, place: Place): void {
+  const file: Offer = () => {
+    place.isFile = true;
+  };
+  const nothing: Offer = () => {};
+
   for (const command of everyCommand(root)) {
     const path = pathOf(command);
     const entry = path === "" ? completer : completer.command(path, command.summary() || command.description());
@@ -108,12 +123,14 @@ function fill(completer: RootCommand, root: Command, live: Live): void {
       if (name === undefined) continue;
       const short = option.short?.slice(1);
       const takesValue = option.required || option.optional;
-      const offer = takesValue ? (offerFor(path, name, live) ?? (() => {})) : undefined;
+      const other = /<(file|dir)>/.test(option.flags) ? file : nothing;
+      const offer = takesValue ? (offerFor(path, name, live) ?? other) : undefined;
       if (offer === undefined) entry.option(name, option.description, short);
       else entry.option(name, option.description, offer, short);
     }
     for (const argument of command.registeredArguments) {
-      entry.argument(argument.name(), offerFor(path, argument.name(), live) ?? (() => {}), argument.variadic);
+      const other = argument.name() === "file" ? file : nothing;
+      entry.argument(argument.name(), offerFor(path, argument.name(), live) ?? other, argument.variadic);
     }
   }
 }
@@ -192,9 +209,11 @@ function liveCandidates(path: string, name: string, live: Live): readonly Candid
 
 const builtInTypes = ["http.request", "file.upload", "command.run"] as const;
 
-/** Names that a shell can take as one word, each once. */
+/** Names that every shell takes as one word as they are, each once: others write to the queue, and shells put in what is offered unquoted. */
 function named(values: readonly string[], description: string): readonly Candidate[] {
-  return [...new Set(values)].filter((value) => /^[^\s'"`$\\]+$/.test(value)).map((value) => ({ value, description }));
+  return [...new Set(values)]
+    .filter((value) => /^[\p{L}\p{N}_.,:@%+/][\p{L}\p{N}_.,:@%+/=-]*$/u.test(value))
+    .map((value) => ({ value, description }));
 }
 
 /** The library prints; what it prints belongs to our own stream. */

@@ -73,6 +73,33 @@ describe("candidates", () => {
     expect(new Set(await candidates(...words))).toEqual(new Set(expected));
   });
 
+  it.each<readonly [readonly string[], string]>([
+    [["upload", ""], ":0"],
+    [["upload", "./bi"], ":0"],
+    [["upload", "big.bin", ""], ":4"],
+    [["queue", "export", "--output", ""], ":0"],
+    [["queue", "import", ""], ":0"],
+    [["--home", "/tm"], ":0"],
+    [["exec", "--", "./back"], ":0"],
+    [["queue", "show", "nothing-like-it"], ":4"],
+    [["records", "list", ""], ":4"],
+    [["queue", "list", "--lane", ""], ":4"],
+  ])("after %j may be files (:0), or not (:4)", async (words, directive) => {
+    const { out } = await play(["complete", "--", ...words], live);
+    expect(out.trimEnd().split("\n").at(-1)).toBe(directive);
+  });
+
+  it("from outside are names that every shell takes as they are", async () => {
+    const names = ["a;reboot", "a&b", "a>b", "~root", "-rf", "a*", "a!b", "a(b", "a|b", "{a,b}", "#a", "[a]"];
+    const good = ["notes", "mail.2", "größe", "https://api.example.com:8080/x", "a_b-c"];
+    const operations = [...names, ...good].map((lane) => has.operation({ lane }));
+    const { out } = await play(["complete", "--", "queue", "list", "--lane", ""], {
+      ...live,
+      answers: { ...live.answers, "queue.list": { operations, next: null } },
+    });
+    expect(out.split("\n").flatMap((line) => (line.includes("\t") ? [line.split("\t")[0]] : []))).toEqual(good);
+  });
+
   it("are there without a daemon too, which is not started for them", async () => {
     const openError = new HoldfastError("daemon_unreachable", "no daemon runs", "");
     const played = await play(["complete", "--", "queue", "l"], { openError });
@@ -84,7 +111,9 @@ describe("candidates", () => {
 const bashTab = `
 source "$1"; source "$1"
 ask() { COMP_LINE=$1; COMP_POINT=\${#1}; read -ra COMP_WORDS <<< "$1"; COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _holdfast; printf "%s\\n" "\${COMPREPLY[@]}"; }
-ask "holdfast queue wh"; ask 'holdfast queue $(touch evaluated)'`;
+ask "holdfast queue wh"; ask 'holdfast queue $(touch evaluated)'
+compopt() { printf "no-files %s\\n" "$*"; }
+ask "holdfast upload ./"; printf "then\\n"; ask "holdfast request POST "`;
 const shells = [
   ["bash", bashTab],
   ["zsh", 'autoload -U compinit; compinit -D; source "$1"; print ok'],
@@ -108,6 +137,8 @@ describe("the script is sourced", () => {
         cwd: scratch,
       });
       expect(said).toMatch(shell === "zsh" ? /ok/ : /^why/m);
+      // A word that a file may be is left to the shell, any other is not.
+      if (shell === "bash") expect(said).toMatch(/\n\s*then\nno-files \+o default\n/);
       expect(existsSync(path.join(scratch, "evaluated")), "what was typed is not evaluated").toBe(false);
     });
   }
