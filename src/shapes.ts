@@ -26,6 +26,10 @@ export const describe = z.describe;
  * `__proto__` on the way; a payload has to stay what it was.
  */
 export const json: z.ZodMiniType<Json, Json> = z.unknown().check((context) => {
+  if (context.value === undefined) {
+    context.issues.push({ code: "custom", message: "expected a JSON value", input: context.value });
+    return;
+  }
   try {
     if (toJson(context.value, "value") === context.value) return;
     context.issues.push({

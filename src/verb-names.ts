@@ -64,6 +64,9 @@ export const verbKinds = {
   "engine.check": "read",
 } as const satisfies { readonly [V in Verb]: Verbs[V]["kind"] };
 
+/** Where to read what a verb takes. Programs call it, so this names no command: many verbs have none of their name. */
+export const inputHint = (verb: Verb): string => `see \`${verb}\` in docs/http.md, or in /openapi.json of a daemon`;
+
 /** Writes whose second run changes nothing and answers the same, so that a lost answer may simply be asked for again. */
 const repeatableWrites: ReadonlySet<Verb> = new Set<Verb>([
   "queue.pause",

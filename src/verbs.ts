@@ -42,6 +42,7 @@ import {
   syncRun,
   why,
 } from "./shapes.ts";
+import { inputHint } from "./verb-names.ts";
 import { kind, none, row } from "./verb-row.ts";
 
 export const verbs = {
@@ -310,14 +311,9 @@ export function parseInput<V extends Verb>(verb: V, input: unknown): Input<V> {
   if (plain !== null) return plain as Input<V>;
   const parsed = z.safeParse(verbs[verb].input, input, wordless);
   if (parsed.success) return parsed.data as Input<V>;
-  throw new HoldfastError(
-    "invalid_input",
-    `${verb}: ${firstIssue(parsed.error, "input")}`,
-    `see \`holdfast help ${verb.replace(".", " ")}\``,
-    {
-      details: {
-        issues: parsed.error.issues.map((each) => ({ path: each.path.map(String), message: issueWords(each) })),
-      },
+  throw new HoldfastError("invalid_input", `${verb}: ${firstIssue(parsed.error, "input")}`, inputHint(verb), {
+    details: {
+      issues: parsed.error.issues.map((each) => ({ path: each.path.map(String), message: issueWords(each) })),
     },
-  );
+  });
 }

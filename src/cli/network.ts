@@ -28,7 +28,7 @@ export const runNetworkCheck: Handler<[string | undefined], object> = async (con
   const { checking } = await session.call("network.check", asked);
   if (checking.length > 0) context.tell(`Checking ${plural(checking.length, "remote")}…`);
   const { network, open } = await untilChecked(context, session, { checking, before: before.remotes });
-  context.answer(network, () => renderNetwork(context, network));
+  context.answer(network, () => renderNetwork(context, typed === undefined ? network : only(network, checking)));
   for (const remote of open)
     context.tell(
       `${context.errorPaint.yellow(sign.warn)} Nothing was heard of ${plain(remote)} within ${formatDuration(checkTimeoutMs)}`,
@@ -36,6 +36,12 @@ export const runNetworkCheck: Handler<[string | undefined], object> = async (con
   const isReached = network.remotes.every((each) => !checking.includes(each.remote) || doesAnswer(each));
   return open.length === 0 && isReached ? 0 : 1;
 };
+
+/** Who asked about one remote is told about that one. */
+function only(network: Output<"network.status">, names: readonly string[]): Output<"network.status"> {
+  const remotes = network.remotes.filter(({ remote }) => names.includes(remote));
+  return { ...network, remotes, status: remotes[0]?.status ?? network.status };
+}
 
 /** An address stands for its origin; another name must be one that operations go to, or a typing error would be looked for ever after. */
 function remoteNamed(remotes: readonly RemoteView[], typed: string): string {

@@ -202,9 +202,12 @@ export const runPause: Handler<[], ScopeOptions> = async (context, _args, option
 export const runResume: Handler<[], ScopeOptions> = async (context, _args, options) => {
   const scope = parseScope(options);
   const answer = await (await context.session()).call("queue.resume", { scope });
+  // The pause of everything is one, and what was paused by itself another.
+  const but = scope.kind === "all" && answer.paused.length > 0 ? " that is not paused by itself" : "";
   context.confirm(
     answer,
-    () => `${context.paint.green(sign.yes)} Resumed ${plain(scopeText(scope))}\n${pausesText(context, answer.paused)}`,
+    () =>
+      `${context.paint.green(sign.yes)} Resumed ${plain(scopeText(scope))}${but}\n${pausesText(context, answer.paused)}`,
   );
   return 0;
 };

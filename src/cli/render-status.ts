@@ -200,8 +200,11 @@ export function renderNetwork(look: Look, network: Output<"network.status">): st
     checking: "Checking the network",
     unknown: "Nothing is known of the network yet",
   } as const;
+  const silent = network.remotes.filter(({ status }) => status === "offline").length;
+  // One remote that is away does not take the others with it.
+  const isInPart = network.status === "offline" && silent < network.remotes.length;
   const colour =
-    network.isWorkingOffline || network.status === "checking"
+    network.isWorkingOffline || network.status === "checking" || isInPart
       ? paint.yellow
       : network.status === "online"
         ? paint.green
@@ -210,7 +213,9 @@ export function renderNetwork(look: Look, network: Output<"network.status">): st
           : paint.dim;
   const sentence = network.isWorkingOffline
     ? "Working offline: nothing is sent until `holdfast network online`"
-    : words[network.status];
+    : isInPart
+      ? `${silent} of ${plural(network.remotes.length, "remote")} ${silent === 1 ? "does" : "do"} not answer`
+      : words[network.status];
   const checked =
     network.lastCheckAt === null ? "" : ` ${paint.dim(`(checked ${formatRelative(network.lastCheckAt, now)})`)}`;
   const remotes =

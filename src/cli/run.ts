@@ -6,7 +6,8 @@ import type { Command } from "commander";
 import { CommanderError } from "commander";
 import type { ExitCode } from "../errors.ts";
 import { HoldfastError, isCode } from "../errors.ts";
-import { verbKinds } from "../verb-names.ts";
+import { inputHint, verbKinds } from "../verb-names.ts";
+import type { Verb } from "../verbs.ts";
 import { makeContext } from "./context.ts";
 import type { Host } from "./host.ts";
 import { noteOffline } from "./network-note.ts";
@@ -108,9 +109,7 @@ function inWordsOfTheCommand(error: unknown, root: Command, argv: readonly strin
   return new HoldfastError(
     "invalid_input",
     error.message.slice(verb.length + 2),
-    error.hint.startsWith("see `holdfast help ")
-      ? `see \`holdfast help ${pathOf(commandOf(root, argv))}\``
-      : error.hint,
+    error.hint === inputHint(verb as Verb) ? `see \`holdfast help ${pathOf(commandOf(root, argv))}\`` : error.hint,
     { cause, ...(details === undefined ? {} : { details }) },
   );
 }

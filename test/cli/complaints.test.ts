@@ -192,6 +192,33 @@ describe("a look at the network", () => {
     expect((await looks(unknown, { status: "checking" })).exit).toBe(1);
   });
 
+  it("tells that one remote is away, not that the network is", async () => {
+    const remotes = [has.offlineRemote, { ...has.onlineRemote, remote: "https://files.example.com" }];
+    const answers = { "network.status": { ...network, status: "offline" as const, remotes } };
+    const { out } = await play(["network", "status"], { answers });
+    expect(out.split("\n")[0]).toBe("● 1 of 2 remotes does not answer");
+    const alone = { "network.status": { ...network, status: "offline" as const, remotes: [has.offlineRemote] } };
+    expect((await play(["network", "status"], { answers: alone })).out.split("\n")[0]).toBe("● Network is offline");
+  });
+
+  it("at one remote tells of that one, and tells a program of all", async () => {
+    const files = { ...has.onlineRemote, remote: "https://files.example.com" };
+    let asked = 0;
+    const seen = () => ({ ...files, lastSuccessAt: now + asked++ });
+    const answers: NonNullable<Script["answers"]> = {
+      "network.check": { checking: [files.remote] },
+      "network.status": () => ({ ...network, status: "offline", remotes: [has.offlineRemote, seen()] }),
+    };
+    const { exit, out } = await play(["network", "check", files.remote], { answers });
+    expect([exit, out.split("\n")[0], out.includes(has.offlineRemote.remote)]).toEqual([
+      0,
+      "● Network is online",
+      false,
+    ]);
+    const json = await play(["network", "check", files.remote, "--json"], { answers });
+    expect(JSON.parse(json.out)).toMatchObject({ status: "offline", remotes: [{}, {}] });
+  });
+
   it("is refused while working offline, because nothing is probed then", async () => {
     const answers = { "network.status": { ...network, isWorkingOffline: true, remotes: [] } };
     expect((await play(["network", "check"], { answers })).exit).toBe(5);

@@ -409,6 +409,14 @@ it("a secret comes from stdin without its newline, or from a prompt, and is neve
   expect((await play(argv, { stdin: "", local })).exit).toBe(2);
 });
 
+it("the end of the pause of everything does not claim what is still paused by itself", async () => {
+  const pause = { kind: "lane", name: "notes", reason: "", since: now } as const;
+  const resumed = async (...paused: readonly (typeof pause)[]): Promise<string | undefined> =>
+    (await play(["queue", "resume"], { answers: { "queue.resume": { paused: [...paused] } } })).out.split("\n")[0];
+  expect(await resumed()).toBe("✓ Resumed everything");
+  expect(await resumed(pause)).toBe("✓ Resumed everything that is not paused by itself");
+});
+
 it("colours are for terminals, and NO_COLOR and --no-color switch them off", async () => {
   const script = { answers: { "queue.status": has.queueStatus(), "collections.list": has.noCollections } };
   const hasColour = async (more: Script, ...argv: readonly string[]): Promise<boolean> =>
