@@ -1,4 +1,4 @@
-// Owns that docs/cli.md says what the command says, and that every command explains itself.
+// Owns that docs/cli.md says what the command says, and that every command explains itself. That its examples can be typed is in examples.test.ts.
 import { expect, it } from "vitest";
 import { pathOf } from "../../src/cli/run.ts";
 import { buildTree, everyCommand } from "../../src/cli/tree.ts";
@@ -12,7 +12,7 @@ it("docs/cli.md is what the command says of itself", async () => {
 });
 
 it.each(everyCommand(tree()).map((command) => [pathOf(command) || "holdfast", command] as const))(
-  "%s has a description and examples that it understands",
+  "%s has a description and examples of its own",
   (path, command) => {
     expect(command.description()).toMatch(/\.$/);
     expect(examplesOf(command).length).toBeGreaterThan(0);
