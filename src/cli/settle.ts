@@ -3,7 +3,7 @@
  * How the operation came to be is in `enqueue.ts` and `upload.ts`; following it live is `wait.ts`.
  */
 import type { ExitCode } from "../errors.ts";
-import type { AddInput, Receipt, Why } from "../verbs.ts";
+import type { AddInput, Input, Receipt, Why } from "../verbs.ts";
 import type { Context } from "./context.ts";
 import { sign } from "./paint.ts";
 import { parseDuration, usage } from "./parse.ts";
@@ -38,15 +38,24 @@ export async function enqueue(context: Context, { input, label }: Enqueue, choic
   return waitFor(context, timeoutMs === undefined ? wait : { ...wait, timeoutMs });
 }
 
+/** More than this many that wait for their next attempt are not counted apart. */
+const waitingLimit = 100;
+
 /** Where the remote is back and something waits, what waits goes out too: say so before it does. */
 async function tellBanner(context: Context): Promise<boolean> {
   const session = await context.session();
   const status = await session.call("queue.status", {});
-  const pending = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
+  const open = (status.counts.pending ?? 0) + (status.counts.in_progress ?? 0);
   const isReachable = status.remotes.some((remote) => remote.pending > 0 && remote.status !== "offline");
-  if (pending === 0 || !isReachable || status.isWorkingOffline) return false;
-  context.tell(`[Auto-syncing ${plural(pending, "pending operation")}…]`);
-  await session.call("sync.run", {});
+  if (open === 0 || !isReachable || status.isWorkingOffline) return false;
+  const { mode } = await session.call("sync.status", {});
+  // By itself everything goes but what waits for its next attempt. A run would try that too, and charge it: whoever sends something
+  // else must not use up attempts that are meant for the next hour.
+  const waiting: Input<"queue.list"> = { status: ["pending"], reason: "retry", limit: waitingLimit };
+  const kept = mode === "eager" ? (await session.call("queue.list", waiting)).operations.length : 0;
+  if (open <= kept) return false;
+  context.tell(`[Auto-syncing ${plural(open - kept, "pending operation")}…]`);
+  if (mode !== "eager") await session.call("sync.run", {});
   return true;
 }
 

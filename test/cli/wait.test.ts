@@ -113,7 +113,8 @@ describe("the auto-sync banner", () => {
     answers: {
       ...looks(has.landedNote).answers,
       "queue.status": has.queueStatus({ counts: pending, unsent: 2, ...more }),
-      "sync.run": sync,
+      "sync.status": { isSyncing: false, mode: "eager", run: null },
+      "queue.list": { operations: [], next: null },
       "queue.get": ({ id }) => (id === has.ids.note ? has.landedNote : has.failedPush),
     },
     events: [has.event({ id: has.ids.push, kind: "parked", status: "failed" })],
@@ -122,7 +123,27 @@ describe("the auto-sync banner", () => {
     const played = await play(argv, script({ remotes: [has.onlineRemote] }));
     expect(played.err.split("\n")[0]).toBe("[Auto-syncing 2 pending operations…]");
     expect(played.err).toContain("✗ 5b1e00d4 git push origin main: git ended with exit code 128 (it stays queued)\n");
-    expect(played.calls.map(([verb]) => verb)).toContain("sync.run");
+  });
+  it("makes nothing go that waits for its next attempt: that would use up the attempts of others", async () => {
+    const remotes = [has.onlineRemote];
+    const told = async (operations: readonly Operation[], mode: "eager" | "manual" = "eager") => {
+      const { answers, ...rest } = script({ remotes });
+      const given = {
+        "sync.status": { isSyncing: false, mode, run: null },
+        "queue.list": { operations: [...operations], next: null },
+        "sync.run": sync,
+      };
+      const { err, calls } = await play(argv, { ...rest, answers: { ...answers, ...given } });
+      return [err.split("\n")[0], calls.some(([verb]) => verb === "sync.run")];
+    };
+    const waiting = has.operation({ status: "pending", reason: "retry" });
+    expect(await told([waiting])).toEqual(["[Auto-syncing 1 pending operation…]", false]);
+    expect(await told([waiting, has.operation({ id: has.ids.push, reason: "retry" })])).toEqual([
+      expect.not.stringContaining("Auto-syncing"),
+      false,
+    ]);
+    // Where nothing goes by itself, the run is what sends.
+    expect(await told([], "manual")).toEqual(["[Auto-syncing 2 pending operations…]", true]);
   });
   it.each([
     ["the remote is away", { remotes: [has.offlineRemote] }],
