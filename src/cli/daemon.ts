@@ -1,13 +1,13 @@
 /**
  * Owns `holdfast daemon`: what a person sees of starting, stopping and looking. Running it is `src/node/daemon.ts`.
  */
-import type { Handler } from "./context.ts";
+import type { Context, Handler } from "./context.ts";
 import type { DaemonOptions } from "./host.ts";
 import type { DaemonState } from "./local.ts";
 import { sign } from "./paint.ts";
 import { parseInteger, usage } from "./parse.ts";
-import { formatRelative } from "./relative-time.ts";
-import { facts } from "./text.ts";
+import { formatInstant, formatRelative } from "./relative-time.ts";
+import { facts, padEnd, plain } from "./text.ts";
 
 type Options = { readonly port?: string; readonly host?: string };
 
@@ -82,10 +82,10 @@ export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: s
     const local = await context.local();
     const log = local.daemon.log({ lines, isFollowing: options.follow === true, signal: followed.signal });
     let isEmpty = true;
-    // The log is JSON Lines already; people and programs read the same.
     for await (const line of log) {
       isEmpty = false;
-      context.host.stdout.write(`${line}\n`);
+      // The log is JSON Lines already: programs read it as it is.
+      context.host.stdout.write(`${context.isJson ? line : renderLogLine(context, line)}\n`);
     }
     if (isEmpty && lines > 0) context.tell("There is no log yet.");
   } finally {
@@ -93,6 +93,30 @@ export const runLogs: Handler<[], { readonly follow?: boolean; readonly lines: s
   }
   return 0;
 };
+
+/** One line of the log for a person; what is no entry, such as the last words of a process that crashed, stays as it came. */
+function renderLogLine({ paint }: Context, line: string): string {
+  const entry = parsedEntry(line);
+  if (entry === null) return plain(line);
+  const { level, time, msg, pid: _everyLineHasIt, ...rest } = entry;
+  const at = typeof time === "string" ? Date.parse(time) : Number.NaN;
+  const when = Number.isNaN(at) ? [] : [paint.dim(formatInstant(at))];
+  const colour = level === "error" ? paint.red : level === "warn" ? paint.yellow : paint.dim;
+  const fields = Object.entries(rest).map(([name, value]) => paint.dim(plain(`${name}=${fieldText(value)}`)));
+  return [...when, colour(padEnd(plain(String(level ?? "")), 5)), plain(String(msg ?? "")), ...fields].join("  ");
+}
+
+function parsedEntry(line: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>) : null;
+  } catch {
+    return null;
+  }
+}
+
+const fieldText = (value: unknown): string =>
+  typeof value === "string" && /^\S+$/.test(value) ? value : JSON.stringify(value);
 
 function addressOf({ host, port }: DaemonState): string | null {
   if (host === null || port === null) return null;

@@ -32,7 +32,9 @@ const daemon = (more: Partial<Local["daemon"]>): Partial<Local> => ({
     stop: async () => stopped,
     status: async () => running,
     log: async function* () {
-      yield '{"level":"info","msg":"the daemon is ready"}';
+      yield '{"level":"info","time":"2026-11-21T11:59:58.669Z","pid":4711,"directory":"/home/ada/my data","port":4780,"socket":null,"msg":"the daemon is ready"}';
+      yield '{"level":"error","time":"2026-11-21T11:59:59.669Z","pid":4711,"error":{"code":"io_failed","at":["a\\u001b[2J"]},"msg":"the port failed"}';
+      yield "node:internal/process: the last words \u001b[31mof a crash";
     },
     ...more,
   },
