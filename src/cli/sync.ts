@@ -112,8 +112,9 @@ async function syncOnce(context: Context, session: Session, options: SyncOptions
 type Started = Output<"sync.run">;
 
 function startedText({ paint }: Context, { pending, isOffline, sentence }: Started): string {
+  // Only working offline ends here; a remote that is away is looked at again by the run itself.
   if (isOffline)
-    return `${paint.yellow(sign.warn)} ${plain(sentence)}\n${paint.dim(`${sign.hint} holdfast network check   to look again now`)}`;
+    return `${paint.yellow(sign.warn)} ${plain(sentence)}\n${paint.dim(`${sign.hint} holdfast network online   to send again`)}`;
   if (pending === 0) return `${paint.green(sign.yes)} ${plain(sentence)}`;
   return `${paint.green(sign.yes)} ${plain(sentence)}\n${paint.dim(`${sign.hint} holdfast sync --wait     to follow it`)}`;
 }

@@ -319,7 +319,7 @@ const changing: readonly Look[] = [
   [
     "sync offline",
     ["sync"],
-    { answers: { "sync.run": { pending: 2, isOffline: true, sentence: "Network is offline: 2 operations wait." } } },
+    { answers: { "sync.run": { pending: 2, isOffline: true, sentence: "You work offline: nothing is sent." } } },
   ],
   [
     "sync wait",
