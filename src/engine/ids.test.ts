@@ -89,6 +89,34 @@ describe("local ids", () => {
     );
   });
 
+  test("what is queued after a creation that named no id is parked as well, and goes once a person names it", async () => {
+    const bench = startBench();
+    bench.answers.push(applied);
+    bench.add({ payload: "create", creates: "local-1" });
+    await bench.run();
+    const late = bench.add({ payload: { parent: "local-1" } });
+    await bench.run();
+    expect(bench.get(late.id)).toMatchObject({ status: "failed", reason: "no_server_id" });
+    bench.ask("ids.assign", { localId: "local-1", serverId: "srv-9" });
+    await bench.run();
+    expect(bench.sent.at(-1)?.input).toEqual({ parent: "srv-9" });
+  });
+
+  test("an id named for a creation that was given up lets go what waited for the id, and not what was to come after it", async () => {
+    const bench = startBench({ isStopped: true });
+    const creation = bench.add({ payload: "create", creates: "local-1" });
+    const child = bench.add({ payload: { parent: "local-1" } });
+    const told = bench.add({ payload: { told: "local-1" }, after: [creation.id] });
+    bench.ask("queue.cancel", { ids: [creation.id] });
+    expect(bench.ask("queue.why", { id: child.id }).sentence).toMatch(/will never land: detach it or cancel it too\.$/);
+    bench.ask("ids.assign", { localId: "local-1", serverId: "srv-9" });
+    bench.engine.start();
+    await bench.run();
+    expect(bench.order()).toEqual([{ parent: "srv-9" }]);
+    expect(bench.get(told.id)).toMatchObject({ status: "pending", reason: "dependency" });
+    expect(bench.ask("engine.check", {}).findings).toEqual([]);
+  });
+
   test("a local id never goes out: detached from its creation, the operation is parked with the reason", async () => {
     const bench = startBench();
     bench.answers.push(refused);

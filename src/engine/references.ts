@@ -3,7 +3,7 @@
  * what a wait does to readiness is `lanes.ts`.
  */
 import type { Json } from "../operation.ts";
-import { State } from "../operation.ts";
+import { State, statusOf } from "../operation.ts";
 import type { OperationType } from "../world.ts";
 import type { Alias } from "./ids.ts";
 import { addReference, dropReferencesOf, mentionsIn, referrersOf } from "./ids.ts";
@@ -13,11 +13,27 @@ import { addWaits, getBrief, setSchedule } from "./queue.ts";
 import type { Store } from "./store.ts";
 
 /**
- * The operations that create what is mentioned. One that was removed cannot be waited for: then the operation is parked when its turn
- * comes, with the local id that nobody creates.
+ * The operations that create what is mentioned. One that was removed, or that has landed without naming an id, cannot be waited for: then
+ * the operation is parked when its turn comes, with the local id that nobody creates.
  */
 export function creatorsOf(store: Store, mentions: readonly Alias[], seq: number): readonly number[] {
-  return mentions.map((alias) => alias.seq).filter((creator) => creator !== seq && getBrief(store, creator) !== null);
+  return mentions.map((alias) => alias.seq).filter((creator) => creator !== seq && canBeAwaited(store, creator));
+}
+
+function canBeAwaited(store: Store, creator: number): boolean {
+  const op = getBrief(store, creator);
+  return op !== null && statusOf(op.state, op.outcome) !== "completed";
+}
+
+/**
+ * A person has named the id that a creation did not bring: nothing has to wait for that creation any more because it mentions the id.
+ * What was told to come after it still does.
+ */
+export function stopAwaiting(store: Store, creation: Alias, referrers: readonly number[]): void {
+  for (const seq of referrers) {
+    const isToldTo = getBrief(store, seq)?.options.after?.includes(creation.op) === true;
+    if (!isToldTo) detachFrom(store, creation.seq, seq);
+  }
 }
 
 /** A local id whose creation was given up is created anew: whatever mentions it waits for the new creation instead. */

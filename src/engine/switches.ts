@@ -7,7 +7,7 @@ import { limits } from "../shapes.ts";
 import type { Input, Output } from "../verbs.ts";
 import { acceptCredentials, closeGate, freshCredentials, isWorkingOffline, openGate, readGates } from "./gates.ts";
 import { record } from "./history.ts";
-import { getAlias } from "./ids.ts";
+import { getAlias, referrersOf } from "./ids.ts";
 import { laneHeadOf } from "./lane-rows.ts";
 import { activate } from "./lanes.ts";
 import { matching } from "./list.ts";
@@ -15,6 +15,7 @@ import { retryOperations } from "./manage.ts";
 import { listChannels, setSettings } from "./meta.ts";
 import { askForProbe, getReachability } from "./network.ts";
 import { getBrief, hastenCredentials, hastenRetries, setSchedule } from "./queue.ts";
+import { stopAwaiting } from "./references.ts";
 import { nameMentions } from "./renaming.ts";
 import { channelCounter } from "./schema.ts";
 import { countByStatus } from "./status.ts";
@@ -169,7 +170,9 @@ export function assignId(store: Store, input: Input<"ids.assign">): Output<"ids.
       "wait for it, or cancel it first",
     );
   }
+  const referrers = referrersOf(store, alias.local);
   const rewritten = nameMentions(store, alias.local, input.serverId);
+  stopAwaiting(store, alias, referrers);
   record(store, {
     op: alias.seq,
     id: alias.op,

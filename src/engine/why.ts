@@ -50,7 +50,8 @@ function sentenceOf(store: Store, op: Brief, blockers: readonly Blocker[]): stri
 }
 
 function rootReason(store: Store, root: Brief | null): string {
-  if (root === null || root.state === State.waiting) return "";
+  // What is done has been called so already: nothing of it will move.
+  if (root === null || root.state === State.waiting || root.state === State.done) return "";
   const blocker = blockersOf(store, root)[0];
   return blocker === undefined ? " That one goes next." : ` ${blocker.detail.replace(/^It /, "That one ")}.`;
 }
