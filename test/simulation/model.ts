@@ -71,6 +71,7 @@ const readRow = readRows.replace("ORDER BY op.seq", "WHERE op.id = ?");
 const readLane = "SELECT id FROM op WHERE lane = ? AND lane <> '' ORDER BY position, seq";
 const readNeeds =
   "SELECT parent.id AS id FROM dep JOIN op ON op.seq = dep.seq JOIN op AS parent ON parent.seq = dep.needs WHERE op.id = ?";
+const readWaiting = "SELECT dep.seq AS seq FROM op JOIN dep ON dep.needs = op.seq WHERE op.id = ? LIMIT 1";
 const readGates = "SELECT kind, name FROM gate";
 
 const text = (value: Row[string] | undefined): string => (typeof value === "string" ? value : "");
@@ -105,7 +106,8 @@ export function adopt(model: Model, db: Database, id: string): ModelOperation | 
     isInterrupted: false,
     hasYes: false,
     everYes: known?.everYes ?? false,
-    isPlain: (known?.isPlain ?? true) && text(row.lane) === "",
+    // What takes the place of another is waited for from the start by whatever waited for that one.
+    isPlain: (known?.isPlain ?? true) && text(row.lane) === "" && db.prepare(readWaiting).get(id) === undefined,
     isDetached: known?.isDetached ?? false,
     isForced: known?.isForced ?? false,
     outcome: known?.outcome ?? null,
