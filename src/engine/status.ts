@@ -20,6 +20,9 @@ const oldestUnsent = "SELECT seq, created FROM op WHERE state < 8 AND seq >= ? O
 const lastLanded =
   "SELECT settled FROM op WHERE state = 8 AND outcome IN ('applied', 'duplicate') ORDER BY settled DESC LIMIT 1";
 const soonestDue = "SELECT min(due) AS due FROM op WHERE state = 2";
+const isLaneOpen = "lane NOT IN (SELECT name FROM gate WHERE kind = 'lane')";
+const soonestFree = `SELECT due FROM op WHERE state = 2 AND ${isLaneOpen} ORDER BY due LIMIT 1`;
+const soonestFreeOf = `SELECT due FROM op WHERE state = 2 AND channel = ? AND ${isLaneOpen} ORDER BY due LIMIT 1`;
 /** What waits for credentials is tried by itself now and then, which is no movement. */
 const soonestOpenDue = "SELECT due FROM op WHERE state = 2 AND (reason IS NOT 'auth' OR due <= ?) ORDER BY due LIMIT 1";
 const soonestExpiry =
@@ -34,11 +37,32 @@ export function isDrained(store: Store): boolean {
 /** When anything moves next by itself: `null` when everything waits for somebody. */
 export function nextMoveAt(store: Store): number | null {
   const now = store.world.now();
-  const times: (number | null)[] = [integerOrNull(store.db.prepare(soonestDue).get()?.due), nextRunAt(store)];
   const gates = readGates(store);
+  if (gates.isWorkingOffline || gates.isAllPaused) return null;
+  const times: (number | null)[] = [soonestMove(store, gates), nextRunAt(store)];
   for (const channel of readyChannels(store)) times.push(channelOpensAt(store, channel, gates));
   const known = times.filter((time) => time !== null);
   return known.length === 0 ? null : Math.max(now, Math.min(...known));
+}
+
+/** When the first operation goes that waits for its time: one whose lane or channel is closed does not go then. */
+function soonestMove(store: Store, gates: Gates): number | null {
+  const now = store.world.now();
+  const used = listChannels(store).filter(({ id }) => readCount(store, channelCounter(id)) > 0);
+  // Another process sends, and which types it knows is not known here.
+  const isStrange = (type: string): boolean =>
+    store.memory.epoch === 0 && isDrained(store) && !canRun(store.types.get(type));
+  const openings = used.map((channel) => ({
+    id: channel.id,
+    opensAt: isStrange(channel.type) ? now : channelOpensAt(store, channel, gates),
+  }));
+  if (openings.every(({ opensAt }) => opensAt !== null && opensAt <= now))
+    return integerOrNull(store.db.prepare(soonestFree).get()?.due);
+  const times = openings.flatMap(({ id, opensAt }) => {
+    const due = opensAt === null ? null : integerOrNull(store.db.prepare(soonestFreeOf).get(id)?.due);
+    return opensAt === null || due === null ? [] : [Math.max(opensAt, due)];
+  });
+  return times.length === 0 ? null : Math.min(...times);
 }
 
 /** When a channel lets something through: now, at a known time, or `null` when somebody has to act. */

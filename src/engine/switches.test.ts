@@ -1,7 +1,8 @@
 // Owns the tests of what people switch and see: pauses, working offline, sync modes and runs, reachability, the status light.
 // Leaves the belief about a remote to network.test.ts of the root.
 import { describe, expect, test } from "vitest";
-import { applied, lost, refused, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
+import type { Bench } from "../../test/support/virtual-engine.ts";
+import { applied, failed, lost, refused, remote, silent, startBench } from "../../test/support/virtual-engine.ts";
 
 describe("pauses", () => {
   test("a paused lane, type, remote or everything sends nothing and goes on where it stood", async () => {
@@ -254,5 +255,67 @@ describe("the light", () => {
     expect(light()).toBe("warning");
     bench.ask("queue.cancel", { ids: [id] });
     expect(light()).toBe("green");
+  });
+});
+
+describe("a time of its own is no promise while something else is closed", () => {
+  const in5s = (bench: Bench): number => bench.machine.wallClock.now() + 5_000;
+  const told = (bench: Bench, id: string) => {
+    const { sentence, nextMoveAt } = bench.ask("queue.why", { id });
+    return { sentence, nextMoveAt, nextAttemptAt: bench.ask("queue.status", {}).nextAttemptAt };
+  };
+
+  test.for<[string, (bench: Bench) => unknown, RegExp]>([
+    ["everything", ({ ask }) => ask("queue.pause", { scope: { kind: "all" } }), /It also waits because everything is/],
+    ["its type", ({ ask }) => ask("queue.pause", { scope: { kind: "type", name: "note" } }), /type "note" is paused/],
+    ["its remote", ({ ask }) => ask("queue.pause", { scope: { kind: "remote", name: remote } }), /is paused/],
+    ["its lane", ({ ask }) => ask("queue.pause", { scope: { kind: "lane", name: "a" } }), /lane "a" is paused/],
+    ["the network", ({ ask }) => ask("network.offline", {}), /you work offline/],
+    ["its subject", ({ ask }) => ask("subject.signOut", { subject: "ada" }), /"ada" is signed out/],
+  ])("scheduled, it waits for %s as well", async ([, close, words]) => {
+    const bench = startBench();
+    const at = in5s(bench);
+    const { id } = bench.add({ notBefore: at, lane: "a", subject: "ada" });
+    await bench.run();
+    expect(told(bench, id)).toEqual({
+      sentence: "It is scheduled for later.",
+      nextMoveAt: at,
+      nextAttemptAt: at,
+    });
+    close(bench);
+    await bench.run();
+    expect(told(bench, id)).toMatchObject({ nextMoveAt: null, nextAttemptAt: null });
+    expect(told(bench, id).sentence).toMatch(/^It is scheduled for later\. It also waits because /);
+    expect(told(bench, id).sentence).toMatch(words);
+  });
+
+  test("what waits for its next attempt, too; another that is free tells the time", async () => {
+    const bench = startBench();
+    bench.answers.push(failed);
+    const { id } = bench.add({ lane: "a", retry: "progressive" });
+    await bench.run();
+    expect(told(bench, id).nextMoveAt).not.toBeNull();
+    bench.ask("queue.pause", { scope: { kind: "lane", name: "a" } });
+    expect(told(bench, id)).toMatchObject({ nextMoveAt: null, nextAttemptAt: null });
+    const at = in5s(bench);
+    bench.add({ notBefore: at, lane: "b" });
+    expect(told(bench, id)).toMatchObject({ nextMoveAt: null, nextAttemptAt: at });
+  });
+
+  test("a remote that is paced opens after the time that was planned, and that is what is told", async () => {
+    const bench = startBench();
+    const at = in5s(bench);
+    const { id } = bench.add({ notBefore: at });
+    bench.answers.push({
+      kind: "retry",
+      problem: { code: "rate_limited", message: "wait", status: 429 },
+      isCharged: false,
+      scope: "remote",
+      afterMs: 60_000,
+    });
+    bench.add();
+    await bench.run();
+    const later = expect.closeTo(at + 55_000, -3);
+    expect(told(bench, id)).toMatchObject({ nextMoveAt: later, nextAttemptAt: later });
   });
 });

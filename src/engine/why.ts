@@ -7,7 +7,7 @@ import { recordWriteType } from "../record.ts";
 import type { Blocker, Why } from "../verbs.ts";
 import { closedBy } from "./claim.ts";
 import { requireOperation } from "./find.ts";
-import { readGates } from "./gates.ts";
+import { isLanePaused, readGates } from "./gates.ts";
 import { flyingInLane, laneHeadOf } from "./lane-rows.ts";
 import { dependenciesOf } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
@@ -25,13 +25,12 @@ const chainLimit = 50;
 export function explain(store: Store, given: string): Why {
   const op = requireOperation(store, given);
   const blockers = blockersOf(store, op);
-  const first = blockers[0];
   return {
     id: op.id,
     status: statusOf(op.state, op.outcome),
     sentence: sentenceOf(store, op, blockers),
     since: op.since,
-    nextMoveAt: nextMoveOf(store, op, first),
+    nextMoveAt: nextMoveOf(store, op, blockers),
     blockers: [...blockers],
   };
 }
@@ -45,8 +44,15 @@ function sentenceOf(store: Store, op: Brief, blockers: readonly Blocker[]): stri
     root === null || root.id === first.id
       ? rootReason(store, root)
       : ` That one waits in turn; at the end of the chain is ${shortId(root.id)}.${rootReason(store, root)}`;
+  if (op.state === State.scheduled) return `${first.detail}.${besides(blockers.slice(1))}`;
   const more = blockers.length > 1 && op.state === State.waiting ? ` (and ${blockers.length - 1} more)` : "";
   return `${first.detail}${more}.${rest}`;
+}
+
+/** What keeps it after its time as well, until somebody acts. */
+function besides(blockers: readonly Blocker[]): string {
+  const closed = blockers.filter(({ until }) => until === undefined);
+  return closed.map(({ detail }) => ` ${detail.replace(/^It waits /, "It also waits ")}.`).join("");
 }
 
 function rootReason(store: Store, root: Brief | null): string {
@@ -85,15 +91,24 @@ function blockersOf(store: Store, op: Brief): readonly Blocker[] {
     case State.aside:
       return [parkedBlocker(store, op)];
     case State.held:
-      return [{ kind: "paused", detail: `It waits because lane "${op.lane}" is paused`, name: op.lane }];
+      return [pausedLane(op.lane)];
     case State.waiting:
       return waitingBlockers(store, op);
     case State.scheduled:
-      return [scheduledBlocker(store, op), ...channelBlockers(store, op)];
+      return [scheduledBlocker(store, op), ...laneBlockers(store, op), ...channelBlockers(store, op)];
     case State.ready:
       return channelBlockers(store, op);
   }
 }
+
+const pausedLane = (lane: string): Blocker => ({
+  kind: "paused",
+  detail: `It waits because lane "${lane}" is paused`,
+  name: lane,
+});
+
+const laneBlockers = (store: Store, op: Brief): readonly Blocker[] =>
+  op.lane !== "" && isLanePaused(store, op.lane) ? [pausedLane(op.lane)] : [];
 
 const parkedKinds = ["rejected", "conflict", "gave_up", "unsure", "corrupt", "no_server_id", "dependency"] as const;
 
@@ -257,8 +272,13 @@ const unknownType = (type: string): Blocker => ({
   name: type,
 });
 
-function nextMoveOf(store: Store, op: Brief, first: Blocker | undefined): number | null {
+function nextMoveOf(store: Store, op: Brief, blockers: readonly Blocker[]): number | null {
   if (op.state === State.done || op.state === State.inFlight) return null;
+  const [first] = blockers;
   if (first === undefined) return store.world.now();
-  return first.until ?? null;
+  if (op.state !== State.scheduled) return first.until ?? null;
+  // Its time alone moves nothing while something else is closed.
+  const times = blockers.map(({ until }) => until ?? Number.POSITIVE_INFINITY);
+  const last = Math.max(...times);
+  return Number.isFinite(last) ? last : null;
 }

@@ -46,7 +46,10 @@ function judgeWhy(sim: Simulation, engine: Engine): Violation | null {
     const why = engine.handle("queue.why", { id: String(row.id) });
     const state = Number(row.state);
     if (why.sentence === "") return says("why", `${why.id} has no explanation`);
-    if (state === 2 && why.nextMoveAt === null) return says("why", `${why.id} is scheduled and names no time`);
+    const [own, ...others] = why.blockers;
+    const isClosed = others.some(({ until }) => until === undefined);
+    if (state === 2 && (own?.until === undefined || (why.nextMoveAt === null) !== isClosed))
+      return says("why", `${why.id} is scheduled and names ${why.nextMoveAt === null ? "no" : "a"} time`);
     const isFree = state === 0 && isDrained;
     if (why.blockers.length === 0 && !isFree && state !== 0)
       return says("why", `${why.id} is in state ${state} and names nothing that it waits for`);
