@@ -1,8 +1,10 @@
 // Owns the tests of order: lanes, dependencies, priority and its inheritance, moves, groups.
 // Leaves order under faults to test/simulation.
 import { describe, expect, test } from "vitest";
+import type { Bench } from "../../test/support/virtual-engine.ts";
 import { applied, failed, refused, startBench } from "../../test/support/virtual-engine.ts";
 import { isCode } from "../errors.ts";
+import type { Output } from "../verbs.ts";
 
 describe("lanes", () => {
   test("operations of one lane go one after the other, in the order of their enqueue", async () => {
@@ -390,5 +392,49 @@ describe("groups", () => {
       caught = error;
     }
     expect(isCode(caught, "invalid_input")).toBe(true);
+  });
+});
+
+describe("the order in which a list expects them to go", () => {
+  const listed = (bench: Bench, filter: { readonly lane?: string } = {}): readonly unknown[] =>
+    bench.ask("queue.list", { order: "run", ...filter }).operations.map(({ payload }) => payload);
+
+  test.for([{}, { lane: "a" }])("is a lane's own: what was moved stands where it was put (%o)", async (filter) => {
+    const bench = startBench({ isStopped: true });
+    const [, second, , fourth] = [1, 2, 3, 4, 5].map((payload) => bench.add({ payload, lane: "a" }));
+    bench.ask("queue.move", { id: fourth?.id ?? "", before: second?.id ?? "" });
+    expect(listed(bench, filter)).toEqual([1, 4, 2, 3, 5]);
+    bench.ask("queue.pause", { scope: { kind: "lane", name: "a" } });
+    expect(listed(bench, { lane: "a" })).toEqual([1, 4, 2, 3, 5]);
+    bench.ask("queue.resume", { scope: { kind: "lane", name: "a" } });
+    bench.engine.start();
+    await bench.run();
+    expect(bench.order()).toEqual([1, 4, 2, 3, 5]);
+  });
+
+  test("puts nothing of a high priority before what it waits for in its lane", async () => {
+    const bench = startBench({ isStopped: true });
+    bench.add({ payload: "first", lane: "a" });
+    bench.add({ payload: "second", lane: "a" });
+    bench.add({ payload: "high", lane: "a", priority: 100 });
+    expect(listed(bench)).toEqual(["first", "second", "high"]);
+  });
+
+  test.for([{}, { lane: "a" }])("goes on over pages (%o)", (filter) => {
+    const bench = startBench({ isStopped: true });
+    const all = Array.from({ length: 25 }, (_, payload) => bench.add({ payload, lane: "a" }).id);
+    const found: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: Output<"queue.list"> = bench.ask("queue.list", {
+        order: "run",
+        limit: 10,
+        ...filter,
+        ...(cursor === null ? {} : { cursor }),
+      });
+      found.push(...page.operations.map(({ id }) => id));
+      cursor = page.next;
+    } while (cursor !== null);
+    expect(found).toEqual(all);
   });
 });

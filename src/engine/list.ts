@@ -53,7 +53,8 @@ function queryOf(filter: Filter): Query {
 
 /**
  * Pages of operations. Orders: `oldest` and `newest` by enqueue; `run` is the order in which they are expected to go: what is on the
- * wire, then ready by rank, then scheduled by time, then what waits behind others.
+ * wire, then ready by rank, then scheduled by time, then what waits behind others. A lane's own order comes before all of that: asked
+ * for one lane, the list is that lane; else those that wait for their turn take the places of their lane on the page in its order.
  */
 export function listOperations(store: Store, input: Input<"queue.list">): Output<"queue.list"> {
   const limit = input.limit ?? pageSize;
@@ -61,16 +62,37 @@ export function listOperations(store: Store, input: Input<"queue.list">): Output
   const query = queryOf(input);
   const rows =
     order === "run"
-      ? runPage(store, query, { limit, cursor: input.cursor })
+      ? runPage(store, query, { limit, cursor: input.cursor, isLane: (input.lane ?? "") !== "" })
       : sequencePage(store, query, { limit, cursor: input.cursor, order });
   const page = rows.slice(0, limit);
   const last = page[page.length - 1];
   const next =
     rows.length > limit && last !== undefined ? (order === "run" ? runCursor(last) : String(last.seq)) : null;
-  return { operations: page.map((row) => viewOperation(store, row.seq)), next };
+  return { operations: inLaneOrder(page).map((row) => viewOperation(store, row.seq)), next };
 }
 
-type Found = { readonly seq: number; readonly bucket: number; readonly key: number };
+/** `lane` is empty but for those of the run order that wait in one; `position` is their place there. */
+type Found = {
+  readonly seq: number;
+  readonly bucket: number;
+  readonly key: number;
+  readonly lane: string;
+  readonly position: number;
+};
+
+/**
+ * A rank says little about who goes first in a lane: what was moved keeps its own, and what is lent to a whole lane is written down at
+ * its head alone.
+ */
+function inLaneOrder(page: readonly Found[]): readonly Found[] {
+  const lanes = new Map<string, Found[]>();
+  for (const row of page.filter(({ lane }) => lane !== "").sort((a, b) => a.position - b.position)) {
+    const rows = lanes.get(row.lane);
+    if (rows === undefined) lanes.set(row.lane, [row]);
+    else rows.push(row);
+  }
+  return page.map((row) => lanes.get(row.lane)?.shift() ?? row);
+}
 
 function sequencePage(
   store: Store,
@@ -84,24 +106,34 @@ function sequencePage(
   return store.db
     .prepare(sql)
     .all(start, ...query.values, page.limit + 1)
-    .map((row) => ({ seq: integer(row.seq), bucket: 0, key: 0 }));
+    .map((row) => ({ seq: integer(row.seq), bucket: 0, key: 0, lane: "", position: 0 }));
 }
 
 const bucketOf = "CASE op.state WHEN 3 THEN 0 WHEN 0 THEN 1 WHEN 2 THEN 2 WHEN 1 THEN 3 WHEN 4 THEN 4 ELSE 5 END";
 const keyOf = "CASE op.state WHEN 2 THEN op.due ELSE op.rank END";
+/** Of one lane: what is on the wire, what stands in it, and what does not. */
+const laneBucketOf = "CASE WHEN op.state = 3 THEN 0 WHEN op.state < 6 THEN 1 ELSE 5 END";
 
 function runPage(
   store: Store,
   query: Query,
-  page: { readonly limit: number; readonly cursor: string | undefined },
+  page: { readonly limit: number; readonly cursor: string | undefined; readonly isLane: boolean },
 ): readonly Found[] {
+  const [inBucket, byKey] = page.isLane ? [laneBucketOf, "op.position"] : [bucketOf, keyOf];
   const [bucket, key, seq] = page.cursor === undefined ? [-1, 0, 0] : page.cursor.split(".").map(numberIn);
-  const sql = `SELECT op.seq AS seq, ${bucketOf} AS bucket, ${keyOf} AS key FROM op JOIN channel ON channel.id = op.channel
-    WHERE op.state < 8 AND (${bucketOf}, ${keyOf}, op.seq) > (?, ?, ?) AND ${query.where} ORDER BY bucket, key, seq LIMIT +?`;
+  const sql = `SELECT op.seq AS seq, ${inBucket} AS bucket, ${byKey} AS key, iif(op.state = 1, op.lane, '') AS lane, op.position AS position
+    FROM op JOIN channel ON channel.id = op.channel
+    WHERE op.state < 8 AND (${inBucket}, ${byKey}, op.seq) > (?, ?, ?) AND ${query.where} ORDER BY bucket, key, seq LIMIT +?`;
   return store.db
     .prepare(sql)
     .all(bucket ?? -1, key ?? 0, seq ?? 0, ...query.values, page.limit + 1)
-    .map((row) => ({ seq: integer(row.seq), bucket: integer(row.bucket), key: integer(row.key) }));
+    .map((row) => ({
+      seq: integer(row.seq),
+      bucket: integer(row.bucket),
+      key: integer(row.key),
+      lane: text(row.lane),
+      position: integer(row.position),
+    }));
 }
 
 const runCursor = (row: Found): string => `${row.bucket}.${row.key}.${row.seq}`;
