@@ -18,6 +18,8 @@ import {
 
 const waits = "nothing to do: it is sent again by itself";
 const signIn = "give fresh credentials with `holdfast credentials set`, or sign in again; it goes on by itself";
+const decide =
+  "see both sides with `holdfast queue show`, then `holdfast queue resolve` with --choose local, remote or merge";
 const fix = "change the operation with `holdfast queue edit`, then `holdfast queue retry`";
 
 /** Failures without an answer. */
@@ -312,7 +314,7 @@ const refusals: readonly FailureRow[] = [
     code: "conflict",
     on: ["409"],
     reason: "the server's version changed meanwhile",
-    hint: "choose with `holdfast queue show`, then keep yours, theirs or a merge",
+    hint: decide,
   }),
   busy({
     code: "still_running",
@@ -332,7 +334,7 @@ const refusals: readonly FailureRow[] = [
     code: "precondition_failed",
     on: ["412"],
     reason: "the server's version is not the one that was expected",
-    hint: "choose: keep yours, theirs or a merge",
+    hint: decide,
   }),
   rejected({ code: "too_large", on: ["413"], reason: "the body is too large for the server", hint: fix }),
   rejected({ code: "uri_too_long", on: ["414"], reason: "the address is too long for the server", hint: fix }),

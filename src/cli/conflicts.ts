@@ -41,15 +41,26 @@ export const runConflictList: Handler<[], ListOptions> = async (context, _args, 
   const filter = parseConflictFilter(options);
   const session = await context.session();
   const page = await readConflicts(session, { status: "open", ...filter }, wanted);
+  const isAll = Object.keys(filter).length === 0;
+  const isLooking = page.conflicts.length === 0 && isAll && !context.isQuiet && !context.isJson;
+  const isBeside = isLooking && (await hasOperations(session));
   context.answer(page, () => {
     if (context.isQuiet) return page.conflicts.map(({ id }) => id).join("\n");
-    return page.conflicts.length === 0 ? nothing(context, filter) : renderList(context, page);
+    if (page.conflicts.length > 0) return renderList(context, page);
+    return isAll ? nothing(context, isBeside) : "Nothing matches.";
   });
   return 0;
 };
 
-function nothing({ paint }: Context, filter: ConflictFilter): string {
-  return Object.keys(filter).length === 0 ? `${paint.green(sign.yes)} Nothing needs a decision.` : "Nothing matches.";
+/** Operations of other types are in no inbox, but wait for a decision just as well. */
+async function hasOperations(session: Session): Promise<boolean> {
+  return (await session.call("queue.list", { reason: "conflict", limit: 1 })).operations.length > 0;
+}
+
+function nothing({ paint }: Context, isBeside: boolean): string {
+  if (!isBeside) return `${paint.green(sign.yes)} Nothing needs a decision.`;
+  const steps = `${sign.hint} holdfast queue list --reason conflict, then holdfast queue resolve ID --choose local|remote`;
+  return `${paint.yellow(sign.warn)} No conflict of a record is open, but there are operations in conflict.\n${paint.dim(steps)}`;
 }
 
 type Page = Output<"conflicts.list">;

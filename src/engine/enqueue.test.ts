@@ -248,7 +248,8 @@ describe("time", () => {
     const child = bench.add({ payload: 2, after: [id] });
     bench.add({ payload: 3, lane: "a" });
     await bench.run(40_000);
-    expect(bench.get(id)).toMatchObject({ status: "expired", outcome: "expired" });
+    expect(bench.get(id)).toMatchObject({ status: "expired", outcome: "expired", attempts: 2 });
+    expect(bench.ask("queue.why", { id }).sentence).toBe("It expired before any attempt was answered with a yes.");
     bench.probe = { isReachable: true, reason: "up" };
     await bench.run(200_000);
     expect(bench.order().at(-1)).toBe(3);

@@ -12,6 +12,7 @@ import {
   startBench,
   unauthorized,
 } from "../../test/support/virtual-engine.ts";
+import type { Answer } from "../operation.ts";
 
 const thrown = (code: string): unknown => expect.objectContaining({ code });
 
@@ -108,6 +109,18 @@ describe("retries", () => {
     await bench.run(5_000);
     expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0 });
     expect(bench.get(other.id).status).toBe("completed");
+  });
+
+  test.for([
+    ["nothing to do: it is sent again by itself", "`holdfast queue retry` tries it again"],
+    [undefined, "`holdfast queue retry` tries it again"],
+    ["check the URL", "check the URL; `holdfast queue retry` tries it again"],
+  ])("given up, it promises no attempt that will not come: %o", async ([hint, told]) => {
+    const bench = startBench();
+    bench.answers.push({ ...failed, problem: { code: "x", message: "it failed", ...(hint && { hint }) } } as Answer);
+    const { id } = bench.add({ retry: { maxAttempts: 1 } });
+    await bench.run();
+    expect(bench.get(id).problem).toMatchObject({ message: "gave up after 1 attempt: it failed", hint: told });
   });
 
   test("retrying a definite refusal mints a new key, retrying anything else keeps it", async () => {

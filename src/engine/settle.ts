@@ -238,7 +238,7 @@ function tryAgain(
   const policy = policyOf(store, op.type, op.options.retry ?? null);
   const failures = op.failures + (answer.isCharged ? 1 : 0);
   if (answer.isCharged && failures >= policy.maxAttempts) {
-    const problem = { ...answer.problem, message: `gave up after ${failures} attempts: ${answer.problem.message}` };
+    const problem = givenUp(answer.problem, failures);
     park(store, op, { reason: "gave_up", problem, isUnsure: true, failures, settled });
     return;
   }
@@ -252,6 +252,17 @@ function tryAgain(
   const isTurnedAway = answer.scope === "remote" || answer.problem.code === historyChanged;
   const isUnsure = op.isUnsure || !isTurnedAway;
   putBack(store, op, { delay, reason, failures, isUnsure, problem: answer.problem, settled });
+}
+
+/** A hint that promises the next attempt holds no more when there will be none. */
+function givenUp(problem: Problem, failures: number): Problem {
+  const { message, hint } = problem;
+  const next = "`holdfast queue retry` tries it again";
+  return {
+    ...problem,
+    message: `gave up after ${failures} ${failures === 1 ? "attempt" : "attempts"}: ${message}`,
+    hint: hint === undefined || /\bby itself\b/.test(hint) ? next : `${hint}; ${next}`,
+  };
 }
 
 /** No answer costs nothing: the remote's reachability is judged apart, and the same key goes out again. */

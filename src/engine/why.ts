@@ -71,7 +71,9 @@ function doneSentence(op: Brief): string {
     case "superseded":
       return "It is settled: the remote's version was kept.";
     case "expired":
-      return "It expired before it could be sent.";
+      return op.attempts === 0
+        ? "It expired before it could be sent."
+        : "It expired before any attempt was answered with a yes.";
     case "replaced":
       return "It was replaced by a newer operation with the same key.";
     default:

@@ -19,7 +19,22 @@ const conflicts: readonly Look[] = [
   [
     "conflicts list empty",
     ["conflicts", "list"],
-    { answers: { "conflicts.list": { conflicts: [], next: null, open: 0 } } },
+    {
+      answers: {
+        "conflicts.list": { conflicts: [], next: null, open: 0 },
+        "queue.list": { operations: [], next: null },
+      },
+    },
+  ],
+  [
+    "conflicts list of operations alone",
+    ["conflicts", "list"],
+    {
+      answers: {
+        "conflicts.list": { conflicts: [], next: null, open: 0 },
+        "queue.list": { operations: [has.operation({ status: "failed", reason: "conflict" })], next: null },
+      },
+    },
   ],
   [
     "conflicts groups",
