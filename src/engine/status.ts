@@ -2,6 +2,7 @@
  * Owns the report on the whole queue. It is made of facts only: counters, gates, reachability, the oldest unsent operation;
  * green is shown only when nothing is unsent and nothing failed.
  */
+import type { Json } from "../operation.ts";
 import { State } from "../operation.ts";
 import type { Output, QueueStatus, RemoteView } from "../verbs.ts";
 import { canRun, closedBy, readyChannels } from "./claim.ts";
@@ -89,10 +90,11 @@ export function queueStatus(store: Store): QueueStatus {
   const bytes = readCount(store, Counter.bytes);
   const used = Math.max(unsent / settings.maxOperations, bytes / settings.maxBytes);
   const isOffline = gates.isWorkingOffline || isCutOff(remotes);
-  const light = counts.failed > 0 ? "warning" : isOffline ? "red" : unsent > 0 ? "yellow" : "green";
+  const hasLost = hasLostWork(store);
+  const light = counts.failed > 0 || hasLost ? "warning" : isOffline ? "red" : unsent > 0 ? "yellow" : "green";
   return {
     light,
-    sentence: sentenceOf({ light, counts, unsent, isWorkingOffline: gates.isWorkingOffline }),
+    sentence: sentenceOf({ light, counts, unsent, hasLost, isWorkingOffline: gates.isWorkingOffline }),
     counts,
     unsent,
     bytes,
@@ -173,8 +175,26 @@ function signedOut(
   return [...out, ...refused];
 }
 
-function sentenceOf(of: Pick<QueueStatus, "light" | "counts" | "unsent" | "isWorkingOffline">): string {
+/**
+ * Whether damage of the store has cost operations of which nobody can say that they had landed: no light is green over that. It is told
+ * as long as a finished operation would be kept, or until the damaged file that was set aside has been deleted.
+ */
+function hasLostWork(store: Store): boolean {
+  const { recovery } = store;
+  if (typeof recovery !== "object" || recovery === null || Array.isArray(recovery)) return false;
+  const { at, lostSequences } = recovery as { readonly [name: string]: Json };
+  const isRecent = typeof at === "number" && store.world.now() - at < getSettings(store).retainMs;
+  return isRecent && Array.isArray(lostSequences) && lostSequences.length > 0;
+}
+
+type Told = Pick<QueueStatus, "light" | "counts" | "unsent" | "isWorkingOffline"> & { readonly hasLost: boolean };
+
+function sentenceOf(of: Told): string {
   const waiting = `${of.unsent} unsent`;
+  if (of.hasLost) {
+    const failed = of.counts.failed === 0 ? "" : `${of.counts.failed} failed; `;
+    return `Damage of the store has cost operations, see \`holdfast doctor\`; ${failed}${waiting} in all.`;
+  }
   switch (of.light) {
     case "green":
       return "Everything has landed.";

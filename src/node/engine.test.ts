@@ -111,6 +111,27 @@ test("a store that is damaged while it is open is repaired under the same face, 
   engine.close();
 });
 
+test("no light is green over operations that damage has cost, until what was set aside is deleted", async () => {
+  const status = async () => {
+    const engine = await openEngine({ directory, log: quiet });
+    const { light, sentence } = engine.handle("queue.status", {});
+    engine.close();
+    return { light, sentence };
+  };
+  const engine = await openEngine({ directory, log: quiet });
+  engine.handle("queue.add", { type: "note", payload: 1 });
+  engine.close();
+  await overwrite(join(directory, "holdfast.db"), 60);
+  const told = {
+    light: "warning",
+    sentence: "Damage of the store has cost operations, see `holdfast doctor`; 0 unsent in all.",
+  };
+  expect(await status()).toEqual(told);
+  expect(await status()).toEqual(told);
+  for (const name of readdirSync(directory).filter((each) => each.includes(".corrupt-"))) rmSync(join(directory, name));
+  expect(await status()).toEqual({ light: "green", sentence: "Everything has landed." });
+});
+
 /** Writes noise over the middle of a file, as a failing disk does. */
 async function overwrite(path: string, pages: number): Promise<void> {
   if (!existsSync(path)) return;

@@ -155,6 +155,19 @@ describe("a sound store", () => {
 });
 
 describe("a damaged store", () => {
+  test("is told of until the file that was set aside is deleted, also when a process is killed meanwhile", () => {
+    const directory = newDirectory();
+    fill(directory, 30);
+    writeFileSync(join(directory, "holdfast.db"), "something else entirely\n".repeat(500));
+    open(directory).database.close();
+    const told = { kind: "salvaged", lostSequences: [{ from: 1, to: 30 }] };
+    fill(directory, 40, { isKilled: true });
+    expect(toldAtOpening(directory)).toMatchObject(told);
+    expect(toldAtOpening(directory)).toMatchObject(told);
+    for (const name of listQuarantined(directory)) rmSync(join(directory, name));
+    expect(toldAtOpening(directory)).toBeNull();
+  });
+
   test("with garbage in its place is kept aside and a fresh one opens", () => {
     const directory = newDirectory();
     fill(directory, 30);
@@ -348,6 +361,12 @@ function openAndClose(directory: string) {
   const { database, report } = openStore(directory);
   database.close();
   return report;
+}
+
+function toldAtOpening(directory: string) {
+  const { database, recovery } = openStore(directory);
+  database.close();
+  return recovery;
 }
 
 function countOf(report: {

@@ -113,7 +113,9 @@ function openAt(directory: string, at: { readonly path: string; readonly options
     const context = { directory, path, options, now: (options.now ?? Date.now)() };
     if (isAlone) finishSalvage(path);
     const { database, report } = isAlone ? openAlone(context) : { database: openFile(context), report: clean(context) };
-    const recovery = report.kind === "clean" ? readLastReport(database) : report;
+    const recovery = isDamage(report)
+      ? report
+      : (readLastReport(database) ?? (report.kind === "clean" ? null : report));
     return { database: holdOpen(directory, database, options.onDamage), report, recovery };
   } finally {
     opening.release();
@@ -209,7 +211,6 @@ function salvage(context: Context, damage: Damage): Found {
     : rescueRows({ imagePath, fresh, hash: sha256, now, witness: damage.witness });
   const stamp = `corrupt-${new Date(now).toISOString().replaceAll(/[:.]/g, "-")}`;
   const quarantine = quarantineNames(path, stamp);
-  const isThere = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined;
   const isKeptWal = (file: string): boolean => file.endsWith("-wal") && damage.wal !== null;
   const report: RecoveryReport = {
     kind: "salvaged",
@@ -362,10 +363,21 @@ function clean(context: { readonly now: number }): RecoveryReport {
   return { kind: "clean", at: context.now, savedOperations: 0, lostSequences: [], quarantinedFiles: [], findings: [] };
 }
 
-/** Keeps the report in the store, so that a person can be told later too; a store without tables has nothing to tell. */
+const isThere = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined;
+
+/** Whether a report tells of more than an end that was not clean. */
+const isDamage = ({ lostSequences, quarantinedFiles }: RecoveryReport): boolean =>
+  lostSequences.length > 0 || quarantinedFiles.length > 0;
+
+/**
+ * Keeps the report in the store, so that a person can be told later too; a store without tables has nothing to tell. What an earlier
+ * one tells of damage is not forgotten over a process that was killed since.
+ */
 function told(context: Context, report: RecoveryReport, database: SqliteDatabase): RecoveryReport {
   const isLoss = report.lostSequences.length > 0;
   context.options.log?.(isLoss ? "error" : "info", `${context.path}: ${report.findings.join("; ")}`, { report });
+  const last = isDamage(report) ? null : readLastReport(database);
+  if (last !== null && isDamage(last)) return report;
   if (database.prepare(metaColumns).get()?.n !== 0) database.prepare(storeReport).run(JSON.stringify(report));
   return report;
 }
@@ -375,7 +387,10 @@ function readLastReport(database: Database): RecoveryReport | null {
   try {
     if (database.prepare(metaColumns).get()?.n === 0) return null;
     const row = database.prepare(lastReport).get();
-    return row === undefined ? null : (JSON.parse(String(row.value)) as RecoveryReport);
+    if (row === undefined) return null;
+    const report = JSON.parse(String(row.value)) as RecoveryReport;
+    // What was set aside is to be deleted when nothing is missed: then there is nothing to tell any more.
+    return report.quarantinedFiles.length > 0 && !report.quarantinedFiles.some(isThere) ? null : report;
   } catch {
     return null;
   }
