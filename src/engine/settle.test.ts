@@ -123,6 +123,17 @@ describe("retries", () => {
     expect(bench.get(id).problem).toMatchObject({ message: "gave up after 1 attempt: it failed", hint: told });
   });
 
+  test.for(["remote", "operation"] as const)("a %s that asks for no wait at all is not hammered", async (scope) => {
+    const bench = startBench();
+    const problem = { code: "rate_limited", message: "wait", status: 429 };
+    const paced = { kind: "retry", problem, isCharged: false, scope, afterMs: 0 } as const;
+    bench.answers.push(...Array.from({ length: 1_000 }, () => paced));
+    const { id } = bench.add({ retry: { maxAttempts: 4, initialMs: 1_000, maxMs: 60_000, jitter: 0 } });
+    await bench.run(120_000);
+    expect(bench.sent.length).toBeLessThan(10);
+    expect(bench.get(id)).toMatchObject({ status: "pending", reason: "paced", failures: 0 });
+  });
+
   test("retrying a definite refusal mints a new key, retrying anything else keeps it", async () => {
     const bench = startBench();
     bench.answers.push(refused, applied, failed);

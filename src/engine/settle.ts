@@ -40,6 +40,9 @@ export const conflictRounds = 3;
 /** A retry that the remote asked for never waits longer than this. */
 export const longestPaceMs = 86_400_000;
 
+/** A shorter wait than this is none. */
+const leastPaceMs = 100;
+
 export type Settled = {
   readonly seq: number;
   readonly epoch: number;
@@ -243,10 +246,8 @@ function tryAgain(
     return;
   }
   const asked = Math.min(answer.afterMs ?? 0, longestPaceMs);
-  const delay = Math.max(
-    asked,
-    answer.afterMs === undefined ? retryDelayMs(policy, op.streak + 1, store.world.random()) : 0,
-  );
+  // Who asks for no wait, by a zero or a date that is over, may ask for it for ever: then our own delay holds, which grows.
+  const delay = asked < leastPaceMs ? retryDelayMs(policy, op.streak + 1, store.world.random()) : asked;
   const reason = answer.afterMs === undefined ? "retry" : "paced";
   // A remote that paces everybody has turned the request away; one that failed may have failed after the effect.
   const isTurnedAway = answer.scope === "remote" || answer.problem.code === historyChanged;
