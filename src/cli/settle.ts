@@ -28,12 +28,15 @@ export async function enqueue(context: Context, { input, label }: Enqueue, choic
   const session = await context.session();
   const receipt = await session.call("queue.add", input);
   const why = receipt.status === "pending" ? await session.call("queue.why", { id: receipt.id }) : null;
+  // Under its own id the same operation may just have been queued twice.
+  const isReplaced = !receipt.isNew && input.dedupe?.mode === "replace-pending" && receipt.id !== input.id;
+  const told = { receipt, why, label, isReplaced };
   if (receipt.warning !== null) context.tell(`${context.errorPaint.yellow(sign.warn)} ${plain(receipt.warning)}`);
   if (choice.wait !== true) {
-    context.answer(receipt, () => (context.isQuiet ? receipt.id : receiptText(context, { receipt, why, label })));
+    context.answer(receipt, () => (context.isQuiet ? receipt.id : receiptText(context, told)));
     return 0;
   }
-  context.tell(receiptText({ ...context, paint: context.errorPaint }, { receipt, why, label }));
+  context.tell(receiptText({ ...context, paint: context.errorPaint }, told));
   const wait = { id: receipt.id, startedAt, isTellingOthers: isBanner };
   return waitFor(context, timeoutMs === undefined ? wait : { ...wait, timeoutMs });
 }
@@ -59,18 +62,26 @@ async function tellBanner(context: Context): Promise<boolean> {
   return true;
 }
 
-type Told = { readonly receipt: Receipt; readonly why: Why | null; readonly label: string };
+type Told = {
+  readonly receipt: Receipt;
+  readonly why: Why | null;
+  readonly label: string;
+  /** It took the place of what had been queued under its key, and that one's id. */
+  readonly isReplaced: boolean;
+};
 
-function receiptText(context: Context, { receipt, why, label }: Told): string {
+function receiptText(context: Context, { receipt, why, label, isReplaced }: Told): string {
   const { paint } = context;
   const short = shortId(receipt.id);
+  if (isReplaced)
+    return `${paint.green(sign.yes)} Replaced ${paint.bold(short)} (${receipt.status}), which had the same key; this is sent instead`;
   if (!receipt.isNew)
     return `${paint.green(sign.yes)} Already queued as ${paint.bold(short)} (${receipt.status}); nothing was added`;
   if (receipt.status === "draft")
     return `${paint.green(sign.yes)} Kept as draft ${paint.bold(short)}\n${paint.dim(`${sign.hint} holdfast queue release ${short}   to submit it`)}`;
   const offline = why?.blockers.find(({ kind }) => offlineKinds.has(kind));
   if (offline !== undefined && why !== null)
-    return offlineText(context, { receipt, why, label }, offline.kind === "work_offline");
+    return offlineText(context, { receipt, why, label, isReplaced }, offline.kind === "work_offline");
   const isWaiting = why?.blockers.some(({ kind }) => kind !== "in_flight") === true;
   const sentence = isWaiting ? `\n  ${plain(why?.sentence ?? "")}` : "";
   return `${paint.green(sign.yes)} Queued ${paint.bold(short)}; it is safe on this device${sentence}`;

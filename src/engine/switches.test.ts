@@ -94,6 +94,24 @@ describe("reachability", () => {
     for (const { id } of receipts) expect(bench.get(id)).toMatchObject({ status: "completed", failures: 0 });
   });
 
+  test("only a remote that named a time is said to have asked for a wait", async () => {
+    const bench = startBench();
+    const why = (id: string): string => bench.ask("queue.why", { id }).sentence;
+    bench.answers.push(failed, failed, failed, failed, failed);
+    for (let each = 0; each < 5; each += 1) bench.add({ retry: "progressive" });
+    await bench.run(5);
+    expect(why(bench.add().id)).toMatch(/is given a rest after 5 failures of the remote in a row, the last/);
+    const other = startBench();
+    other.probe = { isReachable: false, reason: "nobody answers" };
+    other.answers.push(silent, silent, silent);
+    const { id } = other.add();
+    await other.run(4_000);
+    other.probe = { isReachable: true, reason: "it answers" };
+    for (let step = 0; step < 1_000 && !/reachable again/.test(other.ask("queue.why", { id }).sentence); step += 1)
+      await other.run(20);
+    expect(other.ask("queue.why", { id }).sentence).toMatch(/is reachable again, and is not asked by everybody/);
+  });
+
   test("one remote that is down never holds another", async () => {
     const bench = startBench({
       types: [{ type: "other", remoteOf: () => "https://other.example", run: async () => ({ kind: "applied" }) }],

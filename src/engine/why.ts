@@ -11,7 +11,7 @@ import { isLanePaused, readGates } from "./gates.ts";
 import { flyingInLane, laneHeadOf } from "./lane-rows.ts";
 import { dependenciesOf } from "./lanes.ts";
 import { getChannel, getSettings } from "./meta.ts";
-import { remoteGate } from "./network.ts";
+import { getReachability, remoteGate } from "./network.ts";
 import { toOperation } from "./operations.ts";
 import type { Brief } from "./queue.ts";
 import { getBrief, getRow } from "./queue.ts";
@@ -251,7 +251,7 @@ function channelBlockers(store: Store, op: Brief): readonly Blocker[] {
       const kind = gate.kind === "paced" ? "paced" : "offline";
       const detail =
         kind === "paced"
-          ? `${channel.remote} asked to wait: ${gate.reason}`
+          ? pacedDetail(store, channel.remote, gate.reason)
           : `${channel.remote} cannot be reached: ${gate.reason}`;
       return [{ kind, detail, name: channel.remote, ...(gate.opensAt === null ? {} : { until: gate.opensAt }) }];
     }
@@ -261,6 +261,18 @@ function channelBlockers(store: Store, op: Brief): readonly Blocker[] {
   if (!isDrained(store))
     return [{ kind: "no_drainer", detail: "It waits because no process is sending; start the daemon" }];
   return store.memory.isDiskFull ? [{ kind: "disk_full", detail: "It waits because the disk is full" }] : [];
+}
+
+/** Only a remote that named a time has asked for it; the other two waits are ours. */
+function pacedDetail(store: Store, remote: string, reason: string): string {
+  switch (getReachability(store, remote).closedBy) {
+    case "breaker":
+      return `${remote} is given a rest after ${reason}`;
+    case "reconnect":
+      return `${remote} is reachable again, and is not asked by everybody at the same moment`;
+    default:
+      return `${remote} asked to wait: ${reason}`;
+  }
 }
 
 const nameOf = (subject: string): string => (subject === "" ? "the owner" : `"${subject}"`);

@@ -453,6 +453,11 @@ const enqueuing: readonly Look[] = [
     { answers: { ...online, "queue.add": has.receipt({ isNew: false }) } },
   ],
   [
+    "request replaces",
+    ["request", "GET", "https://api.example.com/notes", "--dedupe", "notes:replace"],
+    { answers: { ...online, "queue.add": has.receipt({ isNew: false }) } },
+  ],
+  [
     "request draft",
     ["request", "GET", "https://api.example.com/notes", "--draft"],
     { answers: { ...online, "queue.add": has.receipt({ status: "draft" }) } },
