@@ -40,10 +40,7 @@ const syncAfterMs = 1_000;
 const ownAgainMs = 100;
 /** For file systems that tell nothing about changes (network shares, some containers). */
 const pollMs = 1_500;
-/**
- * Of commits that come in a burst the first is marked at once and then one per this long, and so they are looked at, and those of others
- * told: a mark costs as much as all else that a process does for a commit, but for waiting for the disk.
- */
+/** Commits that come in a burst are looked at, and those of others told, once per this long, the first one at once. */
 const quietMs = 10;
 
 export type NodeWitness = Witness & {
@@ -70,9 +67,6 @@ type Held = {
   /** The whole file as it was looked at last, to tell what others wrote since. */
   seen: Buffer;
   syncTimer: NodeJS.Timeout | null;
-  /** While it runs, commits are left to be marked at its end. */
-  markTimer: NodeJS.Timeout | null;
-  isUnmarked: boolean;
   readonly listeners: Set<() => void>;
   stopWatching: (() => void) | null;
 };
@@ -93,20 +87,12 @@ export function openWitness(directory: string, log: Log): NodeWitness {
     ownAt: Number.NEGATIVE_INFINITY,
     seen: Buffer.alloc(fileBytes),
     syncTimer: null,
-    markTimer: null,
-    isUnmarked: false,
     listeners: new Set(),
     stopWatching: null,
   };
-  if (unended.size === 0) process.on("exit", markAtExit);
-  unended.add(held);
   return {
     read: () => guarded(path, () => readHighest(held)),
-    write: (sequence) => {
-      held.highest = Math.max(held.highest, sequence);
-      if (held.markTimer === null) guarded(path, () => writeMark(held));
-      else held.isUnmarked = true;
-    },
+    write: (sequence) => guarded(path, () => writeMark(held, sequence)),
     watch: (listener) => addListener(held, listener),
     close: () => close(held),
   };
@@ -131,39 +117,18 @@ function readHighest(held: Held): number {
   if (marks.length === 0 && content.some((byte) => byte !== 0)) {
     held.log("warn", `${held.path}: the witness is damaged; a loss before this moment could go unnoticed`);
   }
-  return Math.max(held.highest, highestOf(marks));
+  return highestOf(marks);
 }
 
-/** Marks the highest sequence known, and what comes soon after it once that time is over. */
-function writeMark(held: Held): void {
-  held.isUnmarked = false;
+function writeMark(held: Held, sequence: number): void {
   if (!isOwn(held)) choosePair(held, readAll(held.file));
+  held.highest = Math.max(held.highest, sequence);
   held.turn += 1;
   const slot = held.turn % 2;
   encode(held.record, { sequence: held.highest, turn: held.turn });
   held.record.copy(held.own, slot * slotBytes);
   writeSync(held.file, held.record, 0, slotBytes, held.pair * pairBytes + slot * slotBytes);
   held.syncTimer ??= setTimeout(() => syncFromIdle(held), syncAfterMs).unref();
-  held.markTimer = setTimeout(() => {
-    held.markTimer = null;
-    markRest(held);
-  }, quietMs).unref();
-}
-
-/** Marks what was committed since the last mark; a failure only weakens the check at the next open and lets others wait for their poll. */
-function markRest(held: Held): void {
-  if (!held.isUnmarked) return;
-  try {
-    writeMark(held);
-  } catch (error) {
-    held.log("warn", `${held.path}: the witness could not be written: ${String(error)}`);
-  }
-}
-
-/** A process may end before the time is over, and others must learn of its last commits. */
-const unended = new Set<Held>();
-function markAtExit(): void {
-  for (const held of unended) markRest(held);
 }
 
 function isOwn(held: Held): boolean {
@@ -289,11 +254,8 @@ function close(held: Held): void {
   held.listeners.clear();
   held.stopWatching?.();
   held.stopWatching = null;
-  if (held.file < 0) return;
-  if (unended.delete(held) && unended.size === 0) process.off("exit", markAtExit);
-  markRest(held);
-  if (held.markTimer !== null) clearTimeout(held.markTimer);
   if (held.syncTimer !== null) clearTimeout(held.syncTimer);
+  if (held.file < 0) return;
   try {
     if (held.turn > 0) fsyncSync(held.file);
   } catch (error) {

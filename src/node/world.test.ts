@@ -143,30 +143,6 @@ describe("witness", () => {
     expect(world.witness.read()).toBe(7);
   });
 
-  test("marks a burst at its first and soon after its last, and when the world closes", async () => {
-    const directory = newDirectory();
-    const path = join(directory, "holdfast.witness");
-    const [world, other] = [newWorld(directory), newWorld(directory)];
-    const before = readFileSync(path);
-    world.witness.write(1);
-    const first = readFileSync(path);
-    expect(first.equals(before)).toBe(false);
-    for (let sequence = 2; sequence <= 500; sequence += 1) world.witness.write(sequence);
-    await expect.poll(() => other.witness.read(), { interval: 1 }).toBe(500);
-    world.witness.write(501);
-    world.witness.write(502);
-    world.close();
-    expect(other.witness.read()).toBe(502);
-  });
-
-  test("a process that ends in the middle of a burst has marked its last", async () => {
-    const directory = newDirectory();
-    const source =
-      "for (let sequence = 1; sequence <= 9; sequence += 1) world.witness.write(sequence); process.exit();";
-    await expect(startProcess(directory, source).first).rejects.toThrow("the process ended with 0");
-    expect(newWorld(directory).witness.read()).toBe(9);
-  });
-
   test("survives kill -9 of the writer", async () => {
     const directory = newDirectory();
     const { child, first } = startProcess(
@@ -185,8 +161,7 @@ describe("witness", () => {
     for (let round = 0; round < 5; round += 1) {
       for (const [index, world] of worlds.entries()) world.witness.write(round * 40 + index + 1);
     }
-    for (const world of worlds) world.close();
-    expect(newWorld(directory).witness.read()).toBe(200);
+    expect(worlds[0]?.witness.read()).toBe(200);
   });
 });
 
