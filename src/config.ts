@@ -298,7 +298,8 @@ export function settingsDifference(before: Partial<Settings>, after: Partial<Set
 export const configKeys: readonly ConfigKey[] = [
   {
     key: "types",
-    meaning: "Files that declare operation types and collections, relative to config.toml",
+    meaning:
+      "Files that declare operation types and collections, relative to config.toml; left out: holdfast.config.ts or .mjs beside it",
     standard: "[]",
   },
   { key: "daemon.port", meaning: "TCP port; 0 takes any free one and writes it to daemon.json", standard: "0" },

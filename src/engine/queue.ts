@@ -113,7 +113,9 @@ const setProgress = "UPDATE op SET progress = ? WHERE seq = ?";
 const setCheckpoint = "UPDATE op SET checkpoint = ?, progress = ? WHERE seq = ? AND state = 3 AND lease = ?";
 const setKey = "UPDATE op SET dedupe = ? WHERE seq = ?";
 const shiftDue = "UPDATE op SET due = due - ? WHERE state = 2 AND reason IN ('retry', 'network', 'paced', 'auth')";
-const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('retry', 'network', 'auth')";
+const hastenRetry =
+  "UPDATE op SET due = ?, failures = max(failures - 1, 0) WHERE state = 2 AND due > ? AND reason = 'retry'";
+const hastenDue = "UPDATE op SET due = ? WHERE state = 2 AND due > ? AND reason IN ('network', 'auth')";
 const hastenAuth = `UPDATE op SET due = ? WHERE state = 2 AND reason = 'auth' AND channel IN (SELECT id FROM channel WHERE subject = ?)`;
 const flying = `SELECT ${briefColumns} FROM op WHERE state = 3 ORDER BY seq`;
 const seqsOfChannel = "SELECT seq FROM op WHERE channel = ? AND state < 8";
@@ -443,10 +445,14 @@ export function shiftDelays(store: Store, byMs: number): void {
   store.db.prepare(shiftDue).run(byMs);
 }
 
-/** Somebody wants it now: what waits for its next attempt need not wait any longer. Pauses that the remote asked for stay. */
+/**
+ * Somebody wants it now: what waits for its next attempt need not wait any longer. Pauses that the remote asked for stay. What a person
+ * brings forward is on top of the attempts that the policy has: a failure before is given back for the one that may follow, or asking a
+ * few times would use up within seconds what was meant to last for hours.
+ */
 export function hastenRetries(store: Store): void {
   const now = store.world.now();
-  store.db.prepare(hastenDue).run(now, now);
+  for (const hasten of [hastenRetry, hastenDue]) store.db.prepare(hasten).run(now, now);
 }
 
 /** A subject has fresh credentials: what waited for a missing one looks again. */

@@ -46,6 +46,25 @@ describe("working offline", () => {
 });
 
 describe("a run that a person asked for", () => {
+  test("uses up no attempt of those that the policy has, however often it is asked for", async () => {
+    const bench = startBench();
+    const retry = { maxAttempts: 3, initialMs: 60_000, maxMs: 60_000, jitter: 0 };
+    bench.answers.push(...Array.from({ length: 40 }, () => failed));
+    const { id } = bench.add({ retry });
+    await bench.run(1_000);
+    // One more, and the remote would be given a rest.
+    for (let n = 0; n < 3; n += 1) {
+      bench.ask(n % 2 === 0 ? "sync.run" : "network.offline", {});
+      bench.ask("network.online", {});
+      await bench.run(1_000);
+      expect(bench.get(id)).toMatchObject({ status: "pending", reason: "retry", failures: 1, attempts: n + 2 });
+    }
+    await bench.run(59_500);
+    expect(bench.get(id)).toMatchObject({ status: "pending", failures: 2, attempts: 5 });
+    await bench.run(600_000);
+    expect(bench.get(id)).toMatchObject({ status: "failed", reason: "gave_up", failures: 3, attempts: 6 });
+  });
+
   test("does not end on what was found out before: the remote is looked at again first", async () => {
     const bench = startBench();
     bench.probe = { isReachable: false, reason: "nobody answers" };

@@ -134,7 +134,7 @@ async function start(options: DaemonOptions, home: Home, undo: (() => void)[]): 
   const token = readOrCreateToken(home.token);
   const log = options.log ?? openLog({ level: live.daemon.logLevel, ...(logsToFile() ? { path: home.log } : {}) });
   if (options.log === undefined) undo.push(log.close);
-  const declared = await loadDeclarations(config.types ?? [], configFile);
+  const declared = await loadDeclarations(config.types, configFile);
   const sync = syncConfigOf(config);
   const engine = await options.openEngine({
     directory: home.directory,
@@ -285,7 +285,7 @@ function watchSettings({ configFile, applied, live, options, engine, log, declar
   const apply = async (config: Config): Promise<void> => {
     // Whatever can fail comes first, so that a file is applied as a whole or not at all.
     const daemon = withOverrides(daemonConfigOf(config), options);
-    const fresh = await loadDeclarations(config.types ?? [], configFile);
+    const fresh = await loadDeclarations(config.types, configFile);
     const changed = applySettings(engine, applied, settingsOf(config));
     live.network = networkConfigOf(config);
     if (daemon.port !== live.daemon.port || daemon.host !== live.daemon.host)

@@ -27,6 +27,23 @@ describe("types files", () => {
     expect((await loadDeclarations(["a.ts"], path)).types.map((each) => each.type)).toEqual(["note"]);
   });
 
+  test("of the usual name are loaded where the configuration names none, one of them", async () => {
+    const loaded = async (named?: readonly string[]) =>
+      (await loadDeclarations(named, path)).types.map(({ type }) => type);
+    expect(await loaded()).toEqual([]);
+    write("holdfast.config.mjs", 'export default { types: [{ type: "plain" }] };');
+    expect(await loaded()).toEqual(["plain"]);
+    expect(await loaded([])).toEqual([]);
+    write("holdfast.config.ts", 'export default { types: [{ type: "typed" as string }] };');
+    await expect(loaded()).rejects.toMatchObject({
+      code: "config_invalid",
+      message: "holdfast.config.ts and holdfast.config.mjs are both there",
+    });
+    expect(await loaded(["holdfast.config.ts"])).toEqual(["typed"]);
+    rmSync(join(base, "holdfast.config.mjs"));
+    expect(await loaded()).toEqual(["typed"]);
+  });
+
   test("declare collections beside types, or alone", async () => {
     write("c.mjs", 'export default { collections: [{ name: "notes", unique: [["title"]] }] };');
     const { types, collections } = await loadDeclarations(["c.mjs"], path);

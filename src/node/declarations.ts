@@ -1,5 +1,6 @@
 /**
- * Owns loading what a program declares in files of its own: operation types and collections, named under `types` in config.toml.
+ * Owns loading what a program declares in files of its own: operation types and collections, named under `types` in config.toml or in a
+ * file of the usual name beside it.
  * What a declaration may say is checked by `../handler.ts` and `../collection.ts`; the configuration file itself is `config.ts`.
  */
 import { statSync } from "node:fs";
@@ -12,11 +13,20 @@ import { typeProblem } from "./engine-options.ts";
 
 export type Declarations = { readonly types: readonly OperationType[]; readonly collections: readonly Collection[] };
 
-/** Loads the types and collections of the files that the configuration names. Relative paths begin at the configuration file. */
-export async function loadDeclarations(paths: readonly string[], configPath: string): Promise<Declarations> {
+/** Files that are loaded from beside the configuration where that names none. */
+const usualNames = ["holdfast.config.ts", "holdfast.config.mjs"] as const;
+
+/**
+ * Loads the types and collections of the files that the configuration names, or of the one with the usual name where it says nothing of
+ * them. Relative paths begin at the configuration file.
+ */
+export async function loadDeclarations(
+  named: readonly string[] | undefined,
+  configPath: string,
+): Promise<Declarations> {
   const types: OperationType[] = [];
   const collections: Collection[] = [];
-  for (const path of paths) {
+  for (const path of named ?? usualFiles(configPath)) {
     const loaded = await loadFrom(resolvePath(path, configPath));
     for (const type of loaded.types) {
       if (types.some((other) => other.type === type.type))
@@ -30,6 +40,17 @@ export async function loadDeclarations(paths: readonly string[], configPath: str
     }
   }
   return { types, collections };
+}
+
+function usualFiles(configPath: string): readonly string[] {
+  const found = usualNames.filter((name) => statSync(resolvePath(name, configPath), { throwIfNoEntry: false }));
+  if (found.length > 1)
+    throw new HoldfastError(
+      "config_invalid",
+      `${found.join(" and ")} are both there`,
+      `name those to load under \`types\` in config.toml, or keep one of them`,
+    );
+  return found;
 }
 
 async function loadFrom(path: string): Promise<Declarations> {
@@ -91,7 +112,7 @@ function cannotLoad(path: string, what: string, cause?: unknown): HoldfastError 
   return new HoldfastError(
     "config_invalid",
     `the types file ${path} ${what}`,
-    "it is named under `types` in config.toml; see docs/configuration.md",
+    "it is named under `types` in config.toml, or is beside that as holdfast.config.ts or .mjs; see docs/configuration.md",
     {
       details: { path },
       cause,

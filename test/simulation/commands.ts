@@ -453,6 +453,7 @@ function offline(on: Commands, engine: Engine): void {
 }
 
 function online(on: Commands, engine: Engine): void {
+  hastened(on);
   if (ask(on, engine, "network.online", {}) !== undefined) on.model.isWorkingOffline = false;
 }
 
@@ -485,6 +486,12 @@ function changeSettings(on: Commands, engine: Engine): void {
 
 function sync(on: Commands, engine: Engine): void {
   const retryFailed = on.random.chance(0.3);
+  hastened(on);
   if (ask(on, engine, "sync.run", { retryFailed }) === undefined || !retryFailed) return;
   for (const op of on.model.operations.values()) grantAnother(on, op.id);
+}
+
+/** What waits for its next attempt may be brought forward, and then a failure is given back, also when nobody hears the answer. */
+export function hastened({ model }: Commands): void {
+  for (const op of model.operations.values()) op.charged = [Math.max(0, op.charged[0] - 1), op.charged[1]];
 }

@@ -1,7 +1,7 @@
 // Owns what goes wrong by itself in the simulation: processes that die or freeze, networks, remotes, clocks, disks, tokens.
 // What people and programs do is commands.ts.
 import type { Random } from "../../src/testing/random.ts";
-import { ask, subjects } from "./commands.ts";
+import { ask, hastened, subjects } from "./commands.ts";
 import { adoptAll, adoptGates } from "./model.ts";
 import { fairWeather } from "./model-server.ts";
 import type { Way } from "./network.ts";
@@ -64,6 +64,7 @@ export function calm(sim: Simulation): void {
       scope: kind === "all" ? { kind } : { kind: kind as "lane", name },
     });
   }
+  hastened(sim.commands);
   ask(sim.commands, engine, "network.online", {});
   for (const subject of subjects) {
     sim.commands.renewToken(subject);
