@@ -182,3 +182,37 @@ function forget(server: ModelServer, key: string): void {
   server.restore(state, server.history);
   server.floor = server.head();
 }
+
+test("a change that a person sends ahead of a creation that was refused meets that nothing is there, and asks, once", async () => {
+  const bench = startRecords();
+  const { server, run } = bench;
+  const ada = bench.client();
+  await run();
+  server.rule = (_change, value) =>
+    value?.title === "forbidden" ? { code: "forbidden", message: "not this title", hint: "take another" } : null;
+  ada.ask("records.transaction", {
+    writes: [
+      { kind: "create", collection: "notes", key: "n8", value: base },
+      { kind: "create", collection: "notes", key: "n9", value: { title: "forbidden" } },
+    ],
+  });
+  await run(10_000);
+  const late = ada.update("n9", { n: 2 });
+  await run(10_000);
+  const pushed: unknown[] = [];
+  const { rule } = server;
+  server.rule = (change, value) => {
+    pushed.push(change);
+    return rule?.(change, value) ?? null;
+  };
+  ada.ask("queue.detach", { id: late.operation ?? "" });
+  await run(600_000);
+  expect(ada.ask("queue.get", { id: late.operation ?? "" })).toMatchObject({
+    ...{ status: "failed", reason: "conflict", attempts: 1 },
+  });
+  expect(ada.conflicts("open").filter(({ kind }) => kind === "deleted_upstream")).toMatchObject([
+    { key: "n9", remote: null, local: { title: "forbidden", n: 2 } },
+  ]);
+  expect(ada.value("n9")).toEqual({ title: "forbidden", n: 2 });
+  expect(ada.ask("engine.check", {}).findings).toEqual([]);
+});

@@ -161,7 +161,8 @@ type Step = {
 };
 
 /** One pending change over what the server has by now. Returns the change as it is from here on; `null`: nothing is left of it. */
-function rebase(store: Store, step: Step): Overlay | null {
+function rebase(store: Store, given: Step): Overlay | null {
+  const step = metAlone(given);
   const { info, pending, under, isBehind, ground, cause } = step;
   const op = getBrief(store, pending.op);
   const isAnswered = cause.answered?.op === pending.op;
@@ -190,6 +191,17 @@ function rebase(store: Store, step: Step): Overlay | null {
     wanted,
     version,
   });
+}
+
+/**
+ * A change that was sent ahead of what stands before it here, by a person's decision, has met the server alone. Over a record that is not
+ * there it would be refused for ever, however well it goes with the creation that waits before it.
+ */
+function metAlone(step: Step): Step {
+  const { answered } = step.cause;
+  const isGone =
+    answered?.op === step.pending.op && answered.kind === "deleted_upstream" && step.ground.snapshot === null;
+  return isGone ? { ...step, under: { ...step.under, value: null } } : step;
 }
 
 /** Its operation is parked for another record of the same transaction: this one can be decided already, or asked about beside it. */
