@@ -3,7 +3,7 @@
 // Pokes between processes go their virtual way here: LISTEN/NOTIFY has a clock of its own and is proven in faults.pg.test.ts.
 import { openPostgres } from "../../src/server/postgres.ts";
 import { mintHistories } from "../../src/server/spaces.ts";
-import type { ServerRow, ServerStore, Tx } from "../../src/server/store.ts";
+import type { ServerStore, Tx } from "../../src/server/store.ts";
 import type { Random } from "../../src/testing/random.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import type { Scheduler } from "../../src/testing/scheduler.ts";
@@ -48,7 +48,6 @@ export async function openPostgresBase(url: string, seed: number): Promise<Postg
     facts.waits += Number(row?.n) > 0 ? 1 : 0;
     return Number(row?.n);
   });
-  const places = new Map<string, number>();
   const living = new Map<string, Living>();
   let isKept = false;
   /** Ends a process's connections as its death does: what was open is undone by the database. */
@@ -89,7 +88,7 @@ export async function openPostgresBase(url: string, seed: number): Promise<Postg
     },
     abandon: (process) => void close(process.name.replace(" ", "-")),
     look: (work) => pump.aside(() => judge.read((tx) => work(tx.all as All))),
-    receiptsAfter: async (all, last) => placed(await all(receipts), places, last),
+    receipts: (all) => all(receipts),
     change: (sql) => pump.aside(async () => void (await judge.write((tx) => tx.run(sql)))),
     copy: async () => {
       await pump.aside(() => keepCopy(judge, isKept));
@@ -110,15 +109,6 @@ export async function openPostgresBase(url: string, seed: number): Promise<Postg
 }
 
 type Living = { readonly store: ServerStore; readonly proxy: LossyProxy };
-
-/** The judge asks with places that grow by commit; here they are given at the first sight, which is after each commit. */
-function placed(rows: readonly ServerRow[], places: Map<string, number>, last: number): readonly ServerRow[] {
-  for (const { id } of rows) if (!places.has(String(id))) places.set(String(id), places.size + 1);
-  return rows
-    .map((row) => ({ ...row, place: places.get(String(row.id)) ?? 0 }))
-    .filter(({ place }) => place > last)
-    .sort((a, b) => a.place - b.place);
-}
 
 // ---- one process ----------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ export type Witnesses = {
   readonly shown: Map<string, string>;
   /** Decided conflicts that are known, by replica. */
   readonly decided: Map<string, string>;
-  readonly landed: Map<string, number>;
+  /** The receipts that the last look found, by id. */
+  landed: ReadonlySet<string>;
   history: string;
   head: number;
 };
@@ -38,7 +39,7 @@ export const newWitnesses = (): Witnesses => ({
   given: new Map(),
   shown: new Map(),
   decided: new Map(),
-  landed: new Map(),
+  landed: new Set(),
   history: "",
   head: 0,
 });
@@ -55,19 +56,21 @@ const decidedRows = `SELECT conflict.id AS id, conflict.status AS status, collec
   WHERE conflict.status <> 'open'`;
 
 /** Reads what the server has committed since the last look; versions only grow, none is used twice and none is left out. */
-export function judgeServer(stage: Stage, witnesses: Witnesses): Promise<Violation | null> {
+export function judgeServer(stage: Judged, witnesses: Witnesses): Promise<Violation | null> {
   return stage.server.base.look((all) => judgeRows(all, stage, witnesses));
 }
 
+type Judged = Pick<Stage, "server" | "events" | "promises">;
+
 async function judgeRows(
   all: All,
-  { server, events, promises }: Stage,
+  { server, events, promises }: Judged,
   witnesses: Witnesses,
 ): Promise<Violation | null> {
   const [row] = await all(spaceRow, space);
   if (row === undefined) return null;
   const history = inEra(server, String(row.history));
-  if (history !== witnesses.history) Object.assign(witnesses, { history, head: 0 });
+  if (history !== witnesses.history) Object.assign(witnesses, { history, head: 0, landed: new Set() });
   for (const row of await all(serverRows, space, witnesses.head)) {
     const version = Number(row.version);
     const record = `${row.collection}/${row.key}`;
@@ -84,7 +87,7 @@ async function judgeRows(
     const value = row.value === null ? null : inNewestWords(String(row.collection), JSON.parse(text) as Fields);
     events.push({ kind: "commit", history, record, version, value });
   }
-  noteLandings(await server.base.receiptsAfter(all, witnesses.landed.get(history) ?? 0), events, witnesses);
+  noteLandings(await server.base.receipts(all), events, witnesses);
   const newest = Math.max(witnesses.head, Number(row.floor));
   // A version that was given without being used is a hole past which a cursor goes before the change is there.
   if (Number(row.head) !== newest) return { rule: "S2", detail: `head ${row.head}, newest version ${newest}` };
@@ -107,9 +110,10 @@ const pushLimit = 150;
 
 /** Receipts say which operation landed at which version. */
 function noteLandings(rows: readonly ServerRow[], events: HistoryEvent[], witnesses: Witnesses): void {
-  const { history } = witnesses;
+  const { history, landed } = witnesses;
+  witnesses.landed = new Set(rows.map(({ id }) => String(id)));
   for (const row of rows) {
-    witnesses.landed.set(history, Math.max(witnesses.landed.get(history) ?? 0, Number(row.place)));
+    if (landed.has(String(row.id))) continue;
     const answer = JSON.parse(String(row.answer)) as PushAnswer;
     if (answer.outcome !== "applied") continue;
     for (const { collection, key, version } of answer.changes) {

@@ -27,8 +27,8 @@ export type ServerBase = {
   readonly abandon: (process: VirtualProcess) => void;
   /** Reads all of one moment, as nobody in the run can. */
   readonly look: <T>(work: (all: All) => Promise<T>) => Promise<T>;
-  /** Receipts with a place that grows, from the one after `last` on, in the order in which they were committed. */
-  readonly receiptsAfter: (all: All, last: number) => Promise<readonly ServerRow[]>;
+  /** The receipts that there are; those that a look finds new are in the order in which they were committed, where the database tells it. */
+  readonly receipts: (all: All) => Promise<readonly ServerRow[]>;
   readonly change: (sql: string) => Promise<void>;
   /** Keeps a copy of everything; `restore` goes back to it, with new histories or, without ids for them, under the same. Only while no process runs. */
   readonly copy: () => Promise<void>;
@@ -37,7 +37,8 @@ export type ServerBase = {
   readonly close: () => Promise<void>;
 };
 
-const receiptsByRow = "SELECT rowid AS place, id, answer FROM hf_receipt WHERE rowid > ? ORDER BY rowid";
+/** A row that is forgotten leaves its number to the next one when it was the last: numbers tell an order, and not what is new. */
+const receiptsByRow = "SELECT id, answer FROM hf_receipt ORDER BY rowid";
 
 export function openEmbeddedBase(): ServerBase {
   const database = openDatabase(":memory:", { synchronous: "OFF" });
@@ -49,7 +50,7 @@ export function openEmbeddedBase(): ServerBase {
     // Its transaction went when it died: mortal-database.ts.
     abandon: () => {},
     look: (work) => work(all),
-    receiptsAfter: (read, last) => read(receiptsByRow, last),
+    receipts: (read) => read(receiptsByRow),
     change: async (sql) => database.exec(sql),
     copy: async () => {
       kept = copyOf(database);
