@@ -34,6 +34,10 @@ export function getAlias(store: Store, local: string): Alias | null {
   return { local, server: textOrNull(row.server), seq: integer(row.seq), op: text(row.op) };
 }
 
+/** Whether the key of a record, where the server gives keys, came from there: it is none that was made here. */
+export const isServerKey = (store: Store, key: string): boolean =>
+  !key.startsWith("local-") && getAlias(store, key) === null;
+
 /** The server's id of a local id, once it is known. */
 export function serverIdOf(store: Store, local: string): string | null {
   return getAlias(store, local)?.server ?? null;

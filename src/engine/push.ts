@@ -11,7 +11,7 @@ import type { PushAnswer, PushItem, PushResponse } from "../wire.ts";
 import { pushRequest, readWire, wireLimits } from "../wire.ts";
 import type { Attempt, OperationType, Reply, Signal, SyncPort } from "../world.ts";
 import { findCollection, listInfos } from "./collections.ts";
-import { getAlias } from "./ids.ts";
+import { isServerKey } from "./ids.ts";
 import { channelFor, getMeta, listChannels, setMeta } from "./meta.ts";
 import { lowestUnsettled } from "./pending.ts";
 import { moveChannel } from "./queue.ts";
@@ -178,10 +178,7 @@ function itemOf(store: Store, attempt: Attempt): PushItem {
  * beside the one that another device brings back, and what refers to it would point nowhere.
  */
 const isNamed = (store: Store, { kind, collection, key }: Change): boolean =>
-  kind === "create" &&
-  findCollection(store, collection)?.spec.keys === "server" &&
-  !key.startsWith("local-") &&
-  getAlias(store, key) === null;
+  kind === "create" && findCollection(store, collection)?.spec.keys === "server" && isServerKey(store, key);
 
 function answersOf(
   store: Store,

@@ -365,29 +365,37 @@ test("what other rights show and hide of records that have not changed comes and
   expect(ada.ask("engine.check", {}).findings).toEqual([]);
 });
 
-test("a record that the server named and lost in a restore comes back under its key, once, whoever brings it back", async () => {
-  const { server, client, run } = startRecords();
-  const collections: readonly Collection[] = [{ name: "notes" }, { name: "boxes", keys: "server" }];
-  server.naming.add("boxes");
-  const [ada, bo] = [client({ collections, name: "ada" }), client({ collections, name: "bo" })];
-  await run();
-  ada.put("n0", { a: 1 });
-  await run(3_000);
-  const copy = server.backup();
-  ada.ask("records.write", { kind: "create", collection: "boxes", value: { size: 1 } });
-  await run(5_000);
-  const [key = ""] = Object.keys(server.all("boxes"));
-  ada.put("n1", { box: key });
-  await run(5_000);
-  server.restore(copy, "h2");
-  for (let n = 1; n <= 5; n += 1) server.write("notes", `after ${n}`, { n });
-  await run(600_000);
-  for (const each of [ada, bo]) {
-    expect(each.conflicts("open").map(({ kind }) => kind)).toEqual(["deleted_upstream", "deleted_upstream"]);
-    each.ask("conflicts.resolve", { filter: {}, choose: "local" });
-  }
-  await run(600_000);
-  expect(server.all("boxes")).toEqual({ [key]: { size: 1 } });
-  expect(server.all("notes").n1).toEqual({ box: key });
-  for (const each of [ada, bo]) expect([each.state(key, "boxes"), each.conflicts("open")]).toEqual(["synced", []]);
-});
+test.each([
+  ["decides so", false],
+  ["takes a decision against it back", true],
+])(
+  "a record that the server named and lost in a restore comes back under its key, once, whoever %s",
+  async (_who, isUndone) => {
+    const { server, client, run } = startRecords();
+    const collections: readonly Collection[] = [{ name: "notes" }, { name: "boxes", keys: "server" }];
+    server.naming.add("boxes");
+    const [ada, bo] = [client({ collections, name: "ada" }), client({ collections, name: "bo" })];
+    await run();
+    ada.put("n0", { a: 1 });
+    await run(3_000);
+    const copy = server.backup();
+    ada.ask("records.write", { kind: "create", collection: "boxes", value: { size: 1 } });
+    await run(5_000);
+    const [key = ""] = Object.keys(server.all("boxes"));
+    ada.put("n1", { box: key });
+    await run(5_000);
+    server.restore(copy, "h2");
+    for (let n = 1; n <= 5; n += 1) server.write("notes", `after ${n}`, { n });
+    await run(600_000);
+    for (const each of [ada, bo]) {
+      expect(each.conflicts("open").map(({ kind }) => kind)).toEqual(["deleted_upstream", "deleted_upstream"]);
+      const isBack = isUndone && each === bo;
+      const { done } = each.ask("conflicts.resolve", { filter: {}, choose: isBack ? "remote" : "local" });
+      if (isBack) expect(each.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
+    }
+    await run(600_000);
+    expect(server.all("boxes")).toEqual({ [key]: { size: 1 } });
+    expect(server.all("notes").n1).toEqual({ box: key });
+    for (const each of [ada, bo]) expect([each.state(key, "boxes"), each.conflicts("open")]).toEqual(["synced", []]);
+  },
+);

@@ -13,7 +13,7 @@ import type { CollectionInfo } from "./collections.ts";
 import { countRecords, requireCollection, versionOf } from "./collections.ts";
 import { addOperation } from "./enqueue.ts";
 import { record } from "./history.ts";
-import { declareLocalId, knowsAliases, rewritePayload } from "./ids.ts";
+import { declareLocalId, isServerKey, knowsAliases, rewritePayload } from "./ids.ts";
 import { hasDependents } from "./lanes.ts";
 import { readOutset } from "./outset.ts";
 import type { Overlay, Pending } from "./pending.ts";
@@ -274,9 +274,12 @@ export function needsOf(store: Store, drafts: readonly Pick<Draft, "row">[]): re
   return [...needs.values()];
 }
 
-/** The server will name it: until then the key is a local id like any other, and stays its alias for ever. */
+/**
+ * The server will name it: until then the key is a local id like any other, and stays its alias for ever. A record that the server has
+ * named and lost keeps the name that it got (`push.ts`).
+ */
 export function declareKey(store: Store, { info, key, row }: Draft, by: Receipt): void {
-  if (info.spec.keys !== "server" || (row !== null && row.version > 0)) return;
+  if (info.spec.keys !== "server" || (row !== null && (row.version > 0 || isServerKey(store, key)))) return;
   declareLocalId(store, key, { seq: by.sequence, id: by.id, isFree: (seq) => isSettled(store, seq) });
 }
 
