@@ -64,7 +64,7 @@ export const recordMutants: readonly Mutant[] = [
         replace: 'import type { Store } from "./store.ts";\nimport { transact } from "./store.ts";',
       },
     ],
-    rules: ["I5", "start", "linearizable"],
+    rules: ["I5", "start", "linearizable", "I2"],
   },
   {
     name: "keep the cursor when something else may be read",

@@ -11,9 +11,9 @@ import type { PostgresBase } from "./replicas-base.ts";
 import { openPostgresBase } from "./replicas-base.ts";
 
 /** For long runs: `HOLDFAST_SEEDS=200 HOLDFAST_STEPS=400 npx vitest run --project postgres test/postgres/replicas.pg.test.ts`. */
-const { HOLDFAST_SEEDS: count = "5", HOLDFAST_STEPS: length = "200" } = process.env;
+const { HOLDFAST_SEEDS: count = "12", HOLDFAST_STEPS: length = "200" } = process.env;
 const steps = Number(length);
-/** Ten seconds on a machine that does nothing else. */
+/** Half a minute on a machine that does nothing else. */
 const limitMs = 300_000;
 const fixedSeeds = seedsFrom(1, Number(count));
 
