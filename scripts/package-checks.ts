@@ -12,7 +12,7 @@ const run = promisify(execFile);
  * The tarball as people download it, and what npm unpacks from it. Half of it is the command line with its dependencies, a third the library,
  * an eighth the types; a source map, a test or a golden file does not pass the list of names. What outgrows this is looked at first.
  */
-const packedLimitBytes = 1_200_000;
+const packedLimitBytes = 1_250_000;
 const unpackedLimitBytes = 5_000_000;
 
 type Packed = {
