@@ -387,12 +387,12 @@ test.each([
     server.restore(copy, "h2");
     for (let n = 1; n <= 5; n += 1) server.write("notes", `after ${n}`, { n });
     await run(600_000);
-    for (const each of [ada, bo]) {
-      expect(each.conflicts("open").map(({ kind }) => kind)).toEqual(["deleted_upstream", "deleted_upstream"]);
-      const isBack = isUndone && each === bo;
-      const { done } = each.ask("conflicts.resolve", { filter: {}, choose: isBack ? "remote" : "local" });
-      if (isBack) expect(each.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
-    }
+    expect(ada.conflicts("open").map(({ kind }) => kind)).toEqual(["deleted_upstream", "deleted_upstream"]);
+    const { done } = bo.ask("conflicts.resolve", { filter: {}, choose: isUndone ? "remote" : "local" });
+    if (isUndone) expect(bo.ask("conflicts.undo", { ids: done }).refused).toEqual([]);
+    // The other one decides when it is back already, if there is anything left to decide.
+    await run(60_000);
+    ada.ask("conflicts.resolve", { filter: {}, choose: "local" });
     await run(600_000);
     expect(server.all("boxes")).toEqual({ [key]: { size: 1 } });
     expect(server.all("notes").n1).toEqual({ box: key });
