@@ -12,6 +12,7 @@ import { clearLanes, dropDependencies } from "./lanes.ts";
 import { scrub } from "./mending-rows.ts";
 import { getSettings } from "./meta.ts";
 import { forgetRemotes } from "./network.ts";
+import { readOutset } from "./outset.ts";
 import type { Brief } from "./queue.ts";
 import { briefs, deleteOperation, getRow, selectBrief } from "./queue.ts";
 import { pruneLog } from "./record-log.ts";
@@ -20,7 +21,7 @@ import { corruptProblem, isGenuine } from "./row-hash.ts";
 import { Counter } from "./schema.ts";
 import { giveUp, park } from "./settle.ts";
 import type { Fullness, Store } from "./store.ts";
-import { integer, readCount } from "./store.ts";
+import { readCount } from "./store.ts";
 
 /** Share of a limit from which on every enqueue warns. */
 export const warnShare = 0.8;
@@ -33,8 +34,6 @@ const oldestDone = `${selectBrief} WHERE state = 8 AND NOT EXISTS (SELECT 1 FROM
 const doneBefore = `${selectBrief} WHERE state = 8 AND settled < ? AND NOT EXISTS (SELECT 1 FROM dep WHERE needs = op.seq) ORDER BY settled, seq LIMIT +?`;
 const expired = `${selectBrief} WHERE expires IS NOT NULL AND state < 8 AND expires <= ? AND state <> 3 AND reason IS NOT 'corrupt' ORDER BY expires LIMIT +?`;
 const everything = `${selectBrief} ORDER BY seq LIMIT +?`;
-const fullness = `SELECT sum(n) FILTER (WHERE id < 8) AS unsent, sum(n) FILTER (WHERE id <= 8) AS operations,
-  sum(n) FILTER (WHERE id = 101) AS bytes FROM counter WHERE id <= 101`;
 const inFlight = "SELECT count(*) AS n FROM op WHERE state = 3";
 
 /** Refuses an enqueue that does not fit, after dropping finished operations where that is the policy. Returns a warning or null. */
@@ -87,9 +86,8 @@ export function countUnsent(store: Store): number {
 /** Read once in a transaction; what that one has changed meanwhile is added. */
 function readFullness(store: Store): Fullness {
   const { transaction } = store.memory;
-  const base = transaction?.fullness ?? readStoredFullness(store);
+  const base = readOutset(store);
   if (transaction === null) return base;
-  transaction.fullness = base;
   let { unsent, operations, bytes } = base;
   for (const [counter, change] of transaction.counts) {
     if (counter < State.done) unsent += change;
@@ -97,11 +95,6 @@ function readFullness(store: Store): Fullness {
     if (counter === Counter.bytes) bytes += change;
   }
   return { unsent, operations, bytes };
-}
-
-function readStoredFullness(store: Store): Fullness {
-  const row = store.db.prepare(fullness).get();
-  return { unsent: integer(row?.unsent), operations: integer(row?.operations), bytes: integer(row?.bytes) };
 }
 
 /** Forgets what is beyond the retention, some at a time. Tells whether it has left something over. */
